@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up all that they need on a fresh Debian 12.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-fast lint setup lab bench clean
+.DEFAULT_GOAL := help
+
+help: ## show what can be made
+	@echo "shype: mandatory access control for virtual machines, enforced by the hypervisor"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/' | expand -t 20
+
+demo: $(STAMP) ## set up, boot a real Xen with FLASK, and watch it enforce examples/banks.yaml
+	@$(BIN)/shype demo examples/banks.yaml
+
+test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the real hypervisor
+	$(BIN)/pytest
+
+test-fast: $(STAMP) lint ## everything that needs no hypervisor (under a minute)
+	$(BIN)/pytest -m "not lab"
+
+lint: $(STAMP) ## ruff and mypy --strict
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+
+lab: $(STAMP) ## build the lab once: Xen with FLASK, dom0 image, guests (cached)
+	$(BIN)/shype lab build
+
+bench: $(STAMP) lab ## count instructions on the hot paths, with and without shype
+	$(BIN)/python -m bench
+
+setup: $(STAMP) ## the tools from Debian and the Python environment
+
+$(STAMP): pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" scripts/setup.sh "$(VENV)"
+	@touch $@
+
+clean: ## remove the Python environment and caches of this checkout (not the lab's cache)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build

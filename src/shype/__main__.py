@@ -1,0 +1,5 @@
+"""`python -m shype`."""
+
+from shype.cli.main import console
+
+console()

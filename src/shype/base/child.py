@@ -1,0 +1,148 @@
+"""The one way to run a child process.
+
+Every failure names a command line that can be pasted into a shell.  A missing
+program is reported with the Debian package that has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shype.base.errors import ShypeError, Unavailable
+
+#: Debian 12 package that ships each program shype may call.
+PACKAGE_OF = {
+    "secilc": "secilc",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "make": "make",
+    "gcc": "gcc",
+    "flex": "flex",
+    "bison": "bison",
+    "cpio": "cpio",
+    "xz": "xz-utils",
+    "zstd": "zstd",
+    "apt-get": "apt",
+    "dpkg-source": "dpkg-dev",
+    "xl": "xen-utils-4.17",
+    "setpriv": "util-linux",
+    "checkpolicy": "checkpolicy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished child: its command line, exit code, and what it printed (UTF-8, lenient)."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def command(self) -> str:
+        """The command line, ready to paste into a shell."""
+        return shlex.join(self.argv)
+
+
+class ChildFailed(ShypeError):
+    """A child ended with a code that was not 0, or ran out of time."""
+
+    def __init__(self, done: Completed, reason: str) -> None:
+        tail = (done.err.strip() or done.out.strip())[-2000:]
+        super().__init__("child.failed", f"{reason}: {done.command}" + (f"\n{tail}" if tail else ""))
+        self.done = done
+
+
+def missing_tool(tool: str) -> Unavailable:
+    """The error for a program that is not installed."""
+    package = PACKAGE_OF.get(tool)
+    fix = f"apt-get install {package}" if package else f"install {tool} and put it on PATH"
+    return Unavailable("tool.missing", f"the program {tool!r} is not installed", fix)
+
+
+def require(*tools: str) -> None:
+    """Raise `Unavailable` naming *all* the ``tools`` that are missing, with their packages."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if not missing:
+        return
+    if len(missing) == 1:
+        raise missing_tool(missing[0])
+    packages = sorted({PACKAGE_OF.get(tool, tool) for tool in missing})
+    raise Unavailable(
+        "tool.missing",
+        "these programs are not installed: " + ", ".join(missing),
+        "apt-get install " + " ".join(packages),
+    )
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    check: bool = True,
+    input: bytes | str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    log: Path | None = None,
+    die_with_parent: bool = False,
+) -> Completed:
+    """Run ``argv`` (never through a shell) and wait for it.
+
+    ``env`` is added to the caller's environment.  ``log`` receives the output
+    as it comes (both streams; `Completed.out` is then empty).  With
+    ``die_with_parent`` the kernel kills the child when this process dies
+    (prctl PR_SET_PDEATHSIG, set by setpriv), so that a killed launch leaves no
+    ``xl`` behind that goes on building.
+
+    Raises `Unavailable` (``tool.missing``), `ChildFailed` if ``check`` and the
+    code is not 0, or on ``timeout`` (seconds) always.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    if die_with_parent:
+        words = ("setpriv", "--pdeathsig", "KILL", *words)
+    data = input.encode() if isinstance(input, str) else input
+    source = {"stdin": subprocess.DEVNULL} if data is None else {}
+    environment = {**os.environ, **env} if env else None
+    try:
+        if log is not None:
+            with log.open("ab") as sink:
+                sink.write(f"$ {shlex.join(words)}\n".encode())
+                sink.flush()
+                done = subprocess.run(
+                    words, input=data, stdout=sink, stderr=subprocess.STDOUT, cwd=cwd,
+                    env=environment, timeout=timeout, check=False, **source,
+                )
+        else:
+            done = subprocess.run(
+                words, input=data, capture_output=True, cwd=cwd, env=environment,
+                timeout=timeout, check=False, **source,
+            )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise Unavailable("child.cwd", f"the directory {cwd} does not exist") from error
+        raise missing_tool(words[0]) from error
+    except subprocess.TimeoutExpired as late:
+        partial = Completed(words, 124, _text(late.stdout), _text(late.stderr))
+        raise ChildFailed(partial, f"no answer within {timeout} s") from late
+    result = Completed(words, done.returncode, _text(done.stdout), _text(done.stderr))
+    if check and done.returncode != 0:
+        if log is not None:
+            tail = log.read_bytes()[-2000:].decode(errors="replace")
+            result = Completed(words, done.returncode, "", f"{tail}\n(whole log: {log})")
+        raise ChildFailed(result, f"exit code {done.returncode}")
+    return result
+
+
+def _text(data: bytes | str | None) -> str:
+    if data is None:
+        return ""
+    return data if isinstance(data, str) else data.decode(errors="replace")

@@ -1,0 +1,1 @@
+"""From intent to enforcement: compilers, one package per target mechanism."""

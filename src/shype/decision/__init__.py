@@ -1,0 +1,1 @@
+"""The security server: labels in, a Decision out. Pure code, no I/O."""

@@ -1,0 +1,1 @@
+"""The policy language: source spans, model, reader, validator, bundle form."""

@@ -1,0 +1,19 @@
+"""Ids of the policy language, one NewType each, so that mypy keeps them apart."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+#: A VM label: what a VM carries.
+LabelName = NewType("LabelName", str)
+#: A coalition, in the literature an STE type: labels that share one may exchange information.
+CoalitionName = NewType("CoalitionName", str)
+#: A Chinese Wall conflict set.
+WallName = NewType("WallName", str)
+#: A member of conflict sets, in the literature a CHWALL type.
+MemberName = NewType("MemberName", str)
+#: A VM's name or UUID, as the hypervisor's tools show it.
+VmId = NewType("VmId", str)
+
+#: The label of VMs to which neither policy nor configuration gives one.
+UNLABELED = LabelName("unlabeled")

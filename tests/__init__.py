@@ -1,0 +1,1 @@
+"""Tests mirror the tree of src/shype; tests/lab runs on a real hypervisor."""

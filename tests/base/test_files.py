@@ -1,0 +1,41 @@
+"""Durable files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from shype.base import canonical
+from shype.base.files import write_atomic
+
+
+def test_replaces_the_whole_content_and_sets_the_mode(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state"
+    write_atomic(path, b"one", mode=0o600)
+    write_atomic(path, b"two", mode=0o600)
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["state"]
+
+
+def test_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    write_atomic(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+
+
+def test_canonical_json_does_not_depend_on_order() -> None:
+    left = canonical.dumps({"b": [1, 2], "a": "ü"})
+    assert left == canonical.dumps({"a": "ü", "b": [1, 2]}) == '{"a":"ü","b":[1,2]}\n'.encode()
+    assert len(canonical.digest(left)) == 64
