@@ -58,7 +58,8 @@ class ChildFailed(ShypeError):
 
     def __init__(self, done: Completed, reason: str) -> None:
         tail = (done.err.strip() or done.out.strip())[-2000:]
-        super().__init__("child.failed", f"{reason}: {done.command}" + (f"\n{tail}" if tail else ""))
+        text = f"{reason}: {done.command}" + (f"\n{tail}" if tail else "")
+        super().__init__("child.failed", text)
         self.done = done
 
 
@@ -109,8 +110,7 @@ def run(
     words = tuple(os.fspath(word) for word in argv)
     if die_with_parent:
         words = ("setpriv", "--pdeathsig", "KILL", *words)
-    data = input.encode() if isinstance(input, str) else input
-    source = {"stdin": subprocess.DEVNULL} if data is None else {}
+    data = input.encode() if isinstance(input, str) else input or b""
     environment = {**os.environ, **env} if env else None
     try:
         if log is not None:
@@ -119,12 +119,12 @@ def run(
                 sink.flush()
                 done = subprocess.run(
                     words, input=data, stdout=sink, stderr=subprocess.STDOUT, cwd=cwd,
-                    env=environment, timeout=timeout, check=False, **source,
+                    env=environment, timeout=timeout, check=False,
                 )
         else:
             done = subprocess.run(
                 words, input=data, capture_output=True, cwd=cwd, env=environment,
-                timeout=timeout, check=False, **source,
+                timeout=timeout, check=False,
             )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():

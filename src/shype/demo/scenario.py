@@ -1,0 +1,183 @@
+"""What the demonstration tries, and what the policy says must happen.
+
+The scenario is derived from the policy, so any policy with a ``vms:`` section can be
+demonstrated.  Expectations come from the security server alone; outcomes come from a
+`Stage`: the lab's hypervisor, or the in-process model, clearly marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from shype.decision.decision import Decision, Mechanism
+from shype.decision.running import Running
+from shype.decision.security_server import SecurityServer
+from shype.policy.model import Policy
+from shype.policy.names import LabelName, VmId
+
+#: The VM that nobody labelled.
+STRAY = VmId("stray")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What really happened: ``permitted``, ``denied`` or ``error``; decided by whom; the words."""
+
+    result: str
+    by: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the table: attempt, who, what the policy expects, what happened."""
+
+    attempt: str
+    who: str
+    expected: str
+    rule: str
+    outcome: Outcome
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether the outcome is the one that the policy demands (an error never is)."""
+        return self.outcome.result == self.expected
+
+
+class Stage(Protocol):
+    """Where a scenario is played."""
+
+    def launch(self, vm: VmId) -> Outcome:
+        """``shype run`` of the VM's configuration."""
+
+    def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
+        """``xl create`` by root in dom0, behind shype's back, with the label's context or none."""
+
+    def probe(self, source: VmId, target: VmId) -> Mapping[str, Outcome]:
+        """What guest ``source`` can really do to ``target``, by attempt (``event``, ``argo`` ...)."""
+
+    def stop(self, vm: VmId) -> None:
+        """``shype stop``."""
+
+
+#: Which mechanism of the security server each probe of a guest exercises.
+MECHANISM_OF: Mapping[str, Mechanism] = {
+    "event": Mechanism.EVENT,
+    "grant-map-ro": Mechanism.GRANT,
+    "grant-map-rw": Mechanism.GRANT,
+    "grant-copy-from": Mechanism.GRANT,
+    "grant-copy-to": Mechanism.GRANT,
+    "argo": Mechanism.ARGO,
+}
+
+
+class Scenario:
+    """Plays every kind of attempt on a stage, in an order in which each means something."""
+
+    def __init__(self, policy: Policy, stage: Stage) -> None:
+        self._policy = policy
+        self._server = SecurityServer(policy)
+        self._stage = stage
+        self._running: dict[VmId, LabelName] = {}
+
+    def play(self) -> Iterator[Line]:
+        """All attempts, one line each, as they happen."""
+        refused: list[VmId] = []
+        for vm in self._policy.assignments:
+            line = self._launch(vm)
+            if vm not in self._running:
+                refused.append(vm)
+            yield line
+        yield self._launch_stray()
+        yield self._behind(STRAY, None, "no label")
+        for vm in refused[:1]:
+            label = self._policy.assignments[vm].label
+            yield self._behind(vm, label, "its own label, against the wall")
+            for runner in list(self._running)[-1:]:
+                other = self._policy.assignments[runner].label
+                yield self._behind(vm, other, f"the wrong label {other}")
+        for vm in list(self._running)[:1]:
+            label = self._policy.assignments[vm].label
+            yield self._behind(VmId(f"{vm}-twin"), label, f"the correct label {label}")
+        yield from self._probe_all(set())
+        yield from self._change_sides(refused)
+
+    def _change_sides(self, refused: list[VmId]) -> Iterator[Line]:
+        """Stop whoever holds the wall against the first refused VM; then it must start."""
+        if not refused:
+            return
+        label = self._policy.assignments[refused[0]].label
+        decision = self._server.launch(label, self._domains())
+        holders = {VmId(holder.vm) for holder in decision.holders}
+        known = set(self._running)
+        for vm in sorted(holders):
+            self._stage.stop(vm)
+            del self._running[vm]
+        for vm in refused:
+            yield self._launch(vm)
+        yield from self._probe_all(known)
+
+    def _launch(self, vm: VmId) -> Line:
+        label = self._policy.assignments[vm].label
+        decision = self._server.launch(label, self._domains())
+        outcome = self._stage.launch(vm)
+        if outcome.result == "permitted":
+            self._running[vm] = label
+        return _line(f"start {vm} as {label}", "shype run", decision, outcome)
+
+    def _launch_stray(self) -> Line:
+        if self._policy.unlabeled is None:
+            rule, expected = "label.none", "denied"
+        else:
+            decision = self._server.launch(self._policy.unlabeled.name, self._domains())
+            rule, expected = decision.id, _word(decision)
+        outcome = self._stage.launch(STRAY)
+        return Line(f"start {STRAY}, which has no label", "shype run", expected, rule, outcome)
+
+    def _behind(self, vm: VmId, label: LabelName | None, how: str) -> Line:
+        """Behind shype's back nothing may ever start, whatever the label."""
+        outcome = self._stage.launch_behind(vm, label)
+        rule = "create.unlabelled" if label is None else "create.no-window"
+        return Line(f"xl create {vm} with {how}", "root in dom0", "denied", rule, outcome)
+
+    def _probe_all(self, known: set[VmId]) -> Iterator[Line]:
+        """Every ordered pair of running VMs that has not been tried yet."""
+        for source in list(self._running):
+            for target in list(self._running):
+                if source != target and not {source, target} <= known:
+                    yield from self._probe(source, target)
+
+    def _probe(self, source: VmId, target: VmId) -> Iterator[Line]:
+        outcomes = self._stage.probe(source, target)
+        groups: dict[tuple[str, str], list[str]] = {}
+        decisions: dict[tuple[str, str], Decision] = {}
+        for attempt, outcome in outcomes.items():
+            decision = self._server.communicate(
+                self._running[source], self._running[target], MECHANISM_OF[attempt]
+            )
+            key = (_word(decision), outcome.result)
+            groups.setdefault(key, []).append(attempt)
+            decisions[key] = decision
+        for key, attempts in groups.items():
+            first = outcomes[attempts[0]]
+            yield _line(
+                f"{source} -> {target}: {', '.join(attempts)}", f"guest {source}",
+                decisions[key], first,
+            )
+
+    def _domains(self) -> list[Running]:
+        return [Running(n, vm, label) for n, (vm, label) in enumerate(self._running.items(), 1)]
+
+
+def _word(decision: Decision) -> str:
+    return "permitted" if decision.permitted else "denied"
+
+
+def _line(attempt: str, who: str, decision: Decision, outcome: Outcome) -> Line:
+    explanation = outcome.explanation or decision.sentence
+    return Line(
+        attempt, who, _word(decision), decision.id,
+        Outcome(outcome.result, outcome.by, explanation),
+    )
