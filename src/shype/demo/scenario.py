@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from shype.decision.decision import Decision, Mechanism
+from shype.decision.decision import Decision
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
+from shype.lab.probe import Way
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, VmId
 
@@ -55,22 +56,11 @@ class Stage(Protocol):
     def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
         """``xl create`` by root in dom0, behind shype's back, with the label's context or none."""
 
-    def probe(self, source: VmId, target: VmId) -> Mapping[str, Outcome]:
-        """What guest ``source`` can really do to ``target``, by attempt (``event``, ``argo`` ...)."""
+    def probe(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
+        """What guest ``source`` can really do to ``target``, one outcome for each way."""
 
     def stop(self, vm: VmId) -> None:
         """``shype stop``."""
-
-
-#: Which mechanism of the security server each probe of a guest exercises.
-MECHANISM_OF: Mapping[str, Mechanism] = {
-    "event": Mechanism.EVENT,
-    "grant-map-ro": Mechanism.GRANT,
-    "grant-map-rw": Mechanism.GRANT,
-    "grant-copy-from": Mechanism.GRANT,
-    "grant-copy-to": Mechanism.GRANT,
-    "argo": Mechanism.ARGO,
-}
 
 
 class Scenario:
@@ -151,11 +141,11 @@ class Scenario:
 
     def _probe(self, source: VmId, target: VmId) -> Iterator[Line]:
         outcomes = self._stage.probe(source, target)
-        groups: dict[tuple[str, str], list[str]] = {}
+        groups: dict[tuple[str, str], list[Way]] = {}
         decisions: dict[tuple[str, str], Decision] = {}
         for attempt, outcome in outcomes.items():
             decision = self._server.communicate(
-                self._running[source], self._running[target], MECHANISM_OF[attempt]
+                self._running[source], self._running[target], attempt.mechanism
             )
             key = (_word(decision), outcome.result)
             groups.setdefault(key, []).append(attempt)

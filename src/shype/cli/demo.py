@@ -1,0 +1,139 @@
+"""`shype demo`: one table of attempts, each checked against the policy, then the cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from shype.cli.types import Commands
+    from shype.demo.scenario import Line, Stage
+    from shype.policy.manifest import Bundle
+
+_EPILOG = """\
+Boots the lab's Xen with the policy, starts the VMs of its `vms:` section through shype, lets root
+go behind shype's back and guests reach for each other, and compares every outcome with what the
+policy demands. Where the lab cannot run, the same table comes from a model, marked as such.
+
+example: shype demo examples/banks.yaml
+exit codes: 0 every line as expected, 1 some line was not, 2 bad policy, 3 could not be run
+"""
+
+
+def add(commands: Commands) -> None:
+    """Register the command."""
+    command = commands.add_parser(
+        "demo", help="watch a real hypervisor enforce a policy",
+        description="Watch a real hypervisor enforce a policy, attempt by attempt.",
+        epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("policy", type=Path, metavar="FILE", help="a policy with a vms: section")
+    command.add_argument("--model", action="store_true", help="use the model, do not try the lab")
+    command.add_argument("--no-cost", action="store_true", help="leave out the cost of the hot path")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from shype.compile.flask.build import build
+    from shype.policy.loader import load
+    from shype.policy.manifest import load_bundle
+
+    policy = load(args.policy).policy
+    why = None if not args.model else "asked for with --model"
+    with tempfile.TemporaryDirectory(prefix="shype-demo-") as scratch:
+        out = Path(scratch) / "bundle"
+        reason = why or _lab_problem()
+        if reason is None:
+            build(policy, target="xen-4.17", out=out)
+            return _in_lab(args, load_bundle(out))
+        return _on_model(args, _model_bundle(policy, out), Path(scratch), reason)
+
+
+def _lab_problem() -> str | None:
+    """Build the lab if that is still to be done; why it cannot be used, or None."""
+    from shype.base.errors import ShypeError
+    from shype.lab import builder
+
+    try:
+        builder.build(output.note)
+    except (ShypeError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _in_lab(args: argparse.Namespace, bundle: Bundle) -> int:
+    from shype.demo.lab_stage import LabStage, configurations
+    from shype.lab.host import Lab
+
+    output.note("booting Xen with the policy, enforcing ...")
+    files = configurations(bundle.policy)
+    with Lab.up(bundle=bundle.directory, files=files) as lab:
+        output.note(f"up after {lab.record.seconds} s")
+        lines = _play(bundle, LabStage(bundle, lab))
+    costs = None if args.no_cost else _cost(bundle)
+    if args.json:
+        output.print_json({
+            "model": False, "attempts": [_json(line) for line in lines], "cost": costs,
+        })
+        return _verdict(lines)
+    _table(f"{bundle.policy.name} {bundle.policy.version} on a real Xen with FLASK", lines)
+    if costs is not None:
+        _cost_table(costs)
+    return _verdict(lines)
+
+
+def _on_model(
+    args: argparse.Namespace, bundle: Bundle, scratch: Path, reason: str
+) -> int:
+    from shype.demo.model_stage import ModelStage
+
+    output.note(f"the lab cannot run here: {reason}")
+    output.note("MODEL: what follows is the agent's code on a model of Xen; nothing is enforced")
+    lines = _play(bundle, ModelStage(bundle, scratch))
+    if args.json:
+        output.print_json({"model": True, "reason": reason,
+                           "attempts": [_json(line) for line in lines]})
+    else:
+        _table(f"{bundle.policy.name} {bundle.policy.version} on a MODEL, not on a hypervisor",
+               lines)
+    return _verdict(lines)
+
+
+def _play(bundle: Bundle, stage: Stage) -> list[Line]:
+    from shype.demo.scenario import Scenario
+
+    lines = []
+    for line in Scenario(bundle.policy, stage).play():
+        output.note(f"  {line.attempt}: {line.outcome.result}")
+        lines.append(line)
+    return lines
+
+
+def _table(title: str, lines: list[Line]) -> None:
+    rows = [
+        (line.attempt, line.who, f"{line.expected} ({line.rule})", line.outcome.result,
+         line.outcome.by, "as expected" if line.as_expected else "UNEXPECTED",
+         line.outcome.explanation)
+        for line in lines
+    ]
+    output.table(title, ("ATTEMPT", "WHO", "POLICY", "OUTCOME", "BY", "CHECK", "EXPLAINED"), rows)
+
+
+def _verdict(lines: list[Line]) -> int:
+    wrong = [line for line in lines if not line.as_expected]
+    output.note(f"{len(lines)} attempts, {len(wrong)} not as expected")
+    return 1 if wrong or not lines else 0
+
+
+def _json(line: Line) -> dict[str, object]:
+    return {
+        "attempt": line.attempt, "who": line.who, "expected": line.expected, "rule": line.rule,
+        "result": line.outcome.result, "by": line.outcome.by,
+        "explanation": line.outcome.explanation, "as_expected": line.as_expected,
+    }

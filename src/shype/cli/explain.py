@@ -1,0 +1,274 @@
+"""`shype explain` and `shype decide`: ask the security server.
+
+Both also run in dom0 on a compiled bundle, with the standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from shype.cli.types import Commands
+    from shype.decision.decision import Decision
+    from shype.decision.party import Party
+    from shype.decision.security_server import SecurityServer
+    from shype.policy.model import Policy
+    from shype.policy.source import Span
+
+_EXPLAIN_EPILOG = """\
+A and B are labels, or VMs of the policy's `vms:` (name or UUID), or `dom0`;
+label:NAME and vm:NAME say which is meant. The same label twice asks about two
+VMs that carry it. Permitted means: dom0 may run both, no wall keeps them from
+running on one host together, and they may communicate.
+
+example:
+  shype explain examples/banks.yaml a-desk market
+  shype explain --json /etc/shype/bundle bank-a-db bank-b-db
+
+exit codes: 0 permitted, 1 denied, 2 unknown label or bad policy
+"""
+
+_DECIDE_EPILOG = """\
+Without A and B, reads one question per line from standard input:
+  A B [MECHANISM]                     labels, or VMs of the policy's `vms:`
+  {"a": "A", "b": "B", "mechanism": "grant"}
+  {"launch": "A", "running": [{"domid": 1, "vm": "x", "label": "B"}]}
+MECHANISM is event (if left out), grant, argo, foreign or control; A acts on B.
+Empty lines and lines that start with # are passed over. Each answer is written
+at once, so a program can keep the command open and ask as it goes.
+
+example:
+  shype decide examples/banks.yaml bank-a-desk market-data grant
+  printf 'a-desk market\\na-db b-db\\n' | shype decide --json examples/banks.yaml
+
+exit codes: 0 all permitted, 1 any denied, 2 any question that could not be answered
+"""
+
+
+def add(commands: Commands) -> None:
+    """Register the two commands."""
+    explain = commands.add_parser(
+        "explain",
+        help="may two labels or VMs communicate and run together, and why",
+        description="Say whether A and B may communicate, per mechanism and direction, and run "
+        "on one host, and name the lines of the policy that this follows from.",
+        epilog=_EXPLAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_policy(explain)
+    explain.add_argument("a", metavar="A", help="a label, or a VM's name or UUID")
+    explain.add_argument("b", metavar="B", help="the other one")
+    explain.add_argument("--json", action="store_true", help="one JSON document")
+    explain.set_defaults(run=_explain)
+
+    decide = commands.add_parser(
+        "decide",
+        help="answer one question, or many from standard input, one line each",
+        description="Answer questions to the security server, one line each.",
+        epilog=_DECIDE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_policy(decide)
+    decide.add_argument("question", nargs="*", metavar="WORD", help="one question: A B [MECHANISM]")
+    decide.add_argument("--json", action="store_true", help="one JSON object per line")
+    decide.set_defaults(run=_decide)
+
+
+def _add_policy(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "policy", type=Path, metavar="FILE", help="a policy file, or the directory of a bundle"
+    )
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy of a YAML file, or of a bundle directory (all of its digests are checked).
+
+    A directory that has a ``policy.json`` and no manifest is read as it is.
+    Raises PolicyInvalid, or BadInput ``bundle.missing`` or ``bundle.corrupt``.
+    """
+    from shype.base.errors import BadInput
+
+    if not path.is_dir():
+        from shype.policy.loader import load
+
+        return load(path).policy
+    if (path / "manifest.json").exists():
+        from shype.policy.manifest import load_bundle
+
+        return load_bundle(path).policy
+    from shype.policy.bundle import policy_from_json
+
+    file = path / "policy.json"
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise BadInput(
+            "bundle.missing", f"{path} is a directory but no bundle: it has no policy.json",
+            "give a policy file, or a directory that `shype build` wrote",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            "bundle.corrupt", f"{file} is not valid JSON ({error})", "build the bundle again"
+        ) from error
+    return policy_from_json(value)
+
+
+# -- explain ----------------------------------------------------------------------------------
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from shype.decision.decision import Mechanism
+    from shype.decision.party import resolve
+    from shype.decision.security_server import SecurityServer
+
+    policy = read_policy(args.policy)
+    server = SecurityServer(policy)
+    a, b = resolve(policy, args.a), resolve(policy, args.b)
+    there = {m: server.communicate(a.label, b.label, m) for m in Mechanism}
+    back = {m: server.communicate(b.label, a.label, m) for m in Mechanism}
+    together = server.together(a.label, b.label)
+    guests = tuple(dict.fromkeys(p.label for p in (a, b) if p.label != policy.host.dom0))
+    authorized = {label: server.authorize(label) for label in guests}
+    obstacles = [
+        decision
+        for decision in (*authorized.values(), together, there[Mechanism.EVENT])
+        if not decision.permitted
+    ]
+    verdict = "deny" if obstacles else "permit"
+    if args.json:
+        both = ((a, b, there), (b, a, back))
+        output.print_json({
+            "verdict": verdict,
+            "a": a.to_json(), "b": b.to_json(),
+            "communicate": [
+                {"from": f.label, "to": t.label, "mechanism": str(m), **decision.to_json()}
+                for f, t, decisions in both for m, decision in decisions.items()
+            ],
+            "coalitions": [
+                {"name": name, "rule": str(policy.coalitions[name].span)}
+                for name in there[Mechanism.EVENT].shared
+            ],
+            "together": together.to_json(),
+            "authorized": {label: decision.to_json() for label, decision in authorized.items()},
+        })
+        return 1 if obstacles else 0
+    _show_parties(a, b)
+    print()
+    output.table("", ("mechanism", "A -> B", "B -> A", "because"), [
+        (str(m), there[m].verdict, back[m].verdict,
+         " / ".join(dict.fromkeys((str(there[m].id), str(back[m].id)))))
+        for m in Mechanism
+    ])
+    print()
+    output.table("", ("on this host", "verdict", "because"), [
+        ("A and B run together", together.verdict, together.id),
+        *((f"dom0 runs {label}", d.verdict, d.id) for label, d in authorized.items()),
+    ])
+    print("\nwhy")
+    # A reason that holds in both directions is told once, in the direction of the question.
+    ways = {decision.id: decision for decision in (*back.values(), *there.values())}
+    places = _places(policy)
+    for decision in dict.fromkeys((*ways.values(), together, *authorized.values())):
+        print(f"  {decision.id}: {decision.sentence}")
+        for span in decision.rules:
+            print(f"    {span}  {places.get(span, '')}".rstrip())
+    print(f"\n{verdict}: {_conclusion(obstacles)}")
+    return 1 if obstacles else 0
+
+
+def _show_parties(a: Party, b: Party) -> None:
+    rows = []
+    for letter, party in (("A", a), ("B", b)):
+        what = {"label": "a label", "vm": "a VM", "dom0": "the host"}[party.kind]
+        rows.append((letter, party.given, what, party.label, str(party.span)))
+    output.table("", ("", "name", "is", "label", "written at"), rows)
+
+
+def _places(policy: Policy) -> dict[Span, str]:
+    """What stands where in the policy, in words."""
+    return {
+        policy.host.span: "host",
+        **{coalition.span: f"coalition {name}" for name, coalition in policy.coalitions.items()},
+        **{wall.span: f"wall {name}" for name, wall in policy.walls.items()},
+        **{label.span: f"label {name}" for name, label in policy.labels.items()},
+    }
+
+
+def _conclusion(obstacles: list[Decision]) -> str:
+    if not obstacles:
+        return "they may run together and communicate"
+    return "stopped by " + ", ".join(dict.fromkeys(str(decision.id) for decision in obstacles))
+
+
+# -- decide -----------------------------------------------------------------------------------
+
+
+def _decide(args: argparse.Namespace) -> int:
+    from shype.base.errors import BadInput
+    from shype.decision.security_server import SecurityServer
+
+    if len(args.question) not in (0, 2, 3):
+        raise BadInput(
+            "query.bad", f"{len(args.question)} words instead of two or three",
+            "give A and B, or A, B and a mechanism, or nothing to read standard input",
+        )
+    server = SecurityServer(read_policy(args.policy))
+    if args.question:
+        return _answer(server, tuple(args.question), None, args.json)
+    code = 0
+    for number, line in _lines():
+        code = max(code, _answer(server, line, number, args.json))
+    return code
+
+
+def _lines() -> Iterator[tuple[int, bytes]]:
+    """Standard input as it comes, with line numbers, without empty lines and remarks."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if line.strip() and not line.lstrip().startswith(b"#"):
+            yield number, line
+
+
+def _answer(
+    server: SecurityServer, question: bytes | tuple[str, ...], number: int | None, as_json: bool
+) -> int:
+    """Write the answer to one question; 0 permitted, 1 denied, 2 no answer."""
+    from shype.base.errors import BadInput, ShypeError
+    from shype.decision import query as queries
+    from shype.decision.wording import printable
+
+    where = {} if number is None else {"line": number}
+    try:
+        if isinstance(question, tuple):
+            query: queries.Query = queries.from_words(*question)
+        else:
+            try:
+                query = queries.parse(question.decode())
+            except UnicodeDecodeError as error:
+                raise BadInput("query.bad", "this is no question: not UTF-8", "") from error
+        decision = query.ask(server)
+    except ShypeError as error:
+        if as_json:
+            _write(json.dumps({**where, **error.to_json()}, sort_keys=True))
+        else:
+            line = f"line {number}: " if number is not None else ""
+            fix = f" ({error.fix})" if error.fix else ""
+            _write(printable(f"error {error.id} {line}{error.message}{fix}"))
+        return 2
+    if as_json:
+        _write(json.dumps({**query.to_json(), **where, **decision.to_json()}, sort_keys=True))
+    else:
+        words = " ".join(query.words)
+        _write(printable(f"{decision.verdict} {decision.id} {words}: {decision.sentence}"))
+    return 0 if decision.permitted else 1
+
+
+def _write(line: str) -> None:
+    # Flushed at once: the program at the other end waits for this answer before it asks again.
+    print(line, flush=True)

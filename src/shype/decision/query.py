@@ -1,0 +1,140 @@
+"""One line in, one decision out: the questions that `shype decide` answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from shype.base.errors import BadInput
+from shype.decision.decision import Decision, Mechanism
+from shype.decision.party import resolve
+from shype.decision.running import Running
+from shype.decision.security_server import SecurityServer
+from shype.policy.names import LabelName
+
+#: What ``A B`` without a mechanism asks about: every other mechanism needs event channels too.
+DEFAULT_MECHANISM = Mechanism.EVENT
+
+
+@dataclass(frozen=True, slots=True)
+class Communicate:
+    """May ``a`` act on ``b`` through ``mechanism``? Labels, or VMs of ``vms:``."""
+
+    a: str
+    b: str
+    mechanism: Mechanism
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The question as words, for a plain line of output."""
+        return (self.a, self.b, str(self.mechanism))
+
+    def to_json(self) -> dict[str, object]:
+        """The question as it is repeated in JSON output."""
+        return {"a": self.a, "b": self.b, "mechanism": str(self.mechanism)}
+
+    def ask(self, server: SecurityServer) -> Decision:
+        """The answer. Raises BadInput ``label.unknown`` or ``label.ambiguous``."""
+        a, b = (resolve(server.policy, word).label for word in (self.a, self.b))
+        return server.communicate(a, b, self.mechanism)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """May ``label`` (a label, or a VM of ``vms:``) start next to ``running``?"""
+
+    label: str
+    running: tuple[Running, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The question as words, for a plain line of output."""
+        return ("launch", self.label)
+
+    def to_json(self) -> dict[str, object]:
+        """The question as it is repeated in JSON output."""
+        return {"launch": self.label}
+
+    def ask(self, server: SecurityServer) -> Decision:
+        """The answer. Raises as `resolve` does, and UnknownRunning as `SecurityServer.launch`."""
+        return server.launch(resolve(server.policy, self.label).label, self.running)
+
+
+Query = Communicate | Launch
+
+
+def parse(line: str) -> Query:
+    """Parse words (``A B [mechanism]``) or a JSON object. Raises BadInput ``query.bad``."""
+    text = line.strip()
+    return _from_json(text) if text.startswith("{") else _from_words(text.split())
+
+
+def from_words(a: str, b: str, mechanism: str | None = None) -> Communicate:
+    """The question about ``a`` and ``b``. Raises BadInput ``query.bad``."""
+    if mechanism is None:
+        return Communicate(a, b, DEFAULT_MECHANISM)
+    try:
+        return Communicate(a, b, Mechanism(mechanism))
+    except ValueError as error:
+        known = ", ".join(Mechanism)
+        raise _bad(f"{mechanism!r} is no mechanism", f"one of: {known}") from error
+
+
+def _from_words(words: list[str]) -> Query:
+    if not 2 <= len(words) <= 3:
+        raise _bad(f"{len(words)} words instead of two or three", "write: A B [mechanism]")
+    return from_words(*words)
+
+
+def _from_json(text: str) -> Query:
+    try:
+        value = json.loads(text, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"no valid JSON ({error})", "write one JSON object per line") from error
+    if not isinstance(value, dict):
+        raise _bad("no JSON object", "write one JSON object per line")
+    if "launch" in value:
+        _only(value, {"launch", "running"})
+        running = value.get("running", [])
+        if not isinstance(running, list):
+            raise _bad("`running` is not a list", 'write "running": [{"domid": 1, ...}]')
+        return Launch(_text(value, "launch"), tuple(_running(entry) for entry in running))
+    _only(value, {"a", "b", "mechanism"})
+    mechanism = _text(value, "mechanism") if "mechanism" in value else None
+    return from_words(_text(value, "a"), _text(value, "b"), mechanism)
+
+
+def _running(entry: object) -> Running:
+    if not isinstance(entry, dict):
+        raise _bad("an entry of `running` is not an object", "")
+    _only(entry, {"domid", "vm", "label"})
+    domid = entry.get("domid")
+    if not isinstance(domid, int) or isinstance(domid, bool) or domid < 0:
+        raise _bad("`domid` of a running domain is not a number from 0", "")
+    return Running(domid, _text(entry, "vm"), LabelName(_text(entry, "label")))
+
+
+def _text(value: dict[str, object], key: str) -> str:
+    found = value.get(key)
+    if not isinstance(found, str) or not found:
+        raise _bad(f"`{key}` is missing or not a text", f'write "{key}": "..."')
+    return found
+
+
+def _only(value: dict[str, object], keys: set[str]) -> None:
+    strange = sorted(set(value) - keys)
+    if strange:
+        raise _bad(
+            f"unknown keys: {', '.join(map(repr, strange))}", "known: " + ", ".join(sorted(keys))
+        )
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return result
+
+
+def _bad(what: str, fix: str) -> BadInput:
+    return BadInput("query.bad", f"this is no question: {what}", fix)

@@ -1,0 +1,66 @@
+"""The scenario on the in-process model: the same launch code, but nothing is enforced.
+
+For machines on which the lab cannot run.  Channels are decided by the security server,
+so they agree with the policy by construction; the launch window, the wall and root's
+attempts behind shype's back do go through the agent's real code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from shype.demo.scenario import Outcome
+from shype.host.agent import Agent
+from shype.host.denials import denials
+from shype.host.drivers.model import ModelHypervisor
+from shype.host.hypervisor import CreateFailed
+from shype.host.launch import launch
+from shype.host.stop import stop
+from shype.lab.probe import Way
+from shype.policy.manifest import Bundle
+from shype.policy.names import LabelName, VmId
+
+
+class ModelStage:
+    """Implements `shype.demo.scenario.Stage`; ``state`` is a scratch directory."""
+
+    def __init__(self, bundle: Bundle, state: Path) -> None:
+        self._bundle = bundle
+        self._state = state
+        self._model = ModelHypervisor(bundle, state / "model.json")
+        self._agent = Agent(bundle, self._model, state)
+
+    def launch(self, vm: VmId) -> Outcome:
+        """See the protocol."""
+        config = self._state / f"{vm}.cfg"
+        config.write_text(f'name = "{vm}"\n')
+        outcome = launch(self._agent, config)
+        result = "permitted" if outcome.domid is not None else "denied"
+        by = "model" if outcome.domid is not None else str(outcome.source)
+        return Outcome(result, by, outcome.decision.sentence)
+
+    def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
+        """See the protocol."""
+        context = None if label is None else self._bundle.manifest.labels[label].context
+        try:
+            self._model.create(vm, context)
+        except CreateFailed:
+            last = denials(self._agent)[-1]
+            words = last.decision.sentence if last.decision else last.denial.raw
+            return Outcome("denied", "model", words)
+        return Outcome("permitted", "model", "the model let it start")
+
+    def probe(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
+        """See the protocol."""
+        domids = {domain.name: domain.domid for domain in self._model.domains()}
+        outcomes: dict[Way, Outcome] = {}
+        for way in Way:
+            decision = self._model.communicate(domids[source], domids[target], way.mechanism)
+            result = "permitted" if decision.permitted else "denied"
+            outcomes[way] = Outcome(result, "model", decision.sentence)
+        return outcomes
+
+    def stop(self, vm: VmId) -> None:
+        """See the protocol."""
+        stop(self._agent, vm, force=True, timeout=0)
