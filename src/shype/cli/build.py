@@ -1,0 +1,182 @@
+"""`shype build` and `shype tables`: from a policy file to what the hypervisor loads."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from shype.cli.types import Commands
+    from shype.compile.flask.tables import Tables
+    from shype.policy.manifest import Manifest
+
+_BUILD_EPILOG = """\
+example:
+  shype build examples/banks.yaml --target xen-4.17 -o banks
+
+The directory holds policy.bin (for the boot entry), policy.cil (the same, to
+read: every rule with its reason), policy.json and manifest.json; copy it whole
+to the host. It is replaced whole or, when anything fails, not at all.
+
+The binary is then read back with SETools and compared with the policy: for
+every pair of labels and every mechanism. A difference fails the build.
+exit codes: 0 built, 2 the policy or an argument is wrong, 3 anything else
+"""
+
+_TABLES_EPILOG = """\
+example:
+  shype tables import xen-4.23.0 -o xen-4.23.json
+  shype build examples/banks.yaml --target xen-4.23 --tables xen-4.23.json -o banks
+
+A hypervisor refuses a policy whose classes and permissions differ from its own,
+so each Xen release has its table. Those of the targets in `shype tables list`
+come with shype.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    build = commands.add_parser(
+        "build",
+        help="compile a policy file for a hypervisor and validate the result",
+        description="Compile a policy file into a directory that an enforcing host loads.",
+        epilog=_BUILD_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    build.add_argument("file", metavar="FILE", type=Path, help="the policy file (YAML)")
+    build.add_argument(
+        "--target", required=True, metavar="TARGET", help="the hypervisor, for example xen-4.17"
+    )
+    build.add_argument(
+        "-o", "--output", required=True, metavar="DIR", type=Path, help="the directory to write"
+    )
+    build.add_argument(
+        "--tables", metavar="TABLES", type=Path,
+        help="tables of the target, made by `shype tables import` (default: those shipped)",
+    )
+    build.add_argument(
+        "--no-validate", action="store_true",
+        help="do not compare the binary with the policy (on a machine without SETools)",
+    )
+    build.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    build.set_defaults(run=_build)
+    _add_tables(commands)
+
+
+def _add_tables(commands: Commands) -> None:
+    tables = commands.add_parser(
+        "tables",
+        help="the classes and permissions of each Xen release",
+        description="List, show and import the tables of Xen releases.",
+        epilog=_TABLES_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    verbs = tables.add_subparsers(metavar="VERB", required=True)
+    listing = verbs.add_parser("list", help="the targets that shype knows")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_list)
+    show = verbs.add_parser("show", help="the classes, permissions and initial SIDs of a target")
+    show.add_argument("target", metavar="TARGET", help="for example xen-4.17")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.set_defaults(run=_show)
+    imports = verbs.add_parser("import", help="read the tables of a Xen source tree")
+    imports.add_argument("tree", metavar="XEN_TREE", type=Path, help="the tree's top directory")
+    imports.add_argument(
+        "-o", "--output", required=True, metavar="FILE", type=Path, help="the file to write"
+    )
+    imports.add_argument("--json", action="store_true", help="print a summary as JSON")
+    imports.set_defaults(run=_import)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from shype.compile.flask import build, tables
+    from shype.policy import loader
+
+    chosen = tables.load_file(args.tables) if args.tables else None
+    loaded = loader.load(args.file)
+    for warning in loaded.warnings:
+        output.note(str(warning))
+    manifest = build.build(
+        loaded.policy, target=args.target, out=args.output, validate=not args.no_validate,
+        tables=chosen,
+    )
+    if manifest.validation is None:
+        output.note(
+            "shype: warning: the binary was not compared with the policy (--no-validate)"
+        )
+    if args.json:
+        output.print_json(manifest.to_json())
+    else:
+        _print(manifest, args.output)
+    return 0
+
+
+def _print(manifest: Manifest, directory: Path) -> None:
+    done = manifest.validation
+    rows = [
+        ["policy", f"{manifest.policy.name} {manifest.policy.version}"],
+        ["target", manifest.target],
+        ["directory", str(directory)],
+        ["labels", f"{len(manifest.labels)} for VMs, and {manifest.dom0.label} for dom0"],
+        ["digest", manifest.digest],
+        ["validated", "no" if done is None else
+         f"{done.pairs} pairs, {done.checks} decisions, with {done.reader}"],
+    ]
+    output.table("", ["built", ""], rows)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from shype.compile.flask import tables
+
+    known = [tables.load(target) for target in tables.shipped()]
+    if args.json:
+        output.print_json([_summary(item) for item in known])
+        return 0
+    output.table(
+        "", ["target", "release", "classes", "permissions"],
+        [
+            [item.target, item.release, str(len(item.classes)),
+             str(sum(map(len, item.classes.values())))]
+            for item in known
+        ],
+    )
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from shype.compile.flask import tables
+
+    item = tables.load(args.target)
+    if args.json:
+        output.print_json(item.to_json())
+        return 0
+    rows = [[name, " ".join(perms)] for name, perms in item.classes.items()]
+    output.table(
+        f"{item.target} (from {item.release})", ["class", "permissions"], rows
+    )
+    output.table("", ["initial SIDs"], [[" ".join(item.initial_sids)]])
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from shype.base.files import write_atomic
+    from shype.compile.flask import tables
+
+    item = tables.import_tree(args.tree)
+    write_atomic(args.output, item.dumps())
+    if args.json:
+        output.print_json(_summary(item))
+    else:
+        print(f"{item.target}: tables of Xen {item.release} written to {args.output}")
+    return 0
+
+
+def _summary(item: Tables) -> dict[str, object]:
+    return {
+        "target": item.target, "release": item.release, "classes": len(item.classes),
+        "permissions": sum(map(len, item.classes.values())),
+    }

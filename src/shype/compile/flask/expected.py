@@ -1,0 +1,122 @@
+"""What the hypervisor must enforce for a policy, stated a second time.
+
+Translation validation compares the compiled binary with this. It is written
+from Xen's hooks (xen/xsm/flask/hooks.c: which permission each operation asks
+for, of whom on whom) and from the decision code, and shares no table with
+`rules`: a mistake has to be made twice, in the same way, to go unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from shype.decision.decision import Mechanism
+
+#: Permissions by class.
+Grants = Mapping[str, frozenset[str]]
+
+#: The mechanism that each class of operations on another domain belongs to.
+MECHANISM_OF: Mapping[str, Mechanism] = MappingProxyType({
+    "event": Mechanism.EVENT,
+    "grant": Mechanism.GRANT,
+    "argo": Mechanism.ARGO,
+    "mmu": Mechanism.FOREIGN,
+    "domain": Mechanism.CONTROL,
+    "domain2": Mechanism.CONTROL,
+    "hvm": Mechanism.CONTROL,
+    "shadow": Mechanism.CONTROL,
+    "resource": Mechanism.CONTROL,
+})
+
+
+def _grants(**classes: str) -> Grants:
+    return MappingProxyType({name: frozenset(words.split()) for name, words in classes.items()})
+
+
+#: Between VMs, per mechanism. EVTCHNOP_alloc_unbound and bind_interdomain: create and
+#: bind; EVTCHNOP_send: send. GNTTABOP_map_grant_ref: map_read, map_write; GNTTABOP_copy:
+#: copy. Argo: a ring for one named sender, and sending. Foreign memory and control: nothing.
+BETWEEN_VMS: Mapping[Mechanism, Grants] = MappingProxyType({
+    Mechanism.EVENT: _grants(event="create send bind"),
+    Mechanism.GRANT: _grants(grant="map_read map_write copy"),
+    Mechanism.ARGO: _grants(argo="register_single_source send"),
+    Mechanism.FOREIGN: _grants(),
+    Mechanism.CONTROL: _grants(),
+})
+
+#: dom0 on a VM that it may run. Its event channels have a type of their own (see below);
+#: on the VM's type it has nothing of class event. `domain create` is checked by itself.
+DOM0_ON_VM: Mapping[Mechanism, Grants] = MappingProxyType({
+    Mechanism.EVENT: _grants(),
+    Mechanism.GRANT: _grants(grant="map_read map_write copy"),
+    Mechanism.ARGO: _grants(),
+    Mechanism.FOREIGN: _grants(
+        mmu="map_read map_write adjust memorymap pinpage mmuext_op pageinfo stat"
+    ),
+    Mechanism.CONTROL: _grants(
+        domain="max_vcpus setaffinity setdomainmaxmem getscheduler setvcpucontext setaddrsize "
+        "getaddrsize setpagingmempool unpause getvcpuinfo getvcpucontext resume",
+        domain2="resource_map set_cpu_policy get_cpu_policy setclaim setscheduler settsc gettsc "
+        "get_vnumainfo get_domain_state",
+        hvm="sethvmc gethvmc setparam getparam altp2mhvm",
+        shadow="disable",
+    ),
+})
+
+#: A VM that dom0 may run, on dom0: split drivers. Its end of a channel carries dom0's type.
+VM_ON_DOM0: Mapping[Mechanism, Grants] = MappingProxyType({
+    Mechanism.EVENT: _grants(event="create send"),
+    Mechanism.GRANT: _grants(grant="copy"),
+    Mechanism.ARGO: _grants(),
+    Mechanism.FOREIGN: _grants(),
+    Mechanism.CONTROL: _grants(),
+})
+
+#: dom0 on its own ends of channels to VMs, and those ends on the VM.
+DOM0_ON_CHANNEL = _grants(event="create send status")
+CHANNEL_ON_VM = _grants(event="bind")
+
+#: Never refused, whatever the labels: giving memory back, seeing and ending a VM.
+VM_CLEANUP = _grants(grant="unmap")
+DOM0_CLEANUP = _grants(grant="unmap", domain="getdomaininfo pause destroy")
+
+#: A VM on itself, and on the hypervisor.
+VM_ON_ITSELF = _grants(
+    mmu="map_read map_write pinpage mmuext_op adjust physmap",
+    grant="setup query",
+    hvm="getparam setparam",
+)
+VM_ON_XEN = _grants(version="xen_extraversion", argo="enable")
+
+#: dom0 on itself, on the hypervisor, and on the machine; by type of the target.
+DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
+    "dom0": _grants(
+        domain="getdomaininfo",
+        domain2="get_domain_state",
+        event="create bind send",
+        grant="setup query",
+        mmu="map_read map_write updatemp pinpage mmuext_op exchange stat",
+        resource="add",
+    ),
+    "xen": _grants(
+        mmu="memorymap",
+        version="xen_extraversion xen_compile_info xen_capabilities xen_changeset "
+        "xen_pagesize xen_commandline xen_build_id",
+        xen="settime firmware mca_op readapic getcpuinfo physinfo cpupool_op getscheduler "
+        "readconsole writeconsole",
+        xen2="get_cpu_featureset",
+    ),
+    "device": _grants(
+        resource="add_irq setup plug use_noiommu use_iommu use_iommu_nointremap"
+    ),
+    "irq": _grants(resource="add_irq setup use_noiommu use_iommu use_iommu_nointremap"),
+    "domxen": _grants(mmu="map_read"),
+    "security": _grants(security="check_context setbool"),
+})
+
+#: The hypervisor builds dom0.
+BOOT_ON_DOM0 = _grants(domain="create")
+
+#: What no type but dom0 may hold on the security server, and dom0 only these two.
+SECURITY_FOR_DOM0 = DOM0_ON_HOST["security"]["security"]

@@ -1,0 +1,363 @@
+"""The compiled bundle: what `shype build` writes and an enforcing host loads.
+
+A bundle is a directory with ``policy.json`` (the policy as a value),
+``policy.cil``, ``policy.bin`` (what the hypervisor loads) and
+``manifest.json``, which ties them together.  docs/reference/bundle.md has the
+format.  Standard library only: this runs in dom0.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shype.base import canonical
+from shype.base.errors import BadInput
+from shype.policy import bundle as values
+from shype.policy.model import Policy
+from shype.policy.names import LabelName, MemberName
+
+#: The only manifest format there is.
+FORMAT = 1
+#: The files that a manifest vouches for.
+FILES = ("policy.bin", "policy.cil", "policy.json")
+#: Largest file read from a bundle, bytes: Xen's MAX_POLICY_SIZE (xen/xsm/flask/flask_op.c).
+MAX_FILE = 64 * 1024 * 1024
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,127}")
+_TARGET = re.compile(r"xen-[0-9]+\.[0-9]+")
+_CONTEXT = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){3}")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEntry:
+    """How the hypervisor knows a VM label: FLASK type, security context, window index."""
+
+    type: str
+    context: str
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dom0Entry:
+    """dom0's label and how the hypervisor knows it."""
+
+    label: LabelName
+    type: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Booleans:
+    """Names of the policy's booleans.
+
+    ``enable`` and ``bits`` (least significant first) select the launch window,
+    ``running`` says which member of a conflict set runs, ``digest`` exists
+    only so that a host can ask the hypervisor which policy it has loaded.
+    """
+
+    enable: str
+    bits: tuple[str, ...]
+    running: Mapping[MemberName, str]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRef:
+    """The policy that a bundle was built from: name, version, file name as given."""
+
+    name: str
+    version: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What translation validation did: the reader of the binary, pairs of domains, checks made."""
+
+    reader: str
+    pairs: int
+    checks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``manifest.json``. ``validation`` is None if it was switched off."""
+
+    target: str
+    digest: str
+    policy: PolicyRef
+    files: Mapping[str, str]
+    labels: Mapping[LabelName, LabelEntry]
+    dom0: Dom0Entry
+    booleans: Booleans
+    validation: Validation | None
+
+    def window_values(self, label: LabelName | None) -> dict[str, bool]:
+        """Values of all window booleans: open for ``label``, or closed for None.
+
+        Raises `BadInput` (``label.unknown``) for a label that no VM may carry.
+        """
+        if label is None:
+            return {self.booleans.enable: False, **dict.fromkeys(self.booleans.bits, False)}
+        entry = self.labels.get(label)
+        if entry is None:
+            raise BadInput(
+                "label.unknown", f"the compiled policy has no VM label {label!r}",
+                "use one of: " + (", ".join(self.labels) or "(it has none)"),
+            )
+        bits = {name: bool(entry.window >> i & 1) for i, name in enumerate(self.booleans.bits)}
+        return {self.booleans.enable: True, **bits}
+
+    def label_of_context(self, context: str) -> LabelName | None:
+        """The label (dom0's included) that a security context of the hypervisor stands for."""
+        if context == self.dom0.context:
+            return self.dom0.label
+        return next((name for name, e in self.labels.items() if e.context == context), None)
+
+    def to_json(self) -> dict[str, object]:
+        """Shape of ``manifest.json``."""
+        check = self.validation
+        return {
+            "format": FORMAT,
+            "target": self.target,
+            "digest": self.digest,
+            "policy": {
+                "name": self.policy.name, "version": self.policy.version,
+                "source": self.policy.source,
+            },
+            "files": dict(self.files),
+            "labels": {
+                name: {"type": e.type, "context": e.context, "window": e.window}
+                for name, e in self.labels.items()
+            },
+            "dom0": {
+                "label": self.dom0.label, "type": self.dom0.type, "context": self.dom0.context,
+            },
+            "booleans": {
+                "enable": self.booleans.enable, "bits": list(self.booleans.bits),
+                "running": dict(self.booleans.running), "digest": self.booleans.digest,
+            },
+            "validation": check and {
+                "reader": check.reader, "pairs": check.pairs, "checks": check.checks,
+            },
+        }
+
+    @staticmethod
+    def from_json(value: object) -> Manifest:
+        """The inverse of `to_json`. Raises `BadInput` (``bundle.corrupt``) on anything else."""
+        top = _object(value, "manifest", (
+            "format", "target", "digest", "policy", "files", "labels", "dom0", "booleans",
+            "validation",
+        ))
+        if type(top["format"]) is not int or top["format"] != FORMAT:
+            raise corrupt(f"manifest: format {top['format']!r} is not {FORMAT}")
+        digest = _match(top["digest"], _HEX, "digest")
+        ref = _object(top["policy"], "policy", ("name", "version", "source"))
+        files = _object(top["files"], "files", FILES)
+        dom0 = _object(top["dom0"], "dom0", ("label", "type", "context"))
+        manifest = Manifest(
+            target=_match(top["target"], _TARGET, "target"),
+            digest=digest,
+            policy=PolicyRef(*(_text(ref[k], k) for k in ("name", "version", "source"))),
+            files={name: _match(files[name], _HEX, f"files.{name}") for name in FILES},
+            labels=_labels(top["labels"]),
+            dom0=Dom0Entry(
+                LabelName(_match(dom0["label"], _NAME, "dom0.label")),
+                _match(dom0["type"], _WORD, "dom0.type"),
+                _match(dom0["context"], _CONTEXT, "dom0.context"),
+            ),
+            booleans=_booleans(top["booleans"]),
+            validation=_validation(top["validation"]),
+        )
+        _consistent(manifest)
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded bundle whose every file has the digest that its manifest states."""
+
+    policy: Policy
+    manifest: Manifest
+    directory: Path
+
+
+def policy_digest(policy_json: bytes, target: str, cil: bytes) -> str:
+    """The digest that names a compiled policy; ``cil`` is without its digest boolean."""
+    return canonical.digest(policy_json + target.encode() + b"\n" + cil)
+
+
+def digest_boolean(digest: str) -> str:
+    """Name of the boolean by which a host recognises the policy in the hypervisor."""
+    return f"policy_{digest}"
+
+
+def digest_line(digest: str) -> bytes:
+    """The last line of ``policy.cil``; all before it is what `policy_digest` covers."""
+    return f"(boolean {digest_boolean(digest)} false)\n".encode()
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Read a bundle and check it whole.
+
+    Raises `BadInput`: ``bundle.missing`` if the directory or a file is not
+    there, ``bundle.corrupt`` if a file is not what the manifest says.
+    """
+    manifest = Manifest.from_json(_parse(_read(directory, "manifest.json"), "manifest.json"))
+    content = {name: _read(directory, name) for name in FILES}
+    for name, data in content.items():
+        if canonical.digest(data) != manifest.files[name]:
+            raise corrupt(f"{directory / name} does not have the digest that the manifest states")
+    tail = digest_line(manifest.digest)
+    cil = content["policy.cil"]
+    named = policy_digest(content["policy.json"], manifest.target, cil.removesuffix(tail))
+    if not cil.endswith(tail) or named != manifest.digest:
+        raise corrupt(f"{directory / 'policy.cil'} does not carry the digest of this policy")
+    policy = values.policy_from_json(_parse(content["policy.json"], "policy.json"))
+    _agrees(policy, manifest)
+    return Bundle(policy, manifest, directory)
+
+
+def corrupt(problem: str) -> BadInput:
+    """The error for a bundle that is not what `shype build` wrote."""
+    return BadInput(
+        "bundle.corrupt", f"the compiled policy is damaged: {problem}",
+        "build it again with `shype build` and copy the whole directory",
+    )
+
+
+def _read(directory: Path, name: str) -> bytes:
+    path = directory / name
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise BadInput(
+            "bundle.missing", f"there is no compiled policy at {directory}: {name} is missing",
+            f"shype build POLICY --target xen-4.17 -o {directory}",
+        ) from error
+    if len(data) > MAX_FILE:
+        raise corrupt(f"{path} is larger than {MAX_FILE} bytes")
+    return data
+
+
+def _parse(data: bytes, name: str) -> object:
+    try:
+        value: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise corrupt(f"{name} is not JSON ({error})") from error
+    return value
+
+
+def _agrees(policy: Policy, manifest: Manifest) -> None:
+    """The manifest names exactly the labels and members of the policy beside it."""
+    if (policy.name, policy.version) != (manifest.policy.name, manifest.policy.version):
+        raise corrupt("policy.json and the manifest name different policies")
+    if policy.host.dom0 != manifest.dom0.label:
+        raise corrupt("policy.json and the manifest disagree on dom0's label")
+    if {label.name for label in policy.guests} != set(manifest.labels):
+        raise corrupt("policy.json and the manifest list different labels")
+    if policy.members != set(manifest.booleans.running):
+        raise corrupt("policy.json and the manifest list different members of walls")
+
+
+def _consistent(manifest: Manifest) -> None:
+    """What must be unique is; the window indices are 0 to n-1 and fit the bits."""
+    windows = sorted(entry.window for entry in manifest.labels.values())
+    if windows != list(range(len(windows))):
+        raise corrupt("labels: the windows are not numbered 0 to n-1")
+    bits = manifest.booleans.bits
+    if not bits or len(manifest.labels) > 1 << len(bits):
+        raise corrupt("booleans: too few bits to select every label's window")
+    names = [manifest.booleans.enable, *bits, *manifest.booleans.running.values()]
+    if len(set(names)) != len(names):
+        raise corrupt("booleans: a name is used twice")
+    if manifest.booleans.digest != digest_boolean(manifest.digest):
+        raise corrupt("booleans: the digest boolean does not carry the digest")
+    contexts = {entry.context: entry.type for entry in manifest.labels.values()}
+    contexts[manifest.dom0.context] = manifest.dom0.type
+    if len(contexts) != len(manifest.labels) + 1 or manifest.dom0.label in manifest.labels:
+        raise corrupt("labels: a label or a context is used twice")
+    for context, type_ in contexts.items():
+        if context.split(":")[2] != type_:
+            raise corrupt(f"labels: the context {context} does not carry the type {type_}")
+
+
+def _labels(value: object) -> dict[LabelName, LabelEntry]:
+    result: dict[LabelName, LabelEntry] = {}
+    for name, item in _mapping(value, "labels").items():
+        where = f"labels.{_match(name, _NAME, 'labels')}"
+        entry = _object(item, where, ("type", "context", "window"))
+        result[LabelName(name)] = LabelEntry(
+            _match(entry["type"], _WORD, f"{where}.type"),
+            _match(entry["context"], _CONTEXT, f"{where}.context"),
+            _count(entry["window"], f"{where}.window"),
+        )
+    return dict(sorted(result.items(), key=lambda pair: pair[1].window))
+
+
+def _booleans(value: object) -> Booleans:
+    names = _object(value, "booleans", ("enable", "bits", "running", "digest"))
+    bits = names["bits"]
+    if not isinstance(bits, list) or len(bits) > 32:
+        raise corrupt("booleans.bits is not a short list")
+    running = _mapping(names["running"], "booleans.running")
+    return Booleans(
+        _match(names["enable"], _WORD, "booleans.enable"),
+        tuple(_match(bit, _WORD, "booleans.bits") for bit in bits),
+        {
+            MemberName(_match(member, _NAME, "booleans.running")):
+            _match(name, _WORD, f"booleans.running.{member}")
+            for member, name in running.items()
+        },
+        _match(names["digest"], _WORD, "booleans.digest"),
+    )
+
+
+def _validation(value: object) -> Validation | None:
+    if value is None:
+        return None
+    done = _object(value, "validation", ("reader", "pairs", "checks"))
+    return Validation(
+        _text(done["reader"], "validation.reader"),
+        _count(done["pairs"], "validation.pairs"),
+        _count(done["checks"], "validation.checks"),
+    )
+
+
+def _mapping(value: object, where: str) -> dict[str, object]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise corrupt(f"{where} is not an object")
+    return value
+
+
+def _object(value: object, where: str, keys: tuple[str, ...]) -> dict[str, object]:
+    found = _mapping(value, where)
+    if set(found) != set(keys):
+        odd = sorted(set(found) ^ set(keys))
+        raise corrupt(f"{where} has missing or unknown keys: {', '.join(odd)[:200]}")
+    return found
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > 4096:
+        raise corrupt(f"{where} is not a short string")
+    return value
+
+
+def _match(value: object, pattern: re.Pattern[str], where: str) -> str:
+    if not isinstance(value, str) or len(value) > 300 or not pattern.fullmatch(value):
+        raise corrupt(f"{where} is not well formed")
+    return value
+
+
+def _count(value: object, where: str) -> int:
+    if type(value) is not int or value < 0:
+        raise corrupt(f"{where} is not a count")
+    return value
