@@ -1,0 +1,86 @@
+"""The ids of everything that can be found in a policy file; docs/reference/findings.md has each.
+
+Ids are stable: scripts and documents name them, so none changes its meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from shype.policy.source import Finding, Severity, Span
+
+
+class Id(StrEnum):
+    """Stable ids, grouped by what is at fault: the file, YAML, the structure, the meaning."""
+
+    FILE_MISSING = "file.missing"
+    FILE_DIRECTORY = "file.directory"
+    FILE_NOT_REGULAR = "file.not-regular"
+    FILE_UNREADABLE = "file.unreadable"
+    FILE_TOO_LARGE = "file.too-large"
+    FILE_ENCODING = "file.encoding"
+    FILE_BOM = "file.bom"
+    FILE_CONTROL = "file.control-character"
+    FILE_EMPTY = "file.empty"
+
+    YAML_SYNTAX = "yaml.syntax"
+    YAML_TAB = "yaml.tab"
+    YAML_DOCUMENTS = "yaml.documents"
+    YAML_DUPLICATE_KEY = "yaml.duplicate-key"
+    YAML_KEY_TYPE = "yaml.key-type"
+    YAML_TAG = "yaml.tag"
+    YAML_MERGE_KEY = "yaml.merge-key"
+    YAML_ALIAS_UNKNOWN = "yaml.alias-unknown"
+    YAML_ALIAS_RECURSIVE = "yaml.alias-recursive"
+    YAML_TOO_DEEP = "yaml.too-deep"
+    YAML_TOO_MANY = "yaml.too-many-values"
+
+    VERSION_UNSUPPORTED = "version.unsupported"
+    KEY_UNKNOWN = "key.unknown"
+    KEY_MISSING = "key.missing"
+    TYPE_WRONG = "type.wrong"
+    TYPE_QUOTE = "type.quote"
+    VALUE_NOT_ALLOWED = "value.not-allowed"
+    NAME_PATTERN = "name.pattern"
+    NAME_TOO_LONG = "name.too-long"
+    NAME_RESERVED = "name.reserved"
+    POLICY_VERSION = "policy.version"
+    SET_EMPTY = "set.empty"
+    LIST_DUPLICATE = "list.duplicate"
+    POLICY_TRUNCATED = "policy.too-many-findings"
+
+    COALITION_UNDECLARED = "coalition.undeclared"
+    COALITION_ALL = "coalition.all"
+    COALITION_UNUSED = "coalition.unused"
+    WALL_TOO_SMALL = "wall.too-small"
+    WALL_UNDECLARED_MEMBER = "wall.undeclared-member"
+    WALL_SELF_CONFLICT = "wall.self-conflict"
+    WALL_UNUSED_MEMBER = "wall.unused-member"
+    LABEL_NOT_AUTHORIZED = "label.not-authorized"
+    HOST_DOM0_UNDECLARED = "host.dom0-undeclared"
+    HOST_DOM0_WALL = "host.dom0-wall"
+    HOST_DOM0_UNLABELED = "host.dom0-unlabeled"
+    HOST_DRIVER_UNDECLARED = "host.driver-undeclared"
+    HOST_DRIVER_DOM0 = "host.driver-dom0"
+    HOST_DRIVER_UNLABELED = "host.driver-unlabeled"
+    VM_ID = "vm.id"
+    VM_DOM0 = "vm.dom0"
+    VM_UNDECLARED_LABEL = "vm.undeclared-label"
+    VM_DOM0_LABEL = "vm.dom0-label"
+
+
+def error(id: Id, span: Span, message: str, fix: str) -> Finding:
+    """A finding that makes the policy invalid."""
+    return Finding(str(id), span, message, fix)
+
+
+def warning(id: Id, span: Span, message: str, fix: str) -> Finding:
+    """A finding that leaves the policy valid."""
+    return Finding(str(id), span, message, fix, Severity.WARNING)
+
+
+def show(text: str) -> str:
+    """``text`` from a policy file as it may stand in a message: one line, short, in backquotes."""
+    short = text if len(text) <= 60 else text[:57] + "..."
+    safe = short if short.isprintable() else short.encode("unicode_escape").decode()
+    return f"`{safe}`"

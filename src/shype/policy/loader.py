@@ -1,0 +1,150 @@
+"""From a policy file to a `Policy`, or to everything that is wrong with it.
+
+Not needed on an enforcing host: that loads the compiled bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shype.policy import reading, schema, validator
+from shype.policy.draft import Draft, DraftLabel, draft
+from shype.policy.findings import Id, error
+from shype.policy.model import (
+    Assignment,
+    Coalition,
+    Enforcement,
+    Host,
+    Label,
+    Policy,
+    Wall,
+)
+from shype.policy.names import CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.source import Finding, PolicyInvalid, Severity
+from shype.policy.yaml_source import Mapping, Scalar, parse
+
+#: Findings shown for one file.
+FINDINGS_LIMIT = 1_000
+
+_OF_NAMES = (Id.NAME_PATTERN, Id.VM_ID, Id.KEY_UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid policy, and what is probably not meant in it."""
+
+    policy: Policy
+    warnings: tuple[Finding, ...]
+
+
+def load(path: Path) -> Loaded:
+    """The policy in the file ``path``.
+
+    Raises PolicyInvalid (``policy.invalid``) with all findings if it has errors
+    or cannot be read.
+    """
+    policy, findings = check(path)
+    if policy is None:
+        raise PolicyInvalid(findings)
+    return Loaded(policy, findings)
+
+
+def check(path: Path) -> tuple[Policy | None, tuple[Finding, ...]]:
+    """The policy in the file ``path`` if it has no errors, and all findings in file order."""
+    text = reading.read(path)
+    if isinstance(text, Finding):
+        return None, (text,)
+    return check_text(text, reading.shown(path))
+
+
+def check_text(text: str, file: str) -> tuple[Policy | None, tuple[Finding, ...]]:
+    """As `check`, for a ``text`` whose findings shall name ``file``."""
+    source = parse(text, file)
+    if source.root is None:
+        return None, _ordered(list(source.findings))
+    other = _other_version(source.root)
+    if other is not None:
+        return None, _ordered([*source.findings, other])
+    # A key that is not text is wrong as a name too: once is enough.
+    known = {finding.span for finding in source.findings if finding.id == Id.YAML_KEY_TYPE}
+    findings = list(source.findings)
+    for finding in schema.violations(source.root):
+        if finding.id not in _OF_NAMES or finding.span not in known:
+            findings.append(finding)
+    if not isinstance(source.root, Mapping):
+        return None, _ordered(findings)
+    read = draft(source.root)
+    findings += validator.errors(read)
+    if findings:
+        return None, _ordered(findings)
+    return _policy(read, file), _ordered(validator.warnings(read))
+
+
+def _other_version(root: object) -> Finding | None:
+    """The finding for a policy in another version: its rules are unknown, so say nothing else."""
+    version = root.get("shype") if isinstance(root, Mapping) else None
+    if isinstance(version, Scalar) and version.kind == "int" and version.text != "1":
+        return schema.unsupported(version)
+    return None
+
+
+def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+    ordered = sorted(findings, key=lambda f: (f.span, f.severity is Severity.WARNING, f.id))
+    if len(ordered) <= FINDINGS_LIMIT:
+        return tuple(ordered)
+    invalid = any(f.severity is Severity.ERROR for f in ordered)
+    last = error(
+        Id.POLICY_TRUNCATED, ordered[FINDINGS_LIMIT].span,
+        f"there are more than {FINDINGS_LIMIT} findings; the rest is not shown",
+        "mend what is shown and check again",
+    )
+    if not invalid:
+        last = Finding(last.id, last.span, last.message, last.fix, Severity.WARNING)
+    return (*ordered[:FINDINGS_LIMIT], last)
+
+
+def _policy(read: Draft, file: str) -> Policy:
+    """The model of a draft without errors."""
+    assert read.name is not None
+    assert read.version is not None
+    assert read.host is not None
+    assert read.dom0 is not None
+    coalitions = {
+        CoalitionName(ref.text): Coalition(CoalitionName(ref.text), ref.span)
+        for ref in (read.coalitions or {}).values()
+    }
+    everything = frozenset(coalitions)
+
+    def label(entry: DraftLabel) -> Label:
+        return Label(
+            LabelName(entry.name.text),
+            everything if entry.everything is not None
+            else frozenset(CoalitionName(ref.text) for ref in entry.coalitions),
+            frozenset(MemberName(ref.text) for ref in entry.members),
+            entry.name.span,
+        )
+
+    return Policy(
+        name=read.name.text,
+        version=read.version.text,
+        source=file,
+        coalitions=coalitions,
+        walls={
+            WallName(name.text): Wall(
+                WallName(name.text), frozenset(MemberName(ref.text) for ref in members), name.span
+            )
+            for name, members in (read.walls or {}).values()
+        },
+        labels={LabelName(name): label(entry) for name, entry in (read.labels or {}).items()},
+        host=Host(
+            LabelName(read.dom0.text),
+            frozenset(LabelName(ref.text) for ref in read.drivers or ()),
+            Enforcement.ENFORCING,
+            read.host.span,
+        ),
+        assignments={
+            VmId(vm.text): Assignment(VmId(vm.text), LabelName(name.text), vm.span)
+            for vm, name in read.vms.values()
+        },
+    )

@@ -1,0 +1,320 @@
+"""The structure of a policy: jsonschema judges by the published schema, this module explains.
+
+Every violation becomes a finding at the value, key or list entry that causes
+it, with a sentence about *this* policy instead of about JSON Schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from shype.policy import grammar
+from shype.policy.findings import Id, error, show
+from shype.policy.source import Finding, Span
+from shype.policy.suggest import Suggester
+from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence, describe
+
+#: Violations looked at in one file; more do not help anybody.
+_LIMIT = 5_000
+_NAMES_ARE = "lower-case letters and digits, starting with a letter, words joined by single hyphens"
+
+
+def text() -> str:
+    """The published JSON Schema (draft 2020-12), as it is shipped."""
+    return resources.files("shype.policy").joinpath("schema.json").read_text(encoding="utf-8")
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The published JSON Schema as a value; do not change it."""
+    value = json.loads(text())
+    assert isinstance(value, dict)
+    return value
+
+
+def violations(root: Node) -> list[Finding]:
+    """What is wrong with the structure of the policy ``root``, in no particular order.
+
+    Empty exactly if jsonschema finds the policy valid under `document`.
+    """
+    index = _Index()
+    instance = index.instance(root, ())
+    found: dict[tuple[str, Span], Finding] = {}
+    explain = _Explainer(root, index)
+    for violation in islice(_validator().iter_errors(instance), _LIMIT):
+        for finding in explain.findings(violation):
+            found.setdefault((finding.id, finding.span), finding)
+    return list(found.values())
+
+
+class _Opaque:
+    """A YAML value that no policy has anywhere: a float, a date, a binary."""
+
+
+def _unique(
+    validator: Validator, wanted: bool, instance: object, schema: object
+) -> Iterator[ValidationError]:
+    """``uniqueItems`` in linear time (jsonschema compares each with each if types differ)."""
+    if wanted and isinstance(instance, list):
+        names = [item for item in instance if isinstance(item, str)]
+        if len(set(names)) != len(names):
+            yield ValidationError("has non-unique elements")
+
+
+@cache
+def _validator() -> Validator:
+    strict = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
+    made: Validator = strict(document())
+    return made
+
+
+_Path = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class _Place:
+    """A node in the tree, the key it stands under, and its keys if it is a mapping."""
+
+    node: Node
+    key: Scalar | None
+    keys: dict[str, Scalar]
+
+
+class _Index:
+    """Turns the tree into plain values for jsonschema, and remembers where each came from."""
+
+    def __init__(self) -> None:
+        self._places: dict[_Path, _Place] = {}
+
+    def __getitem__(self, path: Iterable[str | int]) -> _Place:
+        return self._places[tuple(path)]
+
+    def instance(self, node: Node, path: _Path, key: Scalar | None = None) -> Any:
+        place = self._places[path] = _Place(node, key, {})
+        if isinstance(node, Sequence):
+            return [self.instance(item, (*path, i)) for i, item in enumerate(node.items)]
+        if isinstance(node, Mapping):
+            place.keys = {name.text: name for name, _ in node.entries}
+            return {
+                name.text: self.instance(value, (*path, name.text), name)
+                for name, value in node.entries
+            }
+        match node.kind:
+            case "str":
+                return node.text
+            case "int":
+                return int(node.text)
+            case "bool":
+                return node.text.lower() in ("yes", "true", "on")
+            case "null":
+                return None
+        return _Opaque()
+
+
+class _Explainer:
+    """One violation in, findings out."""
+
+    def __init__(self, root: Node, index: _Index) -> None:
+        self._root = root
+        self._index = index
+        self._suggest = Suggester()
+        self._by_keyword: dict[str, Callable[[ValidationError, _Place], Iterator[Finding]]] = {
+            "additionalProperties": self._unknown_keys,
+            "required": self._missing_keys,
+            "type": self._type,
+            "pattern": self._spelling,
+            "maxLength": self._spelling,
+            "minItems": self._too_few,
+            "minProperties": self._too_few,
+            "uniqueItems": self._duplicates,
+            "const": self._value,
+            "enum": self._value,
+        }
+
+    def findings(self, violation: ValidationError) -> Iterator[Finding]:
+        place = self._index[violation.absolute_path]
+        if "propertyNames" in violation.absolute_schema_path:
+            key = place.keys[str(violation.instance)]
+            place = _Place(key, key, {})
+        keyword = str(violation.validator)
+        yield from self._by_keyword[keyword](violation, place)
+
+    def _schema(self, violation: ValidationError) -> dict[str, Any]:
+        assert isinstance(violation.schema, dict)
+        return violation.schema
+
+    def _title(self, violation: ValidationError) -> str:
+        return str(self._schema(violation)["title"])
+
+    def _what(self, place: _Place) -> str:
+        """How to speak of the value: by its key if it has one."""
+        return show(place.key.text) if place.key is not None else "this"
+
+    def _unknown_keys(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        allowed = list(self._schema(violation).get("properties", {}))
+        if not allowed:
+            return
+        for name, key in place.keys.items():
+            if name not in allowed:
+                near = self._suggest.nearest(name, allowed)
+                known = ", ".join(f"`{word}`" for word in allowed)
+                yield error(
+                    Id.KEY_UNKNOWN, key.span, f"the key {show(name)} is unknown here",
+                    f"did you mean `{near}`?" if near else f"known keys here: {known}",
+                )
+
+    def _missing_keys(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        schema = self._schema(violation)
+        missing = [name for name in schema["required"] if name not in place.keys]
+        if not missing:
+            return
+        span = place.key.span if place.key is not None else self._root.span
+        where = f"in {show(place.key.text)}" if place.key is not None else "in the policy"
+        names = ", ".join(f"`{name}`" for name in missing)
+        needs = "; ".join(f"`{name}:` is {_title_of(schema, name)}" for name in missing)
+        yield error(
+            Id.KEY_MISSING, span,
+            f"{'keys are' if len(missing) > 1 else 'a key is'} missing {where}: {names}",
+            f"add what is missing: {needs}",
+        )
+
+    def _type(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        node, schema, title = place.node, self._schema(violation), self._title(violation)
+        wanted, pattern = schema["type"], schema.get("pattern")
+        text_expected = wanted == "string" and "enum" not in schema
+        if isinstance(node, Scalar) and text_expected and node.kind != "null":
+            if pattern is None or re.search(pattern, node.text):
+                yield error(
+                    Id.TYPE_QUOTE, node.span,
+                    f"{show(node.text)} without quotes is {describe(node)} in YAML, not text",
+                    f'write it in quotes: "{node.text}"',
+                )
+            else:
+                yield from self._spelling(violation, place)
+            return
+        if place.key is None and node is self._root:
+            yield error(
+                Id.TYPE_WRONG, node.span,
+                f"a policy is a mapping (keys with values), but this is {describe(node)}",
+                "start with `shype: 1`; examples/banks.yaml is a policy to start from",
+            )
+            return
+        fix = f"write {title} here"
+        if title == "the number 1":
+            fix = "write `shype: 1`"
+        elif "array" in wanted and isinstance(node, Scalar) and node.kind == "str":
+            fix = f"write a list: [{node.text[:60]}]"
+        elif wanted == "object" and isinstance(node, Scalar) and node.kind == "null":
+            fix = f"write {title}; `{{}}` is the empty mapping"
+        what = self._what(place)
+        message = f"{what} must be {title}, but it is {describe(node)}"
+        yield error(Id.TYPE_WRONG, node.span, message, fix)
+
+    def _spelling(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        node, schema = place.node, self._schema(violation)
+        assert isinstance(node, Scalar)
+        text, title = node.text, self._title(violation)
+        if violation.validator == "maxLength":
+            limit = schema["maxLength"]
+            yield error(
+                Id.NAME_TOO_LONG, node.span,
+                f"{show(text)} has {len(text)} characters; {title} has at most {limit}",
+                "choose a shorter one",
+            )
+        elif title == "a version":
+            digits = [*re.findall(r"[0-9]+", text[:40]), "0", "0"][:2]
+            example = ".".join(str(int(part[:9])) for part in digits)
+            yield error(
+                Id.POLICY_VERSION, node.span,
+                f"{show(text)} is not a version: it has the form MAJOR.MINOR, two whole numbers "
+                "without leading zeros",
+                f'write for example "{example}", in quotes',
+            )
+        elif title == "a VM name or UUID":
+            yield error(
+                Id.VM_ID, node.span, f"{show(text)} cannot be {title}",
+                "use the name or the UUID that the toolstack shows: letters, digits and _.+:@-, "
+                "starting with a letter, a digit or _",
+            )
+        else:
+            near = grammar.as_name(text) if node.kind == "str" else ""
+            yield error(
+                Id.NAME_PATTERN, node.span, f"{show(text)} is not a name: names are {_NAMES_ARE}",
+                f"write for example `{near}`" if near else "choose a name such as `web-1`",
+            )
+
+    def _too_few(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        if violation.validator_value == 2:
+            yield error(
+                Id.WALL_TOO_SMALL, place.node.span,
+                f"the conflict set {self._what(place)} has fewer than two members, so that nothing "
+                "conflicts",
+                "name at least two members, or delete the conflict set",
+            )
+            return
+        optional = len(place.keys) == 0 and len(violation.absolute_path) > 1
+        yield error(
+            Id.SET_EMPTY, place.node.span, f"{self._what(place)} is empty",
+            "delete the key if the label shall have none" if optional
+            else f"name at least one: {self._title(violation)}",
+        )
+
+    def _duplicates(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        assert isinstance(place.node, Sequence)
+        first: dict[str, Span] = {}
+        for item in place.node.items:
+            if not isinstance(item, Scalar) or item.kind != "str":
+                continue
+            if item.text in first:
+                yield error(
+                    Id.LIST_DUPLICATE, item.span,
+                    f"{show(item.text)} stands in this list a second time "
+                    f"(first in line {first[item.text].line})",
+                    "delete one of the two",
+                )
+            first.setdefault(item.text, item.span)
+
+    def _value(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        node, title = place.node, self._title(violation)
+        if not isinstance(node, Scalar):
+            return  # a violation of `type` too, as are other kinds of scalars below
+        if title == "the number 1":
+            if node.kind == "int":
+                yield unsupported(node)
+            return
+        if node.kind != "str":
+            return
+        fix = f"write {title}"
+        if title == "`all`":
+            fix = f"write a list: [{node.text[:60]}]; the word `all` stands for every coalition"
+        message = f"{self._what(place)} cannot be {show(node.text)}: it must be {title}"
+        yield error(Id.VALUE_NOT_ALLOWED, node.span, message, fix)
+
+
+def _title_of(schema: dict[str, Any], name: str) -> str:
+    part = schema["properties"][name]
+    if "$ref" in part:
+        part = document()["$defs"][part["$ref"].rsplit("/", 1)[1]]
+    return str(part["title"])
+
+
+def unsupported(node: Scalar) -> Finding:
+    """The policy is written in another version of the language."""
+    return error(
+        Id.VERSION_UNSUPPORTED, node.span,
+        f"the policy is written in version {node.text} of the language; this shype reads version 1",
+        "write the policy in version 1 (`shype: 1`), or install a shype that reads version "
+        f"{node.text}",
+    )

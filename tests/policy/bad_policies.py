@@ -1,0 +1,160 @@
+"""One wrong policy for each finding that the text of a policy can cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shype.policy.findings import Id
+
+#: A valid policy without warnings; the cases below each spoil one thing in it.
+GOOD = """\
+shype: 1
+policy: {name: shop, version: "1.0"}
+coalitions: [web, data]
+walls:
+  rivals: [red, blue]
+labels:
+  boss: {coalitions: all}
+  front: {coalitions: [web, data], wall: [red]}
+  back: {coalitions: [data], wall: [blue]}
+  unlabeled: {}
+host: {dom0: boss, drivers: []}
+vms: {vm-1: front}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """``old`` in `GOOD` becomes ``new``; then ``id`` is found at ``line``:``column``.
+
+    ``says`` and ``fix`` are parts of the sentence and of the fix.
+    """
+
+    id: Id
+    old: str
+    new: str
+    line: int
+    column: int
+    says: str
+    fix: str
+    warning: bool = False
+
+    @property
+    def text(self) -> str:
+        """The spoiled policy."""
+        if not self.old:
+            return self.new
+        assert GOOD.count(self.old) == 1, self.old
+        return GOOD.replace(self.old, self.new)
+
+
+_DEEP = "[" * 40 + "]" * 40
+_LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join(['*' + old] * 10)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+CASES = (
+    # YAML
+    Bad(Id.FILE_EMPTY, "", "", 1, 1, "no policy in it", "shype: 1"),
+    Bad(Id.FILE_EMPTY, "", "# only a comment\n---\n...\n", 1, 1, "no policy in it", "shype: 1"),
+    Bad(Id.FILE_CONTROL, "shop", "sh\0op", 2, 18, "U+0000", "delete"),
+    Bad(Id.FILE_CONTROL, "shop", "sh\x1bop", 2, 18, "U+001B", "delete"),
+    Bad(Id.YAML_SYNTAX, "[web, data]\n", "[web, data\n", 4, 6, "not valid YAML", "check brackets"),
+    Bad(Id.YAML_SYNTAX, "vms: {vm-1: front}", "vms: {vm-1: front", 12, 6, "", "opened here"),
+    Bad(Id.YAML_SYNTAX, "{name: shop,", "{name: \"shop,", 2, 33, "", "check"),
+    Bad(Id.YAML_TAB, "  rivals", "\trivals", 5, 1, "a tab", "blanks"),
+    Bad(Id.YAML_DOCUMENTS, "vms:", "---\nvms:", 12, 1, "second YAML document", "---"),
+    Bad(Id.YAML_DUPLICATE_KEY, "  back:", "  front:", 9, 3, "(first in line 8)", "keep one"),
+    Bad(Id.YAML_KEY_TYPE, "  unlabeled:", "  no:", 10, 3, "true or false", '"no"'),
+    Bad(Id.YAML_KEY_TYPE, "  unlabeled:", "  12:", 10, 3, "a number", '"12"'),
+    Bad(Id.YAML_KEY_TYPE, "  unlabeled:", "  [a]:", 10, 3, "list or mapping", "name"),
+    Bad(Id.YAML_TAG, "name: shop", "name: !!python/name:os.system shop", 2, 16,
+        "`!!python/name:os.system`", "delete the tag"),
+    Bad(Id.YAML_TAG, "back: {", "back: !mine {", 9, 9, "`!mine`", "delete the tag"),
+    Bad(Id.YAML_MERGE_KEY, "unlabeled: {}", "unlabeled: {<<: {wall: [red]}}", 10, 15, "`<<`",
+        "write the entries out"),
+    Bad(Id.YAML_ALIAS_UNKNOWN, "vm-1: front", "vm-1: *front", 12, 13, "`*front`", "&front"),
+    Bad(Id.YAML_ALIAS_RECURSIVE, "[web, data]\n", "&c [web, *c]\n", 3, 22, "inside", "write"),
+    Bad(Id.YAML_TOO_DEEP, "unlabeled: {}", f"unlabeled: {_DEEP}", 10, 44, "32 deep", "brackets"),
+    Bad(Id.YAML_TOO_MANY, "", _LAUGHS, 6, 11, "250000 values", "aliases"),
+    # structure
+    Bad(Id.VERSION_UNSUPPORTED, "shype: 1", "shype: 2", 1, 8, "this shype reads version 1",
+        "shype: 1"),
+    Bad(Id.KEY_UNKNOWN, "vms:", "vm:", 12, 1, "`vm` is unknown", "did you mean `vms`?"),
+    Bad(Id.KEY_UNKNOWN, "unlabeled: {}", "unlabeled: {zzz: 1}", 10, 15, "`zzz`", "`coalitions`"),
+    Bad(Id.KEY_MISSING, "dom0: boss, ", "", 11, 1, "in `host`: `dom0`", "a name"),
+    Bad(Id.KEY_MISSING, "", "shype: 1\n", 1, 1, "`policy`, `coalitions`, `labels`, `host`", "add"),
+    Bad(Id.TYPE_WRONG, "", "- shype\n", 1, 1, "a list", "start with `shype: 1`"),
+    Bad(Id.TYPE_WRONG, "", "just text\n", 1, 1, "this is text", "`shype: 1`"),
+    Bad(Id.TYPE_WRONG, "shype: 1", "shype: one", 1, 8, "must be the number 1", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "shype: 1", "shype: [1]", 1, 8, "it is a list", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "shype: 1", "shype: {}", 1, 8, "it is a mapping", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "drivers: []", "minimum: [enforcing]", 11, 29, "a list", "`enforcing`"),
+    Bad(Id.TYPE_WRONG, "drivers: []", "minimum: on", 11, 29, "true or false", "`enforcing`"),
+    Bad(Id.TYPE_WRONG, "name: shop", "name: [shop]", 2, 16, "a list", "a name"),
+    Bad(Id.TYPE_WRONG, "shype: 1", 'shype: "1"', 1, 8, "it is text", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "shype: 1", "shype: 1.0", 1, 8, "a number", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "unlabeled: {}", "unlabeled:", 10, 13, "nothing", "`{}`"),
+    Bad(Id.TYPE_WRONG, "wall: [blue]", "wall: blue", 9, 36, "`wall`", "[blue]"),
+    Bad(Id.TYPE_WRONG, "drivers: []", "drivers: {}", 11, 29, "mapping", "list"),
+    Bad(Id.TYPE_WRONG, "{vm-1: front}", "{vm-1: }", 12, 13, "`vm-1` must be a name", "a name"),
+    Bad(Id.TYPE_QUOTE, 'version: "1.0"', "version: 1.0", 2, 31, "a number", '"1.0"'),
+    Bad(Id.TYPE_QUOTE, "[web, data]\n", "[web, data, no]\n", 3, 25, "true or false", '"no"'),
+    Bad(Id.TYPE_QUOTE, "vm-1: front", "vm-1: on", 12, 13, "true or false", '"on"'),
+    Bad(Id.VALUE_NOT_ALLOWED, "drivers: []", "minimum: none", 11, 29, "`none`", "`enforcing`"),
+    Bad(Id.VALUE_NOT_ALLOWED, "[data], wall", "data, wall", 9, 22, "`data`", "[data]"),
+    Bad(Id.NAME_PATTERN, "name: shop", "name: My_Shop", 2, 16, "`My_Shop`", "`my-shop`"),
+    Bad(Id.NAME_PATTERN, "[web, data]\n", "[web, data, 7]\n", 3, 25, "`7`", "web-1"),
+    Bad(Id.NAME_PATTERN, "name: shop", 'name: "shop\\n"', 2, 16, "`shop\\n`", "`shop`"),
+    Bad(Id.NAME_PATTERN, "  unlabeled:", "  a--b:", 10, 3, "`a--b`", "`a-b`"),
+    Bad(Id.NAME_TOO_LONG, "name: shop", f"name: {'s' * 49}", 2, 16, "49 characters", "shorter"),
+    Bad(Id.NAME_RESERVED, "[web, data]\n", "[web, data, all]\n", 3, 25, "`all`", "another"),
+    Bad(Id.NAME_RESERVED, "coalitions: all", "coalitions: [all]", 7, 23, "`all`",
+        "`coalitions: all`"),
+    Bad(Id.POLICY_VERSION, '"1.0"', '"1"', 2, 31, "MAJOR.MINOR", '"1.0"'),
+    Bad(Id.POLICY_VERSION, '"1.0"', '"01.2.3"', 2, 31, "`01.2.3`", '"1.2"'),
+    Bad(Id.POLICY_VERSION, '"1.0"', "1", 2, 31, "`1` is not a version", '"1.0"'),
+    Bad(Id.SET_EMPTY, "[data], wall", "[], wall", 9, 22, "`coalitions` is empty", "delete the key"),
+    Bad(Id.SET_EMPTY, "[web, data]\n", "[]\n", 3, 13, "`coalitions` is empty", "at least one"),
+    Bad(Id.LIST_DUPLICATE, "[web, data]\n", "[web, data, web]\n", 3, 25, "`web`", "delete one"),
+    # meaning
+    Bad(Id.COALITION_UNDECLARED, "[data], wall", "[dara], wall", 9, 23, "`dara`",
+        "did you mean `data`?"),
+    Bad(Id.COALITION_UNDECLARED, "[data], wall", "[qqqq], wall", 9, 23, "`qqqq`",
+        "under `coalitions`"),
+    Bad(Id.COALITION_ALL, "[data], wall", "all, wall", 9, 22, "`back` has all coalitions",
+        "host.drivers"),
+    Bad(Id.COALITION_UNUSED, "[web, data]\n", "[web, data, spare]\n", 3, 25, "`spare`", "delete",
+        warning=True),
+    Bad(Id.WALL_TOO_SMALL, "[red, blue]", "[red, blue]\n  lonely: [red]", 6, 11, "`lonely`",
+        "two members"),
+    Bad(Id.WALL_TOO_SMALL, "[red, blue]", "[red, blue]\n  lonely: []", 6, 11, "`lonely`",
+        "two members"),
+    Bad(Id.WALL_UNDECLARED_MEMBER, "wall: [blue]", "wall: [blu]", 9, 37, "`blu`",
+        "did you mean `blue`?"),
+    Bad(Id.WALL_SELF_CONFLICT, "wall: [red]", "wall: [red, blue]", 8, 48,
+        "conflict set `rivals` (line 5)", "two labels"),
+    Bad(Id.WALL_UNUSED_MEMBER, "[red, blue]", "[red, blue, pink]", 5, 23, "`pink`", "delete",
+        warning=True),
+    Bad(Id.LABEL_NOT_AUTHORIZED, "coalitions: all", "coalitions: [data]", 8, 3,
+        "dom0 may not run `front`", "`coalitions: all`", warning=True),
+    Bad(Id.LABEL_NOT_AUTHORIZED, "boss: {coalitions: all}", "boss: {}", 8, 3, "and 1 more",
+        "never runs", warning=True),
+    Bad(Id.HOST_DOM0_UNDECLARED, "dom0: boss", "dom0: bos", 11, 14, "`bos`",
+        "did you mean `boss`?"),
+    Bad(Id.HOST_DOM0_WALL, "coalitions: all", "coalitions: all, wall: [red]", 7, 34, "`boss`",
+        "delete `wall`"),
+    Bad(Id.HOST_DOM0_UNLABELED, "dom0: boss", "dom0: unlabeled", 11, 14, "`unlabeled`",
+        "for dom0 alone"),
+    Bad(Id.HOST_DRIVER_UNDECLARED, "drivers: []", "drivers: [bakc]", 11, 30, "`bakc`", "`back`"),
+    Bad(Id.HOST_DRIVER_DOM0, "drivers: []", "drivers: [boss]", 11, 30, "`boss`", "delete"),
+    Bad(Id.HOST_DRIVER_UNLABELED, "drivers: []", "drivers: [unlabeled]", 11, 30, "`unlabeled`",
+        "declare"),
+    Bad(Id.VM_ID, "vm-1: front", '"a b": front', 12, 7, "`a b`", "toolstack"),
+    Bad(Id.VM_ID, "vm-1", "6F0C2D8E-3F57-4B0F-9A0C-6A1F5A4F2B11", 12, 7, "lower case",
+        "6f0c2d8e"),
+    Bad(Id.VM_DOM0, "vm-1: front", "Domain-0: front", 12, 7, "`Domain-0`", "host.dom0"),
+    Bad(Id.VM_UNDECLARED_LABEL, "vm-1: front", "vm-1: frnt", 12, 13, "`frnt`", "`front`"),
+    Bad(Id.VM_DOM0_LABEL, "vm-1: front", "vm-1: boss", 12, 13, "`vm-1`", "label of its own"),
+)

@@ -1,0 +1,223 @@
+"""From text to the model: examples, round trips, random garbage, and speed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from shype.base import canonical
+from shype.policy.bundle import policy_from_json, policy_to_json
+from shype.policy.findings import Id
+from shype.policy.loader import check, check_text, load
+from shype.policy.model import Policy
+from shype.policy.source import Severity, Span
+from tests.policy.bad_policies import CASES, GOOD
+from tests.policy.strategies import PATIENT, SOURCE, policies, policy_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+def _policy(text: str) -> Policy:
+    policy, findings = check_text(text, "p.yaml")
+    assert policy is not None, findings
+    return policy
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_valid(path: Path) -> None:
+    loaded = load(path)
+    assert {f.severity for f in loaded.warnings} <= {Severity.WARNING}
+    assert policy_from_json(policy_to_json(loaded.policy)) == loaded.policy
+
+
+def test_the_examples_are_there() -> None:
+    assert {path.stem for path in EXAMPLES} >= {"banks", "tenants", "driver-domain", "two-hosts"}
+
+
+def _example(name: str) -> Policy:
+    return load(ROOT / "examples" / f"{name}.yaml").policy
+
+
+def _shared(policy: Policy, a: str, b: str) -> set[str]:
+    labels = {str(name): label for name, label in policy.labels.items()}
+    return {str(name) for name in labels[a].coalitions & labels[b].coalitions}
+
+
+def test_banks_says_what_its_comments_say() -> None:
+    policy = _example("banks")
+    assert _shared(policy, "bank-a-desk", "market-data") == {"market"}
+    assert _shared(policy, "bank-a-db", "bank-a-desk") == {"bank-a"}
+    assert not _shared(policy, "bank-a-db", "bank-b-db")
+    assert not _shared(policy, "bank-a-db", "market-data")
+    assert policy.unlabeled is None
+    assert policy.members == {"bank-a", "bank-b"}
+
+
+def test_tenants_says_what_its_comments_say() -> None:
+    policy = _example("tenants")
+    for a, b in (("red", "blue"), ("red", "green"), ("blue", "green")):
+        for kind in ("web", "data"):
+            for other in ("web", "data"):
+                assert not _shared(policy, f"{a}-{kind}", f"{b}-{other}")
+    for tenant in ("red", "blue", "green"):
+        assert _shared(policy, f"{tenant}-data", "backup") == {f"backup-{tenant}"}
+        assert not _shared(policy, f"{tenant}-web", "backup")
+        assert _shared(policy, f"{tenant}-web", f"{tenant}-data")
+    assert policy.unlabeled is not None
+    assert not policy.unlabeled.coalitions
+
+
+def test_driver_domain_says_what_its_comments_say() -> None:
+    policy = _example("driver-domain")
+    assert policy.host.drivers == {"net-card"}
+    served = ("office", "lab", "browser")
+    for a in served:
+        assert _shared(policy, a, "net-card")
+        assert not any(_shared(policy, a, b) for b in served if b != a)
+    assert not _shared(policy, "vault", "net-card")
+
+
+def test_two_hosts_warns_of_the_label_it_never_runs() -> None:
+    loaded = load(ROOT / "examples/two-hosts.yaml")
+    assert [f.id for f in loaded.warnings] == [Id.LABEL_NOT_AUTHORIZED]
+    assert "`test-bench`" in loaded.warnings[0].message
+
+
+def test_spans_are_those_of_the_names() -> None:
+    policy = _policy(GOOD)
+    assert {str(n): c.span for n, c in policy.coalitions.items()} == {
+        "web": Span("p.yaml", 3, 14), "data": Span("p.yaml", 3, 19),
+    }
+    assert [wall.span for wall in policy.walls.values()] == [Span("p.yaml", 5, 3)]
+    assert [label.span.line for label in policy.labels.values()] == [7, 8, 9, 10]
+    assert policy.host.span == Span("p.yaml", 11, 1)
+    assert [a.span for a in policy.assignments.values()] == [Span("p.yaml", 12, 7)]
+
+
+def test_all_expands_to_every_coalition_for_dom0_and_drivers() -> None:
+    text = GOOD.replace("unlabeled: {}", "nic: {coalitions: all}").replace("[]}", "[nic]}")
+    policy = _policy(text)
+    shares = {str(name): label.coalitions for name, label in policy.labels.items()}
+    assert shares["boss"] == shares["nic"] == {"web", "data"}
+
+
+def test_what_is_optional_may_be_missing_or_empty() -> None:
+    short = 'shype: 1\npolicy: {name: p, version: "0.1"}\ncoalitions: [c]\n'
+    labels = "labels: {boss: {coalitions: all}, vm: {coalitions: [c]}}\n"
+    least = _policy(short + labels + "host: {dom0: boss}\n")
+    empty = _policy(short + labels + "host: {dom0: boss, drivers: []}\nwalls: {}\nvms: {}\n")
+    assert least == empty
+
+
+def test_labels_may_share_members_and_walls_may_overlap() -> None:
+    text = GOOD.replace("[red, blue]", "[red, blue]\n  teams: [red, green]")
+    text = text.replace("wall: [blue]", "wall: [blue, green]")
+    policy = _policy(text)
+    assert policy.members == {"red", "blue", "green"}
+
+
+def test_quoted_names_that_yaml_would_misread_are_names() -> None:
+    policy = _policy(GOOD.replace("unlabeled: {}", '"no": {}\n  "on": {}\n  "null": {}'))
+    assert {"no", "on", "null"} <= set(policy.labels)
+
+
+def test_another_version_says_nothing_else() -> None:
+    policy, findings = check_text("shype: 7\nnew-things: {a: b}\n", "p.yaml")
+    assert policy is None
+    assert [f.id for f in findings] == [Id.VERSION_UNSUPPORTED]
+
+
+@PATIENT
+@given(policies())
+def test_round_trip_through_yaml_and_bundle(policy: Policy) -> None:
+    """Text -> model -> JSON -> model: equal, order and spans included."""
+    read, findings = check_text(policy_yaml(policy), SOURCE)
+    assert read == policy, findings
+    assert list(read.labels) == list(policy.labels)
+    assert list(read.coalitions) == list(policy.coalitions)
+    again = policy_from_json(json.loads(canonical.dumps(policy_to_json(read))))
+    assert again == policy
+
+
+_LINES = st.lists(st.sampled_from([*GOOD.splitlines(), *(
+    line for bad in CASES for line in bad.text.splitlines() if len(line) < 80
+)]), max_size=14).map("\n".join)
+
+
+@st.composite
+def _spoiled(draw: st.DrawFn) -> str:
+    """A valid policy with a few characters changed."""
+    text = draw(st.sampled_from([GOOD, *(bad.text for bad in CASES if len(bad.text) < 1000)]))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(text)))
+        cut = draw(st.integers(0, 6))
+        new = draw(st.text(":,[]{}-&*!#'\"\n\t <>ax1é\u2028", max_size=3))
+        text = text[:at] + new + text[at + cut :]
+    return text
+
+
+@settings(PATIENT, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(data=st.one_of(st.binary(max_size=200), _LINES.map(str.encode), _spoiled().map(str.encode)))
+@example(data=b"? {a: b}\n: c")
+@example(data=b"labels: {a: *a}")
+@example(data=b"[&a x, *a]")
+def test_no_file_whatever_gives_a_traceback(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "random.yaml"
+    path.write_bytes(data)
+    policy, findings = check(path)
+    invalid = any(f.severity is Severity.ERROR for f in findings)
+    assert (policy is None) == invalid
+    known = {str(id) for id in Id}
+    for finding in findings:
+        assert finding.id in known
+        assert finding.message
+        assert finding.fix
+        assert finding.span.line >= 1
+        assert finding.span.column >= 1
+        json.dumps(finding.to_json()).encode()
+    assert [f.span for f in findings] == sorted(f.span for f in findings)
+    if policy is not None:
+        assert policy_from_json(policy_to_json(policy)) == policy
+
+
+def _large(labels: int) -> str:
+    coalitions = [f"c{i}" for i in range(200)]  # the two of a label differ: 6 i + 1 is odd
+    members = [f"m{i}" for i in range(100)]
+    lines = [
+        "shype: 1", 'policy: {name: large, version: "1.0"}',
+        f"coalitions: [{', '.join(coalitions)}]", "walls:",
+        *(f"  w{i}: [{', '.join(members[i * 10 : i * 10 + 10])}]" for i in range(10)),
+        "labels:", "  boss: {coalitions: all}",
+        *(
+            f"  l{i}: {{coalitions: [c{i % 200}, c{(i * 7 + 1) % 200}], wall: [m{i % 100}]}}"
+            for i in range(labels)
+        ),
+        "host: {dom0: boss}", "vms:", *(f"  vm{i}: l{i}" for i in range(labels)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_policy_of_5000_labels_loads_in_seconds() -> None:
+    text = _large(5000)
+    begun = time.process_time()
+    policy, findings = check_text(text, "large.yaml")
+    taken = time.process_time() - begun
+    assert findings == ()
+    assert policy is not None
+    assert len(policy.labels) == 5001
+    assert taken < 15, f"{taken:.1f} s"
+
+
+def test_thousands_of_errors_take_seconds() -> None:
+    text = _large(3000).replace("coalitions: [c", "coalitions: [d").replace(": l", ": L")
+    begun = time.process_time()
+    policy, findings = check_text(text, "large.yaml")
+    assert policy is None
+    assert len(findings) == 1001
+    assert time.process_time() - begun < 20
