@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from shype.base.errors import ShypeError
 from shype.policy.model import Enforcement
+
+
+class CreateFailed(ShypeError):
+    """The toolstack could not build the VM; the message holds what it printed."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__("create.failed", message, fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,20 @@ class Hypervisor(Protocol):
     def read_config(self, path: Path) -> VmConfig:
         """Parse a VM configuration. Raises BadInput if the toolstack rejects it."""
 
-    def create_paused(self, path: Path, *, seclabel: str) -> None:
-        """Build the VM of configuration ``path`` with context ``seclabel``, and leave it paused.
+    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+        """Write the configuration that `create_paused` will get: ``text`` plus overriding lines.
 
-        Raises `CreateFailed` with what the toolstack printed.
+        They set the context ``seclabel`` and make every automatic re-creation (reboot, crash)
+        a plain destroy.  The toolstack reads the result back; ``into`` is private to root.
+
+        Raises BadInput if the toolstack does not understand the result as meant, OSError if it
+        cannot be written.
+        """
+
+    def create_paused(self, path: Path) -> None:
+        """Build the VM of the prepared configuration ``path``, and leave it paused.
+
+        The toolstack dies with the caller. Raises `CreateFailed` with what it printed.
         """
 
     def unpause(self, domid: int) -> None:
@@ -77,4 +95,4 @@ class Hypervisor(Protocol):
         """Destroy the domain now; no error if it is gone already."""
 
     def denials(self) -> tuple[str, ...]:
-        """The hypervisor's ``avc: denied`` lines that are still in its console ring, oldest first."""
+        """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

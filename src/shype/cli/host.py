@@ -1,0 +1,391 @@
+"""`shype run`, `stop`, `ps`, `status`, `denials`, `recover`: the agent on an enforcing host."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shype.cli.types import Commands
+    from shype.decision.decision import Decision
+    from shype.host.agent import Agent
+    from shype.host.census import Resident, Window
+    from shype.host.denials import Explained
+    from shype.host.launch import Step
+    from shype.host.status import Status
+
+_RUN = """\
+The VM's label is what the policy says under `vms:`; else seclabel= of the configuration (a
+label's name, or a security context); else `unlabeled`, if the policy has that label. The VM is
+built paused, inside a launch window that the hypervisor opens for exactly this label; root's own
+`xl create` finds that window closed. A VM that reboots or crashes is destroyed: start it again
+with `shype run`.
+
+example: shype run /etc/xen/a-db.cfg
+exit codes: 0 it runs, 1 refused by the policy, 2 bad input, 3 the host cannot enforce
+"""
+_STOP = """\
+Waits until the hypervisor no longer lists the VM: a dying domain still holds its memory, and so
+its place in the wall. --force alone destroys it at once; --force --timeout 30 after 30 seconds.
+
+example: shype stop a-db --timeout 120
+"""
+_PS = "example: shype ps --json"
+_STATUS = """\
+example: shype status
+exit codes: 0 enforcing with our policy, window closed, wall true; 1 something to look at
+(an open window, an unfinished launch, a VM without a known label); 3 the host cannot enforce
+"""
+_DENIALS = """\
+The hypervisor's lines carry no time: whether a wall stood against a start is judged by who runs
+now. Lines about which the policy says nothing are shown as they are.
+
+example: shype denials --json
+"""
+_RECOVER = """\
+Closes the launch window, destroys what a killed launch half made, and sets the wall from who
+really runs. The agent does this by itself after a kill and before each command; by hand it is
+needed only if that failed.
+
+example: shype recover
+"""
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    run = _command(commands, "run", "start a VM under the policy", _RUN, _run)
+    run.add_argument("config", type=Path, metavar="VM.cfg", help="the VM's configuration (xl.cfg)")
+    _lock_option(run)
+    stop = _command(commands, "stop", "stop a VM and release its wall", _STOP, _stop)
+    stop.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
+    stop.add_argument("--force", action="store_true", help="destroy it if it does not go")
+    stop.add_argument(
+        "--timeout", type=_seconds, metavar="S",
+        help="seconds that the guest gets to shut down (default 60; with --force 0)",
+    )
+    _lock_option(stop)
+    _command(commands, "ps", "list the VMs with their labels", _PS, _ps)
+    _command(commands, "status", "say whether this host enforces the policy", _STATUS, _status)
+    _command(commands, "denials", "explain what the hypervisor denied", _DENIALS, _denials)
+    recover = _command(commands, "recover", "clean up after a killed launch", _RECOVER, _recover)
+    _lock_option(recover)
+
+
+def _command(
+    commands: Commands, name: str, what: str, epilog: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--bundle", type=Path, default=Path("/etc/shype/bundle"), metavar="DIR",
+        help="the compiled policy that the hypervisor has loaded (default %(default)s)",
+    )
+    command.add_argument(
+        "--state", type=Path, default=Path("/var/lib/shype"), metavar="DIR",
+        help="the agent's own state (default %(default)s)",
+    )
+    command.add_argument(
+        "--driver", choices=("xen", "model"), default="xen",
+        help="model: an in-process model instead of Xen, for what-if; enforces nothing",
+    )
+    command.add_argument(
+        "--model-file", type=Path, metavar="FILE", help="where the model keeps its state",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+    return command
+
+
+def _lock_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--lock-timeout", type=_seconds, default=30.0, metavar="S",
+        help="seconds to wait while another shype changes this host (default %(default)g)",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value
+
+
+def _agent(args: argparse.Namespace) -> Agent:
+    from shype.base.errors import BadInput
+    from shype.host.agent import Agent
+    from shype.host.drivers.model import ModelHypervisor
+    from shype.host.drivers.xen.driver import XenHypervisor
+    from shype.policy.manifest import load_bundle
+
+    if (args.driver == "model") != (args.model_file is not None):
+        raise BadInput(
+            "model.file", "--driver model and --model-file FILE go together",
+            "give both, or none of them on a Xen host",
+        )
+    bundle = load_bundle(args.bundle)
+    state = args.state.absolute()
+    if args.model_file is not None:
+        output.note("MODEL: this is not a hypervisor; nothing is enforced")
+        return Agent(bundle, ModelHypervisor(bundle, args.model_file), state)
+    return Agent(bundle, XenHypervisor(), state)
+
+
+def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
+    output.print_json({**value, **({"driver": "model"} if args.driver == "model" else {})})
+
+
+# -- run, stop, recover ---------------------------------------------------------------------------
+
+
+def _run(args: argparse.Namespace) -> int:
+    from shype.host.launch import launch
+
+    agent = _agent(args)
+    outcome = launch(
+        agent, args.config, observer=lambda step: _progress(step, args),
+        lock_timeout=args.lock_timeout,
+    )
+    for notice in outcome.notices:
+        output.note(f"notice: {notice}")
+    if args.json:
+        _show(args, {
+            "vm": outcome.vm, "label": outcome.label, "domid": outcome.domid,
+            "source": outcome.source, "notices": list(outcome.notices),
+            "decision": outcome.decision.to_json(),
+        })
+    elif outcome.domid is not None:
+        print(f"{outcome.vm} runs as domain {outcome.domid} with the label {outcome.label}")
+    else:
+        _print_refusal(outcome.decision, outcome.source)
+    return 0 if outcome.domid is not None else 1
+
+
+def _progress(step: Step, args: argparse.Namespace) -> None:
+    from shype.host.launch import Step
+
+    said = {
+        Step.OPENED: "launch window open, building the VM ...",
+        Step.CLOSED: "launch window closed",
+    }
+    if step in said and not args.json:
+        output.note(said[step])
+
+
+def _print_refusal(decision: Decision, source: str) -> None:
+    print(f"denied by the {source}: {decision.sentence} [{decision.id}]")
+    for holder in decision.holders:
+        print(f"  held by: {holder.vm} (domain {holder.domid}, {holder.label}) as {holder.member}")
+    for span in decision.rules:
+        print(f"  rule: {span}")
+
+
+def _stop(args: argparse.Namespace) -> int:
+    from shype.host.stop import stop
+
+    timeout = args.timeout if args.timeout is not None else 0.0 if args.force else 60.0
+    done = stop(
+        _agent(args), args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
+    )
+    if args.json:
+        _show(args, {
+            "vm": done.domain.name, "domid": done.domain.domid, "destroyed": done.destroyed,
+            "released": list(done.released),
+        })
+        return 0
+    how = "destroyed" if done.destroyed else "shut down"
+    print(f"{done.domain.name} (domain {done.domain.domid}) is {how}")
+    if done.released:
+        print(f"  released: {', '.join(done.released)}")
+    return 0
+
+
+def _recover(args: argparse.Namespace) -> int:
+    from shype.host.recovery import recover
+
+    agent = _agent(args)
+    with agent.lock.hold(args.lock_timeout):
+        done = recover(agent)
+    if args.json:
+        _show(args, {
+            "unfinished": done.unfinished.vm if done.unfinished else None,
+            "window_was_open": done.window.open, "changed": list(done.changed),
+            "destroyed": [{"domid": d.domid, "vm": d.name} for d in done.destroyed],
+        })
+        return 0
+    if done.nothing:
+        print("nothing to recover: window closed, wall true, no unfinished launch")
+    if done.window.open:
+        print(f"closed the launch window ({done.window.label or 'of no label'})")
+    if done.unfinished is not None:
+        print(f"the launch of {done.unfinished.vm} was unfinished")
+    for domain in done.destroyed:
+        print(f"destroyed domain {domain.domid} ({domain.name}), which it had half made")
+    if done.changed:
+        print(f"set: {', '.join(done.changed)}")
+    return 0
+
+
+# -- ps, status, denials --------------------------------------------------------------------------
+
+
+def _ps(args: argparse.Namespace) -> int:
+    from shype.host.census import residents
+
+    agent = _agent(args)
+    found = residents(agent)
+    strange = [r for r in found if r.label is None]
+    if args.json:
+        _show(args, {"domains": [_resident(agent, r) for r in found]})
+    else:
+        rows = [_row(agent, r) for r in found]
+        output.table("", ("DOMID", "VM", "LABEL", "COALITIONS", "WALL", "STATE"), rows)
+    for r in strange:
+        output.note(
+            f"warning: {r.domain.name} (domain {r.domain.domid}) has the context "
+            f"{r.domain.context}, which is no label of the policy: nothing new will start beside it"
+        )
+    return 1 if strange else 0
+
+
+def _state(resident: Resident) -> str:
+    return "dying" if resident.domain.dying else "paused" if resident.domain.paused else "running"
+
+
+def _sets(agent: Agent, resident: Resident) -> tuple[list[str], list[str]]:
+    if resident.label is None:
+        return [], []
+    label = agent.policy.labels[resident.label]
+    return sorted(label.coalitions), sorted(label.members)
+
+
+def _row(agent: Agent, resident: Resident) -> tuple[str, ...]:
+    from shype.decision.wording import printable
+
+    coalitions, members = _sets(agent, resident)
+    return (
+        str(resident.domain.domid), printable(resident.domain.name), resident.label or "UNKNOWN",
+        ", ".join(coalitions) or "-", ", ".join(members) or "-", _state(resident),
+    )
+
+
+def _resident(agent: Agent, resident: Resident) -> dict[str, object]:
+    coalitions, members = _sets(agent, resident)
+    return {
+        "domid": resident.domain.domid, "vm": resident.domain.name, "label": resident.label,
+        "context": resident.domain.context, "coalitions": coalitions, "wall": members,
+        "state": _state(resident),
+    }
+
+
+def _status(args: argparse.Namespace) -> int:
+    from shype.host.status import status
+
+    agent = _agent(args)
+    now = status(agent)
+    if args.json:
+        _show(args, _status_json(agent, now))
+    else:
+        output.table("", ("WHAT", "STATE"), _status_rows(agent, now))
+        if now.problem is not None:
+            output.note(f"shype: error: {now.problem}")
+        elif not now.sound:
+            output.note("something is unfinished or open: `shype recover` closes and repairs it")
+    if not now.able:
+        return 3
+    return 0 if now.sound else 1
+
+
+def _window_word(window: Window | None) -> str:
+    if window is None:
+        return "unknown"
+    return f"OPEN for {window.label or 'no label'}" if window.open else "closed"
+
+
+def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
+    ref = agent.manifest.policy
+    rows = [
+        ("enforcement", str(now.enforcement)),
+        ("policy", f"{ref.name} {ref.version} ({agent.manifest.target})"),
+        ("digest", agent.manifest.digest),
+        ("loaded", "ok" if now.problem is None else f"NO [{now.problem.id}]"),
+        ("launch window", _window_word(now.window)),
+    ]
+    for wall in now.wall:
+        word = "held" if wall.known else "free"
+        if not wall.safe:
+            word = "WRONG: a VM holds it, and the hypervisor does not know"
+        elif wall.known and not wall.runs:
+            word = "held, though no VM runs (released by the next command)"
+        rows.append((f"wall member {wall.member}", word))
+    rows += [("unknown domain", text) for text in now.unknown]
+    if now.unfinished is not None:
+        left = now.unfinished
+        rows.append(("journal", f"unfinished launch of {left.vm} ({left.label}), pid {left.pid}"))
+    elif now.journal_problem is not None:
+        rows.append(("journal", f"damaged [{now.journal_problem.id}]"))
+    else:
+        rows.append(("journal", "no unfinished launch"))
+    if now.busy is not None:
+        rows.append(("busy", f"pid {now.busy or 'unknown'} is changing this host's VMs"))
+    return rows
+
+
+def _status_json(agent: Agent, now: Status) -> dict[str, object]:
+    left, window = now.unfinished, now.window
+    return {
+        "sound": now.sound, "enforcement": now.enforcement,
+        "policy": {
+            "name": agent.manifest.policy.name, "version": agent.manifest.policy.version,
+            "digest": agent.manifest.digest, "target": agent.manifest.target,
+            "loaded": now.problem is None,
+        },
+        "problem": now.problem.to_json() if now.problem else None,
+        "window": {"open": window.open, "label": window.label} if window else None,
+        "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
+        "unknown": list(now.unknown),
+        "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
+        "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
+        "busy": now.busy,
+    }
+
+
+def _denials(args: argparse.Namespace) -> int:
+    from shype.host.denials import denials
+
+    found = denials(_agent(args))
+    if args.json:
+        _show(args, {"denials": [_denial_json(item) for item in found]})
+        return 0
+    for item in found:
+        times = f" ({item.times} times)" if item.times > 1 else ""
+        if item.decision is None:
+            print(f"hypervisor{times}: {item.denial.raw}")
+            continue
+        print(f"denied by the hypervisor{times}: {item.decision.sentence} [{item.decision.id}]")
+        for holder in item.decision.holders:
+            print(f"  held now by: {holder.vm} (domain {holder.domid}, {holder.label})")
+        for span in item.decision.rules:
+            print(f"  rule: {span}")
+        print(f"  {item.denial.raw}")
+    if not found:
+        output.note("the hypervisor has denied nothing that is still in its console ring")
+    return 0
+
+
+def _denial_json(item: Explained) -> dict[str, object]:
+    denial = item.denial
+    return {
+        "source": {"domid": denial.source, "label": item.source, "context": denial.source_context},
+        "target": {"domid": denial.target, "label": item.target, "context": denial.target_context},
+        "class": denial.tclass, "permissions": list(denial.permissions),
+        "details": dict(denial.details), "times": item.times, "raw": denial.raw,
+        "decision": item.decision.to_json() if item.decision else None,
+    }

@@ -1,0 +1,63 @@
+"""What every operation of the agent needs: the compiled policy, the hypervisor, the state."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from shype.decision.security_server import SecurityServer
+from shype.host.hypervisor import Hypervisor
+from shype.host.journal import Journal
+from shype.host.lock import LaunchLock
+from shype.policy.manifest import Bundle, Manifest
+from shype.policy.model import Policy
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One host's agent. ``state`` is a local directory that only root may write.
+
+    (No slots: the security server is built once, on first use.)
+    """
+
+    bundle: Bundle
+    hypervisor: Hypervisor
+    state: Path
+
+    @cached_property
+    def server(self) -> SecurityServer:
+        """The security server of the bundle's policy."""
+        return SecurityServer(self.policy)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the bundle."""
+        return self.bundle.policy
+
+    @property
+    def manifest(self) -> Manifest:
+        """How the hypervisor knows the policy."""
+        return self.bundle.manifest
+
+    @property
+    def lock(self) -> LaunchLock:
+        """The lock that every change of state holds."""
+        return LaunchLock(self.state)
+
+    @property
+    def journal(self) -> Journal:
+        """The durable record of an unfinished launch."""
+        return Journal(self.state)
+
+    @property
+    def prepared(self) -> Path:
+        """Where the configuration of the launch in progress is kept."""
+        return self.state / "launch.cfg"
+
+    def discard_prepared(self) -> None:
+        """Remove that file, and what a killed writer of it may have left."""
+        with contextlib.suppress(OSError):  # inert, and replaced by the next launch
+            for left in (self.prepared, *self.state.glob(f".{self.prepared.name}.*")):
+                left.unlink(missing_ok=True)

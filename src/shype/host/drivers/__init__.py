@@ -1,0 +1,1 @@
+"""Drivers of hypervisors: Xen itself, and a model of it for tests and what-if."""

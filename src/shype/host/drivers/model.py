@@ -1,0 +1,288 @@
+"""A model of Xen with a compiled policy loaded: FLASK's decision on creation, and its booleans.
+
+It decides as the compiled policy does, from the booleans alone, and knows
+nothing of the agent; so the agent's launch code runs on it unchanged.  With a
+file it persists, and several processes may use it at once: what they then see
+of each other, and what a killed one leaves behind, is what a real hypervisor
+would show.  It is a model for tests and what-if: nothing is enforced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from shype.base import canonical
+from shype.base.errors import BadInput, Unavailable
+from shype.base.files import write_atomic
+from shype.decision.decision import Decision, Mechanism
+from shype.decision.security_server import SecurityServer
+from shype.host.drivers.config import EVENTS, derive
+from shype.host.hypervisor import CreateFailed, Domain, VmConfig
+from shype.policy.manifest import Bundle, Manifest
+from shype.policy.model import Enforcement
+from shype.policy.names import LabelName, MemberName
+
+#: Context of a VM created without seclabel: initial SID domU.
+UNLABELLED = "u:r:domU_t:s0"
+#: The toolstack's own name for a domain that it has not named yet.
+NAMELESS = "(null)"
+#: Lines that the console ring keeps.
+RING = 200
+
+_SETTING = re.compile(r"""^\s*([a-z_]+)\s*=\s*(["'])(.*?)\2\s*(?:#.*)?$""")
+
+
+@dataclass
+class _State:
+    enforcement: Enforcement
+    booleans: dict[str, bool]
+    domains: list[Domain]
+    next: int = 1
+    console: list[str] = field(default_factory=list)
+
+
+class ModelHypervisor:
+    """Implements `shype.host.hypervisor.Hypervisor`.
+
+    ``build_seconds`` is how long the toolstack takes between the creation of a
+    domain and the end of its construction.
+    """
+
+    def __init__(self, bundle: Bundle, file: Path | None = None, build_seconds: float = 0) -> None:
+        self._policy = bundle.policy
+        self._manifest = bundle.manifest
+        self._server = SecurityServer(bundle.policy)
+        self._file = file.absolute() if file else None
+        self._build_seconds = build_seconds
+        self._mutex = threading.RLock()
+        self._memory = boot(bundle.manifest)
+
+    # -- the Hypervisor protocol --------------------------------------------------------------
+
+    def enforcement(self) -> Enforcement:
+        """See the protocol."""
+        with self._state() as state:
+            return state.enforcement
+
+    def boolean(self, name: str) -> bool | None:
+        """See the protocol."""
+        with self._state() as state:
+            return state.booleans.get(name)
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        """See the protocol."""
+        with self._state() as state:
+            unknown = sorted(set(values) - set(state.booleans))
+            if unknown:
+                raise Unavailable("host.boolean", f"the loaded policy has no boolean {unknown[0]}")
+            state.booleans.update(values)
+
+    def domains(self) -> tuple[Domain, ...]:
+        """See the protocol."""
+        with self._state() as state:
+            return tuple(state.domains)
+
+    def read_config(self, path: Path) -> VmConfig:
+        """See the protocol; understands ``key = "value"`` lines, the last one wins."""
+        settings = _settings(path.read_text(errors="replace"))
+        if not settings.get("name"):
+            raise BadInput("config.invalid", "the configuration gives no name", 'name = "vm"')
+        first, final = settings.get("init_seclabel"), settings.get("seclabel")
+        return VmConfig(
+            settings["name"], settings.get("uuid", ""),
+            final if final is not None else first,
+            first if final is not None else None,
+        )
+
+    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+        """See the protocol."""
+        into.write_bytes(derive(text, seclabel))
+        settings = _settings(into.read_text(errors="replace"))
+        if settings.get("name") != vm.name or any(settings.get(e) != "destroy" for e in EVENTS):
+            raise BadInput("config.invalid", "the configuration cannot be extended")
+
+    def create_paused(self, path: Path) -> None:
+        """See the protocol."""
+        vm = self.read_config(path)
+        self.create(vm.name, vm.seclabel, paused=True)
+
+    def unpause(self, domid: int) -> None:
+        """See the protocol."""
+        with self._state() as state:
+            state.domains = [
+                replace(d, paused=False) if d.domid == domid else d for d in state.domains
+            ]
+
+    def shutdown(self, domid: int) -> None:
+        """See the protocol; every guest of the model obeys at once, unless it is paused."""
+        if any(d.domid == domid and not d.paused for d in self.domains()):
+            self.destroy(domid)
+
+    def destroy(self, domid: int) -> None:
+        """See the protocol."""
+        with self._state() as state:
+            state.domains = [d for d in state.domains if d.domid != domid or domid == 0]
+
+    def denials(self) -> tuple[str, ...]:
+        """See the protocol."""
+        with self._state() as state:
+            return tuple(state.console)
+
+    # -- what others than the agent do to a host ----------------------------------------------
+
+    def create(self, name: str, seclabel: str | None, *, paused: bool = False) -> int:
+        """``xl create`` by anybody who is root in dom0. Raises `CreateFailed` if denied."""
+        context = seclabel if seclabel is not None else UNLABELLED
+        with self._state() as state:
+            if state.enforcement is Enforcement.NONE:
+                context = "-"  # libxl: "XSM Disabled: init_seclabel not supported"
+            elif not self._known(context):
+                raise CreateFailed(f"xl: Invalid seclabel: {context}")
+            elif not self._may_create(context, state.booleans):
+                dom0 = self._manifest.dom0.context
+                _log(state, f"(XEN) avc:  denied  {{ create }} for current=d0 scontext={dom0} "
+                            f"tcontext={context} tclass=domain")
+                if state.enforcement is Enforcement.ENFORCING:
+                    raise CreateFailed("xl: domain creation fail: Permission denied")
+            if any(d.name == name for d in state.domains):
+                raise CreateFailed(f"xl: domain with name \"{name}\" already exists")
+            domid, state.next = state.next, state.next + 1
+            state.domains.append(Domain(domid, NAMELESS, context, paused=True, dying=False))
+        time.sleep(self._build_seconds)
+        with self._state() as state:
+            if all(d.domid != domid for d in state.domains):
+                raise CreateFailed(f"xl: domain {domid} vanished while it was being built")
+            state.domains = [
+                replace(d, name=name, paused=paused) if d.domid == domid else d
+                for d in state.domains
+            ]
+        return domid
+
+    def exit(self, domid: int, *, zombie: bool = False) -> None:
+        """The guest ends by itself; as a zombie it goes on holding its memory."""
+        self.destroy(domid) if not zombie else self._die(domid)
+
+    def set_enforcement(self, enforcement: Enforcement) -> None:
+        """Boot the host another way."""
+        with self._state() as state:
+            state.enforcement = enforcement
+
+    def communicate(self, source: int, target: int, mechanism: Mechanism) -> Decision:
+        """Domain ``source`` tries to reach ``target``; a denial goes to the console.
+
+        Raises BadInput (``vm.unknown``) if one of them does not run.
+        """
+        with self._state() as state:
+            found = {d.domid: d.context for d in state.domains}
+            labels = [self._manifest.label_of_context(found.get(n, "")) for n in (source, target)]
+            a, b = labels
+            if a is None or b is None:
+                who = source if a is None else target
+                raise BadInput("vm.unknown", f"no domain {who} with a label runs")
+            decision = self._server.communicate(a, b, mechanism)
+            if not decision.permitted:
+                tclass, permission = _PERMISSION[mechanism]
+                _log(state, f"(XEN) avc:  denied  {{ {permission} }} for source=d{source} "
+                            f"target=d{target} scontext={found[source]} tcontext={found[target]} "
+                            f"tclass={tclass}")
+            return decision
+
+    # -- the decision, as the compiled policy makes it ----------------------------------------
+
+    def _may_create(self, context: str, booleans: Mapping[str, bool]) -> bool:
+        label = self._manifest.label_of_context(context)
+        if label is None or label not in self._manifest.labels:
+            return False
+        window = self._manifest.window_values(label)
+        return (
+            self._server.authorize(label).permitted
+            and all(booleans[name] is wanted for name, wanted in window.items())
+            and not any(booleans[self._manifest.booleans.running[m]] for m in self._against(label))
+        )
+
+    def _against(self, label: LabelName) -> frozenset[MemberName]:
+        own = self._policy.labels[label].members
+        walls = (wall.members for wall in self._policy.walls.values() if wall.members & own)
+        return frozenset[MemberName]().union(*walls) - own
+
+    def _known(self, context: str) -> bool:
+        return context == UNLABELLED or self._manifest.label_of_context(context) is not None
+
+    def _die(self, domid: int) -> None:
+        with self._state() as state:
+            state.domains = [
+                replace(d, dying=True) if d.domid == domid else d for d in state.domains
+            ]
+
+    # -- where the state is -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[_State]:
+        """The state; what is changed in it is kept, in the order of the operations."""
+        with self._mutex:
+            if self._file is None:
+                yield self._memory
+                return
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # A lock file of its own, because replacing the state's file changes its inode.
+            with self._file.with_name(f"{self._file.name}.lock").open("a") as guard:
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                old = self._file.read_bytes() if self._file.exists() else b""
+                state = _load(old) if old else boot(self._manifest)
+                try:
+                    yield state
+                finally:
+                    new = _dump(state)
+                    if new != old:
+                        write_atomic(self._file, new)
+
+
+def boot(manifest: Manifest) -> _State:
+    """A freshly booted, enforcing host with only dom0."""
+    names = manifest.booleans
+    declared = (names.digest, names.enable, *names.bits, *names.running.values())
+    dom0 = Domain(0, "Domain-0", manifest.dom0.context, paused=False, dying=False)
+    return _State(Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
+
+
+def _dump(state: _State) -> bytes:
+    return canonical.dumps({
+        "enforcement": state.enforcement, "booleans": state.booleans, "next": state.next,
+        "console": state.console, "domains": [asdict(domain) for domain in state.domains],
+    })
+
+
+def _load(data: bytes) -> _State:
+    try:
+        value = json.loads(data)
+        return _State(
+            Enforcement(value["enforcement"]), dict(value["booleans"]),
+            [Domain(**domain) for domain in value["domains"]], value["next"], value["console"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"the model's file is damaged: {error}"
+        raise BadInput("model.corrupt", problem, "remove it") from error
+
+
+_PERMISSION = {
+    Mechanism.EVENT: ("event", "create"), Mechanism.GRANT: ("grant", "map_read map_write"),
+    Mechanism.ARGO: ("argo", "send"), Mechanism.FOREIGN: ("mmu", "map_read map_write"),
+    Mechanism.CONTROL: ("domain", "pause"),
+}
+
+
+def _log(state: _State, line: str) -> None:
+    state.console = [*state.console, line][-RING:]
+
+
+def _settings(text: str) -> dict[str, str]:
+    found = (_SETTING.match(line) for line in text.splitlines())
+    return {match[1]: match[3] for match in found if match}

@@ -1,0 +1,1 @@
+"""Xen: the FLASK hypercall and xl, both used from dom0."""

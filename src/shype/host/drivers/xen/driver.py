@@ -1,0 +1,110 @@
+"""The driver for Xen: FLASK by hypercall, domains by xl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from shype.base import child
+from shype.base.errors import BadInput, Unavailable
+from shype.base.files import write_atomic
+from shype.host.drivers.config import derive
+from shype.host.drivers.xen import xl
+from shype.host.drivers.xen.flask import Flask
+from shype.host.hypervisor import CreateFailed, Domain, VmConfig
+from shype.policy.model import Enforcement
+
+#: Seconds that xl may take: to answer a question, to build a VM.
+_ANSWER = 60
+_BUILD = 600
+
+
+class XenHypervisor:
+    """Implements `shype.host.hypervisor.Hypervisor` in dom0."""
+
+    def __init__(self, flask: Flask | None = None) -> None:
+        self._flask = flask or Flask()
+
+    def enforcement(self) -> Enforcement:
+        """See the protocol."""
+        answer = self._flask.enforcing()
+        if answer is None:
+            return Enforcement.NONE
+        return Enforcement.ENFORCING if answer else Enforcement.PERMISSIVE
+
+    def boolean(self, name: str) -> bool | None:
+        """See the protocol."""
+        return self._flask.boolean(name)
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None:
+        """See the protocol."""
+        self._flask.set_booleans(values)
+
+    def domains(self) -> tuple[Domain, ...]:
+        """See the protocol."""
+        return xl.domains(_ask("list", "-Z").out)
+
+    def read_config(self, path: Path) -> VmConfig:
+        """See the protocol."""
+        return self._parse(path).vm
+
+    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+        """See the protocol."""
+        write_atomic(into, derive(text, seclabel), 0o600)
+        parsed = self._parse(into)
+        understood = (parsed.vm.name, parsed.vm.seclabel, parsed.vm.init_seclabel)
+        if understood != (vm.name, seclabel, None) or parsed.actions:
+            raise BadInput(
+                "config.invalid",
+                "lines added at the end of the configuration do not take effect: xl understands "
+                f"name, seclabel, init_seclabel {understood} and {parsed.actions}",
+                "look for an unfinished list or string at its end",
+            )
+
+    def create_paused(self, path: Path) -> None:
+        """See the protocol."""
+        try:
+            child.run(("xl", "create", "-p", path), timeout=_BUILD, die_with_parent=True)
+        except child.ChildFailed as error:
+            words = (error.done.err.strip() or error.done.out.strip())[-2000:]
+            raise CreateFailed(
+                f"xl could not build the VM (exit code {error.done.code}):\n{words}",
+                "the lines above are xl's own; see also /var/log/xen",
+            ) from error
+
+    def unpause(self, domid: int) -> None:
+        """See the protocol."""
+        _ask("unpause", str(domid))
+
+    def shutdown(self, domid: int) -> None:
+        """See the protocol."""
+        _ask("shutdown", str(domid))
+
+    def destroy(self, domid: int) -> None:
+        """See the protocol."""
+        try:
+            _ask("destroy", str(domid))
+        except Unavailable:
+            if any(d.domid == domid and not d.dying for d in self.domains()):
+                raise
+
+    def denials(self) -> tuple[str, ...]:
+        """See the protocol."""
+        return xl.denied_lines(_ask("dmesg").out)
+
+    def _parse(self, path: Path) -> xl.Parsed:
+        try:
+            done = child.run(("xl", "create", "-n", path), timeout=_ANSWER, die_with_parent=True)
+        except child.ChildFailed as error:
+            words = (error.done.err.strip() or error.done.out.strip())[-2000:]
+            raise BadInput(
+                "config.invalid", f"xl rejects the configuration:\n{words}", "see xl.cfg(5)",
+            ) from error
+        return xl.config(done.out)
+
+
+def _ask(*words: str) -> child.Completed:
+    try:
+        return child.run(("xl", *words), timeout=_ANSWER, die_with_parent=True)
+    except child.ChildFailed as error:
+        raise Unavailable("xl.failed", error.message, "is xenstored running?") from error

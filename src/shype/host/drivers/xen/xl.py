@@ -1,0 +1,101 @@
+"""xl, the toolstack: what it prints, as values.
+
+Formats: ``xl list -Z`` (tools/xl/xl_list.c), ``xl create -n`` (the libxl_domain_config
+of tools/libs/light/libxl_types.idl as JSON; fields at their default are left out).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from shype.base.errors import BadInput, Unavailable
+from shype.host.drivers.config import EVENTS
+from shype.host.hypervisor import Domain, VmConfig
+
+#: Read from the right: a name may contain blanks; a zombie's name is "(null)".
+_ROW = re.compile(
+    r"(?P<name>\S.*?|)\s+(?P<id>\d+)\s+\d+\s+\d+\s+(?P<state>[r-][b-][p-][s-][c-][d-])"
+    r"\s+\d+\.\d+\s+(?P<context>\S+)\s*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A configuration as libxl understood it."""
+
+    vm: VmConfig
+    device_model_seclabel: str | None
+    #: event -> action, only where it is not libxl's default ("destroy")
+    actions: dict[str, str]
+
+
+def domains(text: str) -> tuple[Domain, ...]:
+    """The domains in the output of ``xl list -Z``.
+
+    Raises Unavailable (``xl.output``) on a line that is not understood: a
+    domain that the agent overlooks could hold a wall.
+    """
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("Name"):
+        raise _odd("xl list", text[:200])
+    found = []
+    for line in lines[1:]:
+        if not line.strip():
+            continue
+        match = _ROW.fullmatch(line)
+        if match is None:
+            raise _odd("xl list", line)
+        state = match["state"]
+        found.append(Domain(
+            int(match["id"]), match["name"], match["context"],
+            paused=state[2] == "p", dying=state[5] == "d",
+        ))
+    return tuple(sorted(found, key=lambda domain: domain.domid))
+
+
+def config(text: str) -> Parsed:
+    """The configuration in the output of ``xl create -n``.
+
+    Raises Unavailable (``xl.output``) if it is not what libxl prints, BadInput
+    (``config.invalid``) if the VM has no name.
+    """
+    start = text.find("{")
+    try:
+        value = json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else None
+    except ValueError as error:
+        raise _odd("xl create -n", text[:200]) from error
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        value = value["config"]
+    if not isinstance(value, dict) or not isinstance(value.get("c_info"), dict):
+        raise _odd("xl create -n", text[:200])
+    create, build = value["c_info"], value.get("b_info") or {}
+    name = _word(create, "name")
+    if not name:
+        raise BadInput("config.invalid", "the configuration gives the VM no name", 'name = "vm"')
+    # libxl keeps init_seclabel in c_info and the final label in b_info; with only one of
+    # them in the file it is c_info's (xl_parse.c).
+    first, final = _word(create, "ssid_label"), _word(build, "exec_ssid_label")
+    vm = VmConfig(name, _word(create, "uuid") or "", final or first, first if final else None)
+    actions = {e: value[e] for e in EVENTS if value.get(e) not in (None, "destroy")}
+    return Parsed(vm, _word(build, "device_model_ssid_label"), actions)
+
+
+def denied_lines(dmesg: str) -> tuple[str, ...]:
+    """The AVC denials in the output of ``xl dmesg``."""
+    return tuple(line for line in dmesg.splitlines() if "avc:" in line and "denied" in line)
+
+
+def _word(value: dict[str, object], key: str) -> str | None:
+    found = value.get(key)
+    if found is None or isinstance(found, str):
+        return found or None
+    raise _odd("xl create -n", f"{key}: {found!r}")
+
+
+def _odd(command: str, text: str) -> Unavailable:
+    return Unavailable(
+        "xl.output", f"`{command}` printed what the agent does not understand: {text!r}",
+        "is this the xl of the Xen release that the policy was built for?",
+    )

@@ -1,0 +1,18 @@
+"""Ids of what only the host decides; docs/reference/host-commands.md explains each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class HostId(StrEnum):
+    """Why the agent or the hypervisor refused. Stable: programs may match on the values."""
+
+    LABEL_NONE = "label.none"
+    LABEL_RELABEL = "label.relabel"
+    CREATE_UNLABELLED = "create.unlabelled"
+    CREATE_NO_WINDOW = "create.no-window"
+    CREATE_FOREIGN = "create.foreign-context"
+    SECURITY_LOCKED = "security.locked"
+    NOT_GRANTED = "avc.not-granted"
+    GARBLED = "avc.garbled"

@@ -1,0 +1,92 @@
+"""How the host stands: what enforces, which policy, is the window closed, is the wall right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shype.base.errors import Unavailable
+from shype.host.agent import Agent
+from shype.host.census import Window, held, residents, window
+from shype.host.hostcheck import require_policy
+from shype.host.journal import Reservation
+from shype.policy.model import Enforcement
+from shype.policy.names import MemberName
+
+
+@dataclass(frozen=True, slots=True)
+class WallState:
+    """A member of conflict sets: does a domain hold it, and does the hypervisor know."""
+
+    member: MemberName
+    runs: bool
+    known: bool
+
+    @property
+    def safe(self) -> bool:
+        """False only if a conflicting VM could start beside a running one."""
+        return self.known or not self.runs
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
+    window and the wall are unknown."""
+
+    enforcement: Enforcement
+    problem: Unavailable | None
+    window: Window | None
+    wall: tuple[WallState, ...]
+    unknown: tuple[str, ...]
+    unfinished: Reservation | None
+    journal_problem: Unavailable | None
+    busy: int | None
+
+    @property
+    def sound(self) -> bool:
+        """Enforcing, our policy, window closed, wall true, nothing unfinished."""
+        return (
+            self.able and self.window is not None and not self.window.open
+            and all(state.safe for state in self.wall) and not self.unknown
+            and self.unfinished is None and self.journal_problem is None
+        )
+
+    @property
+    def able(self) -> bool:
+        """Whether the hypervisor enforces our policy at all."""
+        return self.enforcement is Enforcement.ENFORCING and self.problem is None
+
+
+def status(agent: Agent) -> Status:
+    """Look at everything and change nothing (no lock is taken)."""
+    enforcement = agent.hypervisor.enforcement()
+    problem: Unavailable | None = None
+    now: Window | None = None
+    wall: tuple[WallState, ...] = ()
+    unknown: tuple[str, ...] = ()
+    try:
+        require_policy(agent)
+    except Unavailable as error:
+        problem = error
+    else:
+        now = window(agent)
+        found = residents(agent)
+        members = held(agent, found)
+        wall = tuple(
+            WallState(member, member in members, bool(agent.hypervisor.boolean(boolean)))
+            for member, boolean in agent.manifest.booleans.running.items()
+        )
+        unknown = tuple(
+            f"{r.domain.name} (domain {r.domain.domid}, {r.domain.context})"
+            for r in found if r.label is None
+        )
+    unfinished, journal_problem = _journal(agent)
+    return Status(
+        enforcement, problem, now, wall, unknown, unfinished, journal_problem, agent.lock.holder(),
+    )
+
+
+def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:
+    try:
+        return agent.journal.read(), None
+    except Unavailable as error:
+        return None, error

@@ -1,0 +1,219 @@
+"""The host's commands, on the model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shype.base.errors import ShypeError
+from shype.cli import host as cli
+from shype.cli import output
+from shype.host.agent import Agent
+from shype.host.drivers.model import UNLABELLED
+from shype.host.hypervisor import CreateFailed
+from shype.host.journal import reservation
+from shype.policy.model import Enforcement
+from shype.policy.names import LabelName
+from tests.host.builders import config, context, host, model
+
+Shell = Callable[..., int]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return host(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path: Path, agent: Agent) -> Shell:
+    """Run a command against the model of ``agent``; an error becomes its exit code."""
+
+    def shell(command: str, *words: object) -> int:
+        top = argparse.ArgumentParser(prog="shype")
+        cli.add(top.add_subparsers())
+        args = top.parse_args([
+            command, "--bundle", str(tmp_path / "bundle"), "--state", str(agent.state),
+            "--driver", "model", "--model-file", str(tmp_path / "model.json"),
+            *(str(word) for word in words),
+        ])
+        try:
+            return int(args.run(args))
+        except ShypeError as error:
+            output.note(str(error))
+            return error.exit_code
+
+    return shell
+
+
+def read(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    """The JSON on standard output."""
+    value: dict[str, object] = json.loads(capsys.readouterr().out)
+    assert value["driver"] == "model"
+    return value
+
+
+def test_run_says_what_runs(
+    run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", config(tmp_path, "a-db", 'seclabel = "market-data"')) == 0
+    out, err = capsys.readouterr()
+    assert out == "a-db runs as domain 1 with the label bank-a-db\n"
+    assert "MODEL" in err
+    assert "notice: the configuration of a-db says market-data" in err
+
+
+def test_refusal_names_rule_line_and_holder(
+    run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("run", config(tmp_path, "a-db"))
+    capsys.readouterr()
+    assert run("run", config(tmp_path, "b-db")) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("denied by the agent: bank-b-db may not start")
+    assert "[wall.conflict]" in out
+    assert "held by: a-db (domain 1, bank-a-db) as bank-a" in out
+    assert "policy.yaml:4:" in out
+
+
+def test_refusal_as_json(run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", config(tmp_path, "x"), "--json") == 1
+    value = read(capsys)
+    assert (value["vm"], value["label"], value["domid"], value["source"]) == (
+        "x", None, None, "agent")
+    assert isinstance(value["decision"], dict)
+    assert value["decision"]["id"] == "label.none"
+
+
+@pytest.mark.parametrize(("extra", "code", "word"), [
+    ('seclabel = "bank-a"', 2, "label.unknown"),
+    ('init_seclabel = "market-data"\nseclabel = "market-data"', 1, "label.relabel"),
+    ('seclabel = "manager"', 1, "auth.reserved"),
+])
+def test_labels_that_do_not_do(
+    run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, code: int, word: str
+) -> None:
+    assert run("run", config(tmp_path, "x", extra)) == code
+    assert word in "".join(capsys.readouterr())
+
+
+def test_stop(run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("run", config(tmp_path, "a-db"))
+    capsys.readouterr()
+    assert run("stop", "a-db") == 0
+    assert capsys.readouterr().out == (
+        "a-db (domain 1) is shut down\n  released: run_bank_a\n")
+    assert run("stop", "a-db") == 2
+    run("run", config(tmp_path, "b-db"))
+    capsys.readouterr()
+    assert run("stop", "2", "--force", "--json") == 0
+    assert read(capsys)["destroyed"] is True
+
+
+def test_ps_lists_labels_and_warns_of_strangers(
+    run: Shell, agent: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("run", config(tmp_path, "a-desk"))
+    capsys.readouterr()
+    assert run("ps") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["DOMID", "VM", "LABEL", "COALITIONS", "WALL", "STATE"]
+    assert lines[2].split() == [
+        "1", "a-desk", "bank-a-desk", "bank-a,", "market", "bank-a", "running"]
+    model(agent).set_enforcement(Enforcement.PERMISSIVE)
+    model(agent).create("stranger", UNLABELLED)
+    assert run("ps") == 1
+    out, err = capsys.readouterr()
+    assert "UNKNOWN" in out
+    assert "stranger (domain 2) has the context u:r:domU_t:s0" in err
+    assert run("ps", "--json") == 1
+    domains = read(capsys)["domains"]
+    assert isinstance(domains, list)
+    assert [d["label"] for d in domains] == ["manager", "bank-a-desk", None]
+
+
+def test_status(
+    run: Shell, agent: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("status") == 0
+    assert "launch window  " in capsys.readouterr().out
+    label = LabelName("market-data")
+    model(agent).set_booleans(agent.manifest.window_values(label))
+    agent.journal.reserve(reservation("m", "", label, context("l_market_data_t"), (0,)))
+    assert run("status") == 1
+    out = capsys.readouterr().out
+    assert "OPEN for market-data" in out
+    assert "unfinished launch of m (market-data)" in out
+    assert run("status", "--json") == 1
+    assert read(capsys)["window"] == {"open": True, "label": "market-data"}
+    assert run("recover") == 0
+    assert "closed the launch window (market-data)" in capsys.readouterr().out
+    assert run("status") == 0
+    for enforcement in (Enforcement.PERMISSIVE, Enforcement.NONE):
+        model(agent).set_enforcement(enforcement)
+        assert run("status") == 3
+
+
+def test_recover(run: Shell, agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("recover") == 0
+    assert "nothing to recover" in capsys.readouterr().out
+    label = LabelName("market-data")
+    agent.journal.reserve(reservation("m", "", label, context("l_market_data_t"), (0,)))
+    model(agent).set_booleans(agent.manifest.window_values(label))
+    model(agent).create("m", context("l_market_data_t"), paused=True)
+    assert run("recover", "--json") == 0
+    value = read(capsys)
+    assert value["destroyed"] == [{"domid": 1, "vm": "m"}]
+    assert (value["unfinished"], value["window_was_open"]) == ("m", True)
+
+
+def test_denials(run: Shell, agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("denials") == 0
+    assert "denied nothing" in capsys.readouterr().err
+    for _ in range(3):
+        with pytest.raises(CreateFailed):
+            model(agent).create("x", context("l_market_data_t"))
+    assert run("denials") == 0
+    out = capsys.readouterr().out
+    assert "denied by the hypervisor (3 times)" in out
+    assert "[create.no-window]" in out
+    assert "rule: " in out
+    assert "avc:  denied  { create }" in out
+    assert run("denials", "--json") == 0
+    found = read(capsys)["denials"]
+    assert isinstance(found, list)
+    assert (found[0]["times"], found[0]["target"]["label"]) == (3, "market-data")
+
+
+def test_bundle_must_be_there_and_whole(
+    run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle" / "policy.bin").write_bytes(b"other")
+    assert run("run", config(tmp_path, "a-db")) == 2
+    assert "bundle.corrupt" in capsys.readouterr().err
+    (tmp_path / "bundle" / "policy.bin").unlink()
+    assert run("ps") == 2
+    assert "bundle.missing" in capsys.readouterr().err
+
+
+def test_the_model_needs_its_file(tmp_path: Path, agent: Agent) -> None:
+    top = argparse.ArgumentParser()
+    cli.add(top.add_subparsers())
+    args = top.parse_args(["ps", "--driver", "model", "--bundle", str(tmp_path / "bundle")])
+    with pytest.raises(ShypeError, match=r"model\.file"):
+        args.run(args)
+
+
+@pytest.mark.parametrize("command", ["run", "stop", "ps", "status", "denials", "recover"])
+def test_every_help_teaches_by_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = argparse.ArgumentParser(prog="shype")
+    cli.add(top.add_subparsers())
+    with pytest.raises(SystemExit) as ended:
+        top.parse_args([command, "--help"])
+    assert ended.value.code == 0
+    assert f"example: shype {command}" in capsys.readouterr().out

@@ -1,0 +1,136 @@
+"""The Xen driver with an `xl` on PATH that behaves as xl does, and fails as it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shype.base.errors import BadInput, Unavailable
+from shype.host.drivers.xen.driver import XenHypervisor
+from shype.host.drivers.xen.flask import Flask
+from shype.host.hypervisor import CreateFailed, VmConfig
+from shype.policy.model import Enforcement
+from tests.host.drivers.test_flask import Xen
+from tests.host.drivers.test_xl import HEADER, row
+
+CONTEXT = "u:r:l_web_t:s0"
+
+
+@pytest.fixture
+def xl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory where ``CASE`` (first argument) tells the fake xl what to do, a script each."""
+    program = tmp_path / "bin" / "xl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n. {tmp_path}/case-$1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def case(xl: Path, command: str, script: str) -> None:
+    (xl / f"case-{command}").write_text(script)
+
+
+def dry(name: str, label: str, **top: object) -> str:
+    value = {"c_info": {"name": name, "ssid_label": label}, "b_info": {}, **top}
+    return f"cat <<'EOF'\n{json.dumps(value)}\nEOF\n"
+
+
+def calls(xl: Path) -> list[str]:
+    return (xl / "calls").read_text().splitlines()
+
+
+def test_answers_of_xl_become_values(xl: Path) -> None:
+    driver = XenHypervisor(Flask(Xen({"win_en": True})))
+    case(xl, "list", f"cat <<'EOF'\n{HEADER}{row('Domain-0', 0, 'r-----', CONTEXT)}EOF\n")
+    case(xl, "dmesg", "echo '(XEN) avc:  denied  { create } for x'; echo other")
+    assert [d.domid for d in driver.domains()] == [0]
+    assert driver.denials() == ("(XEN) avc:  denied  { create } for x",)
+    assert driver.enforcement() is Enforcement.ENFORCING
+    assert driver.boolean("win_en") is True
+    driver.set_booleans({"win_en": False})
+    assert driver.boolean("win_en") is False
+
+
+def test_prepare_writes_the_overriding_lines_and_reads_them_back(xl: Path) -> None:
+    vm, into = VmConfig("web", "", None, None), xl / "launch.cfg"
+    case(xl, "create", dry("web", CONTEXT))
+    XenHypervisor().prepare(b'name="web"', into, vm=vm, seclabel=CONTEXT)
+    text = into.read_text()
+    assert text.startswith('name="web"\n')
+    assert f'seclabel = "{CONTEXT}"' in text
+    assert 'on_reboot = "destroy"' in text
+    assert into.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("answer", [
+    dry("other", CONTEXT), dry("web", "u:r:l_other_t:s0"), dry("web", CONTEXT, on_reboot="restart"),
+])
+def test_prepare_refuses_what_xl_understands_otherwise(xl: Path, answer: str) -> None:
+    case(xl, "create", answer)
+    with pytest.raises(BadInput) as caught:
+        XenHypervisor().prepare(
+            b"x", xl / "launch.cfg", vm=VmConfig("web", "", None, None), seclabel=CONTEXT)
+    assert caught.value.id == "config.invalid"
+
+
+def test_failures_carry_what_xl_said(xl: Path) -> None:
+    driver = XenHypervisor()
+    for command in ("create", "list", "dmesg", "unpause", "shutdown"):
+        case(xl, command, "echo 'libxl: error: it broke' >&2; exit 3")
+    with pytest.raises(CreateFailed, match="it broke"):
+        driver.create_paused(xl / "x.cfg")
+    with pytest.raises(BadInput, match="it broke"):
+        driver.read_config(xl / "x.cfg")
+    for ask in (driver.domains, driver.denials, lambda: driver.unpause(3),
+                lambda: driver.shutdown(3)):
+        with pytest.raises(Unavailable, match="it broke"):
+            ask()
+    assert f"create -p {xl}/x.cfg" in calls(xl)
+
+
+@pytest.mark.parametrize(("state", "raises"), [(None, False), ("--p--d", False), ("-b----", True)])
+def test_destroying_what_is_gone_is_no_error(xl: Path, state: str | None, raises: bool) -> None:
+    listing = HEADER + (row("web", 3, state, CONTEXT) if state else "")
+    case(xl, "list", f"cat <<'EOF'\n{listing}EOF\n")
+    case(xl, "destroy", "echo 'web is an invalid domain identifier' >&2; exit 1")
+    if raises:
+        with pytest.raises(Unavailable):
+            XenHypervisor().destroy(3)
+    else:
+        XenHypervisor().destroy(3)
+
+
+def test_xl_dies_with_the_agent(xl: Path) -> None:
+    case(xl, "create", f"echo $$ > {xl}/pid; exec sleep 60")
+    agent = subprocess.Popen([
+        sys.executable, "-c",
+        "import sys; from pathlib import Path\n"
+        "from shype.host.drivers.xen.driver import XenHypervisor\n"
+        "XenHypervisor().create_paused(Path('x.cfg'))",
+    ])
+    deadline = time.monotonic() + 30
+    while not (xl / "pid").exists() or not (xl / "pid").read_text().strip():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pid = int((xl / "pid").read_text())
+    os.kill(agent.pid, signal.SIGKILL)
+    agent.wait()
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
