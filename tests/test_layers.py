@@ -92,5 +92,5 @@ def test_child_processes_are_run_in_one_place() -> None:
         str(module.relative_to(SOURCE)) for module in MODULES
         if any(name.split(".")[0] == "subprocess" for _, name in imports(module))
     }
-    allowed = {"base/child.py", "lab/dom0/labd.py", "lab/dom0/guestctl.py", "lab/qemu.py"}
+    allowed = {"base/child.py", "lab/dom0/labd.py", "lab/dom0/guestctl.py", "lab/spawn.py"}
     assert users <= allowed, f"use shype.base.child instead: {sorted(users - allowed)}"

@@ -35,6 +35,13 @@ PACKAGE_OF = {
     "xl": "xen-utils-4.17",
     "setpriv": "util-linux",
     "checkpolicy": "checkpolicy",
+    "apt-cache": "apt",
+    "apt-config": "apt",
+    "dpkg-deb": "dpkg",
+    "ld": "binutils",
+    "newuidmap": "uidmap",
+    "tar": "tar",
+    "unshare": "util-linux",
 }
 
 

@@ -37,7 +37,10 @@ class Cost:
 
 
 def prepare(lab: Lab, *, through_shype: bool) -> None:
-    """Start the guest ``cost`` (its configuration is `CONFIG` in dom0) and wait for its probe."""
+    """Start the guest ``cost`` (its configuration is `CONFIG` in dom0) and wait for its probe.
+
+    Through shype where FLASK enforces its policy, otherwise directly.
+    """
     argv = ["shype", "run", CONFIG] if through_shype else ["xl", "create", CONFIG]
     done = lab.run(argv, 300)
     if done.code != 0:

@@ -1,0 +1,11 @@
+#!/bin/busybox sh
+# First process of dom0: load the modules, hand over to the disk's user space.
+# Init and agent come along in the RAM disk, so that a change of them needs no new disk image.
+b=/bin/busybox
+$b mount -t devtmpfs dev /dev
+while read -r m; do $b insmod "/mod/$m" || echo "LAB-FAILED module $m"; done </mod/order
+$b mount -t ext4 /dev/vda /new || { echo "LAB-FAILED root disk"; exec $b sh; }
+$b mount -t tmpfs run /new/run
+$b cp /init.sh /labd.py /new/run/
+$b mount --move /dev /new/dev
+exec $b switch_root /new /run/init.sh

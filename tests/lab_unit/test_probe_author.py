@@ -1,0 +1,116 @@
+"""The author's side: what is run in dom0, and how its output is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.decision.decision import Mechanism
+from shype.lab import probe
+from shype.lab.dom0 import guestctl
+from shype.lab.dom0.experiment import ALL_MECHANISMS, MECHANISMS
+from shype.lab.probe import Result, Way
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str = ""
+
+
+@dataclass
+class Dom0:
+    answer: Done
+    calls: list[tuple[list[str], float]] = field(default_factory=list)
+
+    def __call__(self, argv: Sequence[str], timeout: float, /) -> Done:
+        self.calls.append((list(argv), timeout))
+        return self.answer
+
+
+def attempt(way: Way, result: str = "denied") -> dict[str, object]:
+    return {"from": "a", "to": "b", "mechanism": way.value, "result": result,
+            "evidence": {"token": "t"}}
+
+
+def test_ways_are_those_of_guestctl() -> None:
+    assert tuple(way.value for way in Way) == ALL_MECHANISMS
+    assert tuple(way.value for way in probe.SHARING) == MECHANISMS
+
+
+def test_every_way_has_a_mechanism_of_the_policy() -> None:
+    assert {way.mechanism for way in probe.SHARING} == {
+        Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO}
+    assert [way.mechanism for way in probe.FORBIDDEN] == [Mechanism.FOREIGN, Mechanism.CONTROL]
+
+
+def test_pair_runs_guestctl_with_options_that_it_knows() -> None:
+    ways = (Way.EVENT, Way.ARGO)
+    dom0 = Dom0(Done(0, json.dumps({"attempts": [attempt(way) for way in ways]})))
+    found = probe.probe_pair(dom0, "a", "b", ways)
+    assert [(a.source, a.target, a.mechanism, a.result) for a in found] == [
+        ("a", "b", way, Result.DENIED) for way in ways]
+    assert found[0].to_json() == attempt(Way.EVENT)
+    (argv, timeout), = dom0.calls
+    words = argv[argv.index("shype.lab.dom0.guestctl") + 1 :]
+    options = guestctl._parser().parse_args(words)
+    assert (options.command, options.guests) == ("pair", ["a", "b"])
+    assert options.mechanism == ["event", "argo"]
+    assert timeout >= 2 * probe.ATTEMPT_LIMIT
+
+
+def test_matrix_expects_every_ordered_pair() -> None:
+    entries = [attempt(Way.EVENT) for _ in range(6)]
+    dom0 = Dom0(Done(0, json.dumps({"attempts": entries})))
+    assert len(probe.probe_matrix(dom0, ["a", "b", "c"], (Way.EVENT,))) == 6
+    with pytest.raises(Unavailable, match=r"probe\.answer"):
+        probe.probe_matrix(dom0, ["a", "b"], (Way.EVENT,))
+
+
+@pytest.mark.parametrize("broken", [
+    {}, {"attempts": None}, {"attempts": []}, {"attempts": [3]},
+    {"attempts": [{**attempt(Way.EVENT), "result": "perhaps"}]},
+    {"attempts": [{**attempt(Way.EVENT), "mechanism": "telepathy"}]},
+    {"attempts": [{**attempt(Way.EVENT), "evidence": None}]},
+    {"attempts": [{"result": "denied"}]},
+])
+def test_malformed_answers_never_pass_as_denials(broken: dict[str, object]) -> None:
+    with pytest.raises(Unavailable, match=r"probe\.answer"):
+        probe.probe_pair(Dom0(Done(0, json.dumps(broken))), "a", "b", (Way.EVENT,))
+
+
+@pytest.mark.parametrize("done", [Done(1, "", "Traceback: boom"), Done(124, "", "boom"),
+                                  Done(0, "[]"), Done(1, "{}", "boom")])
+def test_guestctl_that_fails_is_an_error(done: Done) -> None:
+    with pytest.raises(Unavailable, match=r"probe\.answer"):
+        probe.ask(Dom0(done), "a", "ping")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, BadInput), (3, Unavailable)])
+def test_errors_keep_their_id_and_kind(code: int, kind: type[ShypeError]) -> None:
+    error = Unavailable("guest.silent", "no answer", "look").to_json()
+    with pytest.raises(kind, match=r"guest\.silent") as raised:
+        probe.wait_for(Dom0(Done(code, json.dumps(error))), ["a"])
+    assert raised.value.fix == "look"
+
+
+def test_denied_operation_is_an_answer() -> None:
+    dom0 = Dom0(Done(0, json.dumps({"op": "bool_set", "result": "denied", "errno": 13})))
+    assert probe.ask(dom0, "a", "bool_set", "x", 1)["result"] == "denied"
+    assert dom0.calls[0][0][-5:] == ["ask", "a", "bool_set", "x", "1"]
+
+
+def test_no_mechanism_is_bad_input() -> None:
+    with pytest.raises(BadInput):
+        probe.probe_pair(Dom0(Done(0, "{}")), "a", "b", ())
+
+
+def test_guestctl_takes_a_guest_as_its_first_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """Domain 999 cannot be reached where there is no Xen: the error names what is missing."""
+    assert guestctl.main(["999", "ping"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"] in ("tool.missing", "guest.gone")
