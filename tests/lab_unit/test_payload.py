@@ -21,6 +21,7 @@ from shype.lab.dom0 import labd
 def initrd(tmp_path: Path) -> Path:
     path = tmp_path / "initrd"
     path.write_bytes(b"ram disk")
+    path.with_name("probe").write_bytes(b"program")
     return path
 
 
@@ -40,6 +41,7 @@ def test_it_holds_shype_bundle_and_files(tmp_path: Path, initrd: Path) -> None:
     found = index(disk)
     assert found["/etc/shype/bundle/policy.bin"] == (0o644, 6)
     assert found["/usr/local/bin/shype"][0] == 0o755
+    assert found["/usr/local/bin/probe"] == (0o755, 7)
     assert found["/etc/xen/vms/a.cfg"] == (0o644, 4)
     assert found["/root/tool"][0] == 0o755
     assert "/opt/shype/shype/policy/manifest.py" in found

@@ -96,7 +96,8 @@ def test_without_xen_everything_is_an_error_never_ok_or_denied(
 
 @pytest.mark.parametrize("request_", [
     "event_offer", "event_offer -1", "event_bind 1", "grant_offer 1 xx text", "grant_map 1 2",
-    "grant_copy 1 2 sideways", "argo_register 1", "bool_set name 7", "enforce_set", "foreign_map 1", "control",
+    "grant_copy 1 2 sideways", "argo_register 1", "bool_set name 7", "enforce_set",
+    "foreign_map 1", "control",
     "bench_send 1 0", "bench_map 1 2 many",
 ])
 def test_wrong_arguments_are_errors(program: Path, request_: str) -> None:

@@ -35,6 +35,7 @@ PACKAGE_OF = {
     "xl": "xen-utils-4.17",
     "setpriv": "util-linux",
     "checkpolicy": "checkpolicy",
+    "m4": "m4",
     "apt-cache": "apt",
     "apt-config": "apt",
     "dpkg-deb": "dpkg",

@@ -17,7 +17,7 @@ from shype.host.drivers.model import ModelHypervisor
 from shype.host.hypervisor import CreateFailed
 from shype.host.launch import launch
 from shype.host.stop import stop
-from shype.lab.probe import Way
+from shype.lab.probe import SHARING, Way
 from shype.policy.manifest import Bundle
 from shype.policy.names import LabelName, VmId
 
@@ -55,7 +55,7 @@ class ModelStage:
         """See the protocol."""
         domids = {domain.name: domain.domid for domain in self._model.domains()}
         outcomes: dict[Way, Outcome] = {}
-        for way in Way:
+        for way in SHARING:
             decision = self._model.communicate(domids[source], domids[target], way.mechanism)
             result = "permitted" if decision.permitted else "denied"
             outcomes[way] = Outcome(result, "model", decision.sentence)

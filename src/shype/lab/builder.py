@@ -28,6 +28,7 @@ class Built:
 
     xen: Path
     tables: Path
+    reference: Path  # Xen's own FLASK policy, compiled
     image: Path
     vmlinux: Path
     dom0_initrd: Path
@@ -74,7 +75,7 @@ def build(*, refresh: bool = False, progress: Progress = silent) -> Built:
             xen, xen_version = xen_job.result()
         check_tables(xen / "tables")
         record = {
-            "format": 1, "recipe": recipe_digest(), "xen": xen.name, "userland": user.name,
+            "format": 2, "recipe": recipe_digest(), "xen": xen.name, "userland": user.name,
             "linux": linux.name, "image": image.name,
             "versions": {"xen": xen_version, "linux": kernel_name},
         }
@@ -92,7 +93,7 @@ def load(*, progress: Progress = silent) -> Built:
         record = json.loads((home / "current.json").read_bytes())
     except (OSError, ValueError) as error:
         raise Unavailable("lab.not-built", "the lab is not built yet", "shype lab build") from error
-    if record.get("format") != 1 or record.get("recipe") != recipe_digest():
+    if record.get("format") != 2 or record.get("recipe") != recipe_digest():
         raise Unavailable("lab.outdated", "the lab was built by another version of shype",
                           "shype lab build")
     return _built(Store(home, progress), record)
@@ -109,7 +110,7 @@ def _built(store: Store, record: dict[str, object]) -> Built:
     versions = record["versions"]
     assert isinstance(versions, dict)
     return Built(
-        xen / "xen", xen / "tables", image / "dom0.img", linux / "vmlinux",
+        xen / "xen", xen / "tables", xen / "reference.policy", image / "dom0.img", linux / "vmlinux",
         initrds.dom0(store, user, linux),
         initrds.guest(store, user, linux, Path(source) if source else None), versions,
     )

@@ -17,11 +17,15 @@ from shype.lab import recipe
 from shype.lab.apt import PrivateApt
 from shype.lab.stages import Store
 
-TOOLS = ("dpkg-source", "make", "gcc", "ld", "flex", "bison", "python3", "xz")
+TOOLS = ("dpkg-source", "make", "gcc", "ld", "flex", "bison", "python3", "xz", "m4", "checkpolicy")
 
 
 def stage(store: Store, apt: PrivateApt) -> tuple[Path, str]:
-    """The stage's directory (``xen``, ``config``, ``tables/``) and the source version."""
+    """The stage's directory and the source version.
+
+    It holds ``xen``, ``config``, ``tables/``, and Xen's own reference policy compiled, as
+    ``reference.policy``, which benchmarks compare with.
+    """
     with tempfile.TemporaryDirectory(prefix="source-", dir=apt.root) as name:
         versions = apt.source_versions(recipe.SOURCE_PACKAGE)
         for version in versions:  # already built: nothing to fetch
@@ -35,7 +39,7 @@ def stage(store: Store, apt: PrivateApt) -> tuple[Path, str]:
 
 
 def _inputs(version: str) -> dict[str, object]:
-    return {"version": version, "config": recipe.XEN_CONFIG, "layout": 2}
+    return {"version": version, "config": recipe.XEN_CONFIG, "layout": 3}
 
 
 def build(dsc: Path, out: Path) -> None:
@@ -55,6 +59,13 @@ def build(dsc: Path, out: Path) -> None:
     child.run([*make, f"-j{os.cpu_count() or 1}"], log=log)
     shutil.copy(xen / "xen", out / "xen")
     shutil.copy(xen / ".config", out / "config")
+    policy = tree / "tools" / "flask" / "policy"
+    child.run(
+        ["make", "-C", policy, "-f", "Makefile.common", f"FLASK_BUILD_DIR={out}",
+         f"POLICY_FILENAME={out / 'reference.policy'}", "OUTPUT_POLICY=30"],
+        log=log,
+    )
+    (out / "policy.conf").unlink()
     for name in recipe.XEN_TABLES:  # kept as in the source tree, so that the compiler can read it
         kept = out / "tables" / name
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -38,11 +38,14 @@ def write(
 ) -> None:
     """Write the payload disk; ``files`` are by absolute path in dom0.
 
+    The probe's binary, for loops in dom0, lies beside ``guest_initrd``.
+
     Raises BadInput (``lab.payload-too-big``) beyond `recipe.PAYLOAD_MIB`.
     """
     entries = [(f"/opt/shype/{name}", 0o644, data) for name, data in package()]
     entries.append(("/usr/local/bin/shype", 0o755, WRAPPER))
     entries.append(("/guest/initrd", 0o644, guest_initrd.read_bytes()))
+    entries.append(("/usr/local/bin/probe", 0o755, guest_initrd.with_name("probe").read_bytes()))
     if bundle is not None:
         entries += [(f"/etc/shype/bundle/{source.relative_to(bundle)}", 0o644, source.read_bytes())
                     for source in sorted(p for p in bundle.rglob("*") if p.is_file())]
