@@ -13,35 +13,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.policies import write
 from shype.cli import output
 from shype.compile.flask.build import build
-from shype.lab import builder, cost
+from shype.lab import cost
 from shype.lab.bulk import Bulk, configure, make_disk, transfer
-from shype.lab.cost import Cost
-from shype.lab.host import Lab
+from shype.lab.cost import Cost, Subject
 from shype.policy.loader import load
+from shype.policy.manifest import Bundle, load_bundle
+from shype.policy.names import LabelName
 
-#: Context of a guest in Xen's reference policy.
-REFERENCE_GUEST = "system_u:system_r:domU_t"
 SIZES = (10, 100, 1000, 5000)
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "banks.yaml"
-#: The VM of the example that the benchmark's guest stands for.
-EXAMPLE_VM = "market"
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One host to measure: how it boots, and how its guest is labelled."""
-
-    name: str
-    flask: str
-    policy: Path | None = None
-    module: Path | None = None
-    seclabel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +39,26 @@ class Figures:
     bulk: Bulk | None
 
 
-def variants(scratch: Path, sizes: Sequence[int]) -> Iterator[Variant]:
-    """The hosts, baselines first."""
-    yield Variant("XSM disabled", "disabled")
-    yield Variant("FLASK, Xen's reference policy", "enforcing",
-                  module=builder.load().reference, seclabel=REFERENCE_GUEST)
-    yield Variant("FLASK, examples/banks.yaml", "enforcing", policy=EXAMPLE)
+def variants(scratch: Path, sizes: Sequence[int]) -> Iterator[Subject]:
+    """The hosts, baselines first; guests carry the first label of the policy."""
+    yield from cost.subjects(*_compiled(EXAMPLE, scratch))
     for size in sizes:
-        path = write(scratch / f"scale-{size}.yaml", size)
-        yield Variant(f"FLASK, {size} labels", "enforcing", policy=path)
+        bundle, label = _compiled(write(scratch / f"scale-{size}.yaml", size), scratch)
+        yield replace(cost.subjects(bundle, label)[-1], name=f"FLASK, {size} labels by shype")
 
 
-def measure(variant: Variant, scratch: Path, *, bulk: bool) -> Figures:
+def _compiled(path: Path, scratch: Path) -> tuple[Bundle, LabelName]:
+    policy = load(path).policy
+    output.note(f"building {policy.name} ...")
+    build(policy, target="xen-4.17", out=scratch / path.stem)
+    return load_bundle(scratch / path.stem), policy.guests[0].name
+
+
+def measure(subject: Subject, *, bulk: bool) -> Figures:
     """Boot, start one guest, count."""
-    seclabel, bundle = variant.seclabel, None
-    if variant.policy is not None:
-        policy = load(variant.policy).policy
-        bundle = scratch / variant.policy.stem
-        manifest = build(policy, target="xen-4.17", out=bundle)
-        vm = cost.GUEST if cost.GUEST in policy.assignments else EXAMPLE_VM
-        label = next(a.label for name, a in policy.assignments.items() if name == vm)
-        seclabel = manifest.labels[label].context
-    files = {cost.CONFIG: cost.configuration(seclabel, configure() if bulk else "")}
-    with Lab.up(
-        bundle=bundle, files=files, flask=variant.flask, policy_module=variant.module,
-        snapshot=False, icount=True,
-    ) as lab:
-        if bulk:
-            make_disk(lab)
-        cost.prepare(lab, through_shype=bundle is not None)
-        counted = cost.measure(lab)
-        return Figures(variant.name, counted, transfer(lab) if bulk else None)
+    lab = subject.boot(configure(), make_disk) if bulk else subject.boot()
+    with lab:
+        return Figures(subject.name, cost.measure(lab), transfer(lab) if bulk else None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             began = time.monotonic()
             output.note(f"{variant.name} ...")
             bulk = not args.no_bulk and number < 3
-            done.append(measure(variant, Path(name), bulk=bulk))
+            done.append(measure(variant, bulk=bulk))
             output.note(f"  {time.monotonic() - began:.0f} s")
     report(done, as_json=args.json)
     return 0

@@ -10,8 +10,6 @@ TEAM = 10
 
 def write(path: Path, labels: int) -> Path:
     """A policy of ``labels`` VM labels in coalitions of `TEAM`, a wall between neighbours.
-
-    The guest of the benchmark carries the first label.
     """
     teams = [f"t{n}" for n in range((labels + TEAM - 1) // TEAM)]
     walls = [
@@ -28,6 +26,6 @@ def write(path: Path, labels: int) -> Path:
         team = teams[n // TEAM]
         wall = f", wall: [{team}]" if team in named else ""
         lines.append(f"  l{n}: {{coalitions: [{team}]{wall}}}")
-    lines += ["host: {dom0: manager}", "vms: {cost: l0}"]
+    lines += ["host: {dom0: manager}"]
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("policy", type=Path, metavar="FILE", help="a policy with a vms: section")
     command.add_argument("--model", action="store_true", help="use the model, do not try the lab")
-    command.add_argument("--no-cost", action="store_true", help="leave out the cost of the hot path")
+    command.add_argument("--no-cost", action="store_true", help="leave out the hot path's cost")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_run)
 
@@ -41,6 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     import tempfile
 
     from shype.compile.flask.build import build
+    from shype.demo.model_stage import model_bundle
     from shype.policy.loader import load
     from shype.policy.manifest import load_bundle
 
@@ -52,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
         if reason is None:
             build(policy, target="xen-4.17", out=out)
             return _in_lab(args, load_bundle(out))
-        return _on_model(args, _model_bundle(policy, out), Path(scratch), reason)
+        return _on_model(args, model_bundle(policy, out), Path(scratch), reason)
 
 
 def _lab_problem() -> str | None:
@@ -60,8 +61,12 @@ def _lab_problem() -> str | None:
     from shype.base.errors import ShypeError
     from shype.lab import builder
 
+    def progress(stage: str, what: str, seconds: float | None) -> None:
+        after = "" if seconds is None else f" ({seconds:.0f} s)"
+        output.note(f"lab: {stage}: {what}{after}")
+
     try:
-        builder.build(output.note)
+        builder.build(progress=progress)
     except (ShypeError, OSError) as error:
         return str(error)
     return None
@@ -76,10 +81,10 @@ def _in_lab(args: argparse.Namespace, bundle: Bundle) -> int:
     with Lab.up(bundle=bundle.directory, files=files) as lab:
         output.note(f"up after {lab.record.seconds} s")
         lines = _play(bundle, LabStage(bundle, lab))
-    costs = None if args.no_cost else _cost(bundle)
+    costs = None if args.no_cost else _costs(bundle)
     if args.json:
         output.print_json({
-            "model": False, "attempts": [_json(line) for line in lines], "cost": costs,
+            "model": False, "attempts": [_json(line) for line in lines], "cost": dict(costs or ()),
         })
         return _verdict(lines)
     _table(f"{bundle.policy.name} {bundle.policy.version} on a real Xen with FLASK", lines)
@@ -103,6 +108,31 @@ def _on_model(
         _table(f"{bundle.policy.name} {bundle.policy.version} on a MODEL, not on a hypervisor",
                lines)
     return _verdict(lines)
+
+
+def _costs(bundle: Bundle) -> list[tuple[str, dict[str, float]]]:
+    """Instructions for each operation, by host; the first time, states are made and kept."""
+    from shype.lab import cost
+
+    found = []
+    for subject in cost.subjects(bundle, bundle.policy.guests[0].name):
+        output.note(f"counting instructions: {subject.name} ...")
+        with subject.kept() as lab:
+            found.append((subject.name, cost.measure(lab, 2000).to_json()))
+    return found
+
+
+def _cost_table(costs: list[tuple[str, dict[str, float]]]) -> None:
+    base = costs[1][1]
+    operations = ("send", "map", "unmap", "copy")
+    rows = [
+        (name, *(f"{figures[op]:.0f} ({figures[op] / base[op]:.3f})" for op in operations))
+        for name, figures in costs
+    ]
+    output.table(
+        "instructions per operation, hypervisor and system call (ratio to the reference policy)",
+        ("HOST", "event send", "grant map", "grant unmap", "grant copy"), rows,
+    )
 
 
 def _play(bundle: Bundle, stage: Stage) -> list[Line]:

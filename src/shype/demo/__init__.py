@@ -1,1 +1,1 @@
-"""The demonstration: one table of attempts on a real hypervisor, each checked against the policy."""
+"""The demonstration: attempts on a real hypervisor, each checked against the policy."""

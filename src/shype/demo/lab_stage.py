@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shype.base.errors import Unavailable
-from shype.demo.scenario import STRAY, Outcome
+from shype.demo.scenario import STRAY, Outcome, Pair
+from shype.host.denials import UNLABELLED_TYPE
 from shype.lab import guests, probe
 from shype.lab.host import Lab
 from shype.lab.probe import Way
@@ -31,7 +32,6 @@ class LabStage:
     def __init__(self, bundle: Bundle, lab: Lab) -> None:
         self._bundle = bundle
         self._lab = lab
-        self._seen = 0
 
     def launch(self, vm: VmId) -> Outcome:
         """See the protocol."""
@@ -45,26 +45,43 @@ class LabStage:
             return Outcome("permitted", "hypervisor", words)
         return Outcome("denied", str(answer["source"]), words)
 
-    def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
+    def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """See the protocol."""
-        context = None if label is None else self._bundle.manifest.labels[label].context
-        path = f"/run/behind-{vm}.cfg"
-        self._lab.put(path, guests.config(f"behind-{vm}", seclabel=context))
-        self._new_denials()
-        done = self._lab.run(["xl", "create", path], LIMIT)
-        if done.code == 0:
-            self._lab.run(["xl", "destroy", f"behind-{vm}"], LIMIT)
-            return Outcome("permitted", "hypervisor", "Xen created it")
-        for denial in self._new_denials():
-            if denial["class"] == "domain" and "create" in _strings(denial["permissions"]):
-                return Outcome("denied", "hypervisor", _words(denial))
-        return Outcome("error", "xl", done.err.strip()[-300:])
+        failures: list[str | None] = []
+        for number, (vm, label) in enumerate(tries):
+            context = None if label is None else self._bundle.manifest.labels[label].context
+            name = f"behind{number}-{vm}"
+            self._lab.put(f"/run/{name}.cfg", guests.config(name, seclabel=context))
+            done = self._lab.run(["xl", "create", f"/run/{name}.cfg"], LIMIT)
+            failures.append(None if done.code == 0 else done.err.strip()[-300:])
+            if done.code == 0:
+                self._lab.run(["xl", "destroy", name], LIMIT)
+        refusals = self._refused_creations()
+        return [
+            self._behind(label, failure, refusals)
+            for (_, label), failure in zip(tries, failures, strict=True)
+        ]
 
-    def probe(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
+    def _behind(
+        self, label: LabelName | None, failure: str | None, refusals: Mapping[str, str]
+    ) -> Outcome:
+        """Denied only if the hypervisor's own denial for that very context is there."""
+        if failure is None:
+            return Outcome("permitted", "hypervisor", "Xen created it")
+        kind = UNLABELLED_TYPE if label is None else self._bundle.manifest.labels[label].type
+        if kind in refusals:
+            return Outcome("denied", "hypervisor", refusals[kind])
+        return Outcome("error", "xl", failure)
+
+    def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
         """See the protocol."""
-        probe.wait_for(self._lab.run, [source, target])
-        tried = probe.probe_pair(self._lab.run, source, target, probe.SHARING)
-        return {a.mechanism: Outcome(a.result.value, "hypervisor", "") for a in tried}
+        probe.wait_for(self._lab.run, vms)
+        found: dict[Pair, dict[Way, Outcome]] = {}
+        for tried in probe.probe_matrix(self._lab.run, vms, probe.SHARING):
+            pair = (VmId(tried.source), VmId(tried.target))
+            outcome = Outcome(tried.result.value, "hypervisor", "")
+            found.setdefault(pair, {})[tried.mechanism] = outcome
+        return found
 
     def stop(self, vm: VmId) -> None:
         """See the protocol."""
@@ -82,22 +99,19 @@ class LabStage:
         assert isinstance(value, dict)
         return done.code, value
 
-    def _new_denials(self) -> list[dict[str, object]]:
-        """What the hypervisor denied since the last call, explained by the agent in dom0."""
+    def _refused_creations(self) -> dict[str, str]:
+        """FLASK type -> why, for each creation that the hypervisor's console shows as denied."""
         code, answer = self._shype("denials")
         if code != 0:
             raise Unavailable(str(answer["error"]), str(answer["message"]))
         found = answer["denials"]
         assert isinstance(found, list)
-        times = sum(int(item["times"]) for item in found)
-        fresh, self._seen = times - self._seen, times
-        return list(reversed(found))[: max(fresh, 0)]
+        return {
+            str(item["target"]["context"]).split(":")[2]: _words(item)
+            for item in found if item["class"] == "domain" and "create" in item["permissions"]
+        }
 
 
 def _words(denial: Mapping[str, object]) -> str:
     decision = denial["decision"]
     return str(decision["sentence"]) if isinstance(decision, dict) else str(denial["raw"])
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []

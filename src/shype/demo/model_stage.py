@@ -7,10 +7,12 @@ attempts behind shype's back do go through the agent's real code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shype.demo.scenario import Outcome
+from shype.base import canonical
+from shype.compile.flask import encoding
+from shype.demo.scenario import Outcome, Pair
 from shype.host.agent import Agent
 from shype.host.denials import denials
 from shype.host.drivers.model import ModelHypervisor
@@ -18,8 +20,21 @@ from shype.host.hypervisor import CreateFailed
 from shype.host.launch import launch
 from shype.host.stop import stop
 from shype.lab.probe import SHARING, Way
-from shype.policy.manifest import Bundle
+from shype.policy.bundle import policy_to_json
+from shype.policy.manifest import Bundle, Manifest, PolicyRef
+from shype.policy.model import Policy
 from shype.policy.names import LabelName, VmId
+
+
+def model_bundle(policy: Policy, directory: Path) -> Bundle:
+    """How a hypervisor would know ``policy``, without compiling it: nothing will load it."""
+    digest = canonical.digest(canonical.dumps(policy_to_json(policy)))
+    manifest = Manifest(
+        target="model", digest=digest, policy=PolicyRef(policy.name, policy.version, policy.source),
+        files={}, labels=encoding.label_entries(policy), dom0=encoding.dom0_entry(policy),
+        booleans=encoding.booleans(policy, digest), validation=None,
+    )
+    return Bundle(policy, manifest, directory)
 
 
 class ModelStage:
@@ -40,8 +55,11 @@ class ModelStage:
         by = "model" if outcome.domid is not None else str(outcome.source)
         return Outcome(result, by, outcome.decision.sentence)
 
-    def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
+    def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """See the protocol."""
+        return [self._create(vm, label) for vm, label in tries]
+
+    def _create(self, vm: VmId, label: LabelName | None) -> Outcome:
         context = None if label is None else self._bundle.manifest.labels[label].context
         try:
             self._model.create(vm, context)
@@ -51,8 +69,11 @@ class ModelStage:
             return Outcome("denied", "model", words)
         return Outcome("permitted", "model", "the model let it start")
 
-    def probe(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
+    def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
         """See the protocol."""
+        return {(a, b): self._reach(a, b) for a in vms for b in vms if a != b}
+
+    def _reach(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
         domids = {domain.name: domain.domid for domain in self._model.domains()}
         outcomes: dict[Way, Outcome] = {}
         for way in SHARING:

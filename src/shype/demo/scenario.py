@@ -7,16 +7,19 @@ demonstrated.  Expectations come from the security server alone; outcomes come f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from shype.decision.decision import Decision
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
-from shype.lab.probe import Way
+from shype.lab.probe import SHARING, Way
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, VmId
+
+#: From one VM to another.
+Pair: TypeAlias = tuple[VmId, VmId]
 
 #: The VM that nobody labelled.
 STRAY = VmId("stray")
@@ -53,11 +56,11 @@ class Stage(Protocol):
     def launch(self, vm: VmId) -> Outcome:
         """``shype run`` of the VM's configuration."""
 
-    def launch_behind(self, vm: VmId, label: LabelName | None) -> Outcome:
+    def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """``xl create`` by root in dom0, behind shype's back, with the label's context or none."""
 
-    def probe(self, source: VmId, target: VmId) -> Mapping[Way, Outcome]:
-        """What guest ``source`` can really do to ``target``, one outcome for each way."""
+    def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
+        """What each of ``vms`` can really do to each other one, an outcome for each way."""
 
     def stop(self, vm: VmId) -> None:
         """``shype stop``."""
@@ -81,16 +84,7 @@ class Scenario:
                 refused.append(vm)
             yield line
         yield self._launch_stray()
-        yield self._behind(STRAY, None, "no label")
-        for vm in refused[:1]:
-            label = self._policy.assignments[vm].label
-            yield self._behind(vm, label, "its own label, against the wall")
-            for runner in list(self._running)[-1:]:
-                other = self._policy.assignments[runner].label
-                yield self._behind(vm, other, f"the wrong label {other}")
-        for vm in list(self._running)[:1]:
-            label = self._policy.assignments[vm].label
-            yield self._behind(VmId(f"{vm}-twin"), label, f"the correct label {label}")
+        yield from self._behind(refused)
         yield from self._probe_all(set())
         yield from self._change_sides(refused)
 
@@ -126,21 +120,38 @@ class Scenario:
         outcome = self._stage.launch(STRAY)
         return Line(f"start {STRAY}, which has no label", "shype run", expected, rule, outcome)
 
-    def _behind(self, vm: VmId, label: LabelName | None, how: str) -> Line:
+    def _behind(self, refused: Sequence[VmId]) -> Iterator[Line]:
         """Behind shype's back nothing may ever start, whatever the label."""
-        outcome = self._stage.launch_behind(vm, label)
-        rule = "create.unlabelled" if label is None else "create.no-window"
-        return Line(f"xl create {vm} with {how}", "root in dom0", "denied", rule, outcome)
+        tries: list[tuple[VmId, LabelName | None]] = [(STRAY, None)]
+        how = ["no label"]
+        for vm in refused[:1]:
+            tries.append((vm, self._policy.assignments[vm].label))
+            how.append("its own label, against the wall")
+            for runner in list(self._running)[-1:]:
+                tries.append((vm, self._running[runner]))
+                how.append(f"the wrong label {self._running[runner]}")
+        for vm in list(self._running)[:1]:
+            tries.append((VmId(f"{vm}-twin"), self._running[vm]))
+            how.append(f"the correct label {self._running[vm]}")
+        outcomes = self._stage.launch_behind(tries)
+        for (vm, label), words, outcome in zip(tries, how, outcomes, strict=True):
+            rule = self._rule_behind(label)
+            yield Line(f"xl create {vm} with {words}", "root in dom0", "denied", rule, outcome)
+
+    def _rule_behind(self, label: LabelName | None) -> str:
+        if label is None:
+            return "create.unlabelled"
+        decision = self._server.launch(label, self._domains())
+        return "create.no-window" if decision.permitted else decision.id
 
     def _probe_all(self, known: set[VmId]) -> Iterator[Line]:
         """Every ordered pair of running VMs that has not been tried yet."""
-        for source in list(self._running):
-            for target in list(self._running):
-                if source != target and not {source, target} <= known:
-                    yield from self._probe(source, target)
+        for pair, outcomes in self._stage.probe(list(self._running)).items():
+            if not set(pair) <= known:
+                yield from self._probed(pair, outcomes)
 
-    def _probe(self, source: VmId, target: VmId) -> Iterator[Line]:
-        outcomes = self._stage.probe(source, target)
+    def _probed(self, pair: Pair, outcomes: Mapping[Way, Outcome]) -> Iterator[Line]:
+        source, target = pair
         groups: dict[tuple[str, str], list[Way]] = {}
         decisions: dict[tuple[str, str], Decision] = {}
         for attempt, outcome in outcomes.items():
@@ -153,12 +164,18 @@ class Scenario:
         for key, attempts in groups.items():
             first = outcomes[attempts[0]]
             yield _line(
-                f"{source} -> {target}: {', '.join(attempts)}", f"guest {source}",
+                f"{source} -> {target}: {_ways(attempts)}", f"guest {source}",
                 decisions[key], first,
             )
 
     def _domains(self) -> list[Running]:
         return [Running(n, vm, label) for n, (vm, label) in enumerate(self._running.items(), 1)]
+
+
+def _ways(attempts: Sequence[Way]) -> str:
+    if len(attempts) == len(SHARING):
+        return "event channel, grant map and copy, Argo"
+    return ", ".join(attempts)
 
 
 def _word(decision: Decision) -> str:

@@ -110,7 +110,8 @@ def _built(store: Store, record: dict[str, object]) -> Built:
     versions = record["versions"]
     assert isinstance(versions, dict)
     return Built(
-        xen / "xen", xen / "tables", xen / "reference.policy", image / "dom0.img", linux / "vmlinux",
+        xen / "xen", xen / "tables", xen / "reference.policy",
+        image / "dom0.img", linux / "vmlinux",
         initrds.dom0(store, user, linux),
         initrds.guest(store, user, linux, Path(source) if source else None), versions,
     )

@@ -7,12 +7,16 @@ included, so the figures do not depend on the machine or on what else it does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from shype.base import canonical
 from shype.base.errors import Unavailable
-from shype.lab import guests, probe
+from shype.lab import builder, guests, paths, probe
 from shype.lab.host import Lab
+from shype.policy.manifest import Bundle
+from shype.policy.names import LabelName
 
 #: How often each operation is repeated. The spread of the mean is then below 0.5 %.
 ROUNDS = 5000
@@ -36,21 +40,70 @@ class Cost:
                 "empty": self.empty}
 
 
-def prepare(lab: Lab, *, through_shype: bool) -> None:
-    """Start the guest ``cost`` (its configuration is `CONFIG` in dom0) and wait for its probe.
-
-    Through shype where FLASK enforces its policy, otherwise directly.
-    """
-    argv = ["shype", "run", CONFIG] if through_shype else ["xl", "create", CONFIG]
-    done = lab.run(argv, 300)
-    if done.code != 0:
-        raise Unavailable("cost.guest", f"the guest did not start: {done.err or done.out}")
-    probe.wait_for(lab.run, [GUEST])
+#: Context of a guest in Xen's reference policy (tools/flask/policy/modules/domU.te).
+REFERENCE_GUEST = "system_u:system_r:domU_t"
 
 
-def configuration(seclabel: str | None = None, extra: str = "") -> str:
-    """A PV guest's xl configuration: raw grant maps in dom0 need no second address space."""
-    return guests.config(GUEST, type="pv", seclabel=seclabel, extra=extra)
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A host to measure: how it boots (``flask``, a bundle or a foreign policy module), and the
+    context of its guest; ``name`` is what a table shows."""
+
+    name: str
+    flask: str = "enforcing"
+    bundle: Bundle | None = None
+    module: Path | None = None
+    seclabel: str | None = None
+
+    def boot(self, extra: str = "", before: Callable[[Lab], None] = lambda lab: None) -> Lab:
+        """Boot it counting, and start its guest: through shype where its policy enforces.
+
+        ``extra`` are lines of the guest's configuration, ``before`` is done before it starts.
+        The caller ends the lab.  Raises Unavailable (``cost.guest``) and what `Lab.up` raises.
+        """
+        # PV, because raw grant maps in dom0 then need no second address space
+        config = guests.config(GUEST, type="pv", seclabel=self.seclabel, extra=extra)
+        lab = Lab.up(
+            bundle=self.bundle.directory if self.bundle else None, files={CONFIG: config},
+            flask=self.flask, policy_module=self.module, snapshot=False, icount=True,
+        )
+        try:
+            before(lab)
+            argv = ["shype", "run", CONFIG] if self.bundle else ["xl", "create", CONFIG]
+            done = lab.run(argv, 300)
+            if done.code != 0:
+                raise Unavailable("cost.guest", f"the guest did not start: {done.err or done.out}")
+            probe.wait_for(lab.run, [GUEST])
+        except BaseException:
+            lab.down()
+            raise
+        return lab
+
+    def kept(self) -> Lab:
+        """The same, from a state saved the first time: seconds instead of most of a minute."""
+        state = self._state()
+        if not (paths.states() / state).is_dir():
+            with self.boot() as lab:
+                lab.save(state)
+        return Lab.restore(state)
+
+    def _state(self) -> str:
+        """A name for all that determines the state: hypervisor, guest, policy, label."""
+        built = builder.load()
+        parts = [built.xen, built.image, built.guest_initrd, self.module, self.flask,
+                 self.seclabel, self.bundle.manifest.digest if self.bundle else None]
+        return f"cost-{canonical.digest(canonical.dumps([str(part) for part in parts]))[:16]}"
+
+
+def subjects(bundle: Bundle, label: LabelName) -> tuple[Subject, ...]:
+    """XSM disabled, FLASK with Xen's reference policy, FLASK with ``bundle`` (guest: ``label``)."""
+    return (
+        Subject("XSM disabled", flask="disabled"),
+        Subject("FLASK, Xen's reference policy", module=builder.load().reference,
+                seclabel=REFERENCE_GUEST),
+        Subject(f"FLASK, {bundle.policy.name} by shype", bundle=bundle,
+                seclabel=bundle.manifest.labels[label].context),
+    )
 
 
 def measure(lab: Lab, rounds: int = ROUNDS) -> Cost:
