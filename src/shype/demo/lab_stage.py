@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from shype.base.errors import Unavailable
-from shype.demo.scenario import STRAY, Outcome, Pair
+from shype.demo.scenario import STRAY, Outcome, Pair, with_rule
 from shype.host.denials import UNLABELLED_TYPE
 from shype.lab import guests, probe
 from shype.lab.host import Lab
@@ -40,7 +40,7 @@ class LabStage:
             return Outcome("error", "agent", f"{answer['message']} [{answer['error']}]")
         decision = answer["decision"]
         assert isinstance(decision, dict)
-        words = str(decision["sentence"])
+        words = _explained(decision)
         if code == 0:
             return Outcome("permitted", "hypervisor", words)
         return Outcome("denied", str(answer["source"]), words)
@@ -114,4 +114,10 @@ class LabStage:
 
 def _words(denial: Mapping[str, object]) -> str:
     decision = denial["decision"]
-    return str(decision["sentence"]) if isinstance(decision, dict) else str(denial["raw"])
+    return _explained(decision) if isinstance(decision, dict) else str(denial["raw"])
+
+
+def _explained(decision: Mapping[str, object]) -> str:
+    rules = decision["rules"]
+    assert isinstance(rules, list)
+    return with_rule(str(decision["sentence"]), rules[:1])

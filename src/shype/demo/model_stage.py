@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shype.base import canonical
 from shype.compile.flask import encoding
-from shype.demo.scenario import Outcome, Pair
+from shype.demo.scenario import Outcome, Pair, with_rule
 from shype.host.agent import Agent
 from shype.host.denials import denials
 from shype.host.drivers.model import ModelHypervisor
@@ -53,7 +53,8 @@ class ModelStage:
         outcome = launch(self._agent, config)
         result = "permitted" if outcome.domid is not None else "denied"
         by = "model" if outcome.domid is not None else str(outcome.source)
-        return Outcome(result, by, outcome.decision.sentence)
+        decision = outcome.decision
+        return Outcome(result, by, with_rule(decision.sentence, decision.rules[:1]))
 
     def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """See the protocol."""
@@ -65,7 +66,9 @@ class ModelStage:
             self._model.create(vm, context)
         except CreateFailed:
             last = denials(self._agent)[-1]
-            words = last.decision.sentence if last.decision else last.denial.raw
+            words = last.denial.raw
+            if last.decision:
+                words = with_rule(last.decision.sentence, last.decision.rules[:1])
             return Outcome("denied", "model", words)
         return Outcome("permitted", "model", "the model let it start")
 
@@ -79,7 +82,8 @@ class ModelStage:
         for way in SHARING:
             decision = self._model.communicate(domids[source], domids[target], way.mechanism)
             result = "permitted" if decision.permitted else "denied"
-            outcomes[way] = Outcome(result, "model", decision.sentence)
+            words = with_rule(decision.sentence, decision.rules[:1])
+            outcomes[way] = Outcome(result, "model", words)
         return outcomes
 
     def stop(self, vm: VmId) -> None:

@@ -182,8 +182,13 @@ def _word(decision: Decision) -> str:
     return "permitted" if decision.permitted else "denied"
 
 
+def with_rule(sentence: str, rules: Sequence[object]) -> str:
+    """A sentence and the line of the policy that it follows from."""
+    return " ".join([sentence, *(f"({rule})" for rule in rules)])
+
+
 def _line(attempt: str, who: str, decision: Decision, outcome: Outcome) -> Line:
-    explanation = outcome.explanation or decision.sentence
+    explanation = outcome.explanation or with_rule(decision.sentence, decision.rules[:1])
     return Line(
         attempt, who, _word(decision), decision.id,
         Outcome(outcome.result, outcome.by, explanation),
