@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from shype.base.errors import Unavailable
 from shype.demo.scenario import STRAY, Outcome, Pair, with_rule
 from shype.host.denials import UNLABELLED_TYPE
 from shype.lab import guests, probe
 from shype.lab.host import Lab
-from shype.lab.probe import Way
+from shype.lab.probe import Result, Way
 from shype.policy.manifest import Bundle
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, VmId
@@ -76,10 +77,14 @@ class LabStage:
     def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
         """See the protocol."""
         probe.wait_for(self._lab.run, vms)
+        attempts = probe.probe_matrix(self._lab.run, vms, probe.SHARING)
+        refusals = self._refused_channels()
         found: dict[Pair, dict[Way, Outcome]] = {}
-        for tried in probe.probe_matrix(self._lab.run, vms, probe.SHARING):
+        for tried in attempts:
             pair = (VmId(tried.source), VmId(tried.target))
-            outcome = Outcome(tried.result.value, "hypervisor", "")
+            labels = frozenset(self._bundle.policy.assignments[vm].label for vm in pair)
+            words = refusals.get(labels, "") if tried.result is Result.DENIED else ""
+            outcome = Outcome(tried.result.value, "hypervisor", words)
             found.setdefault(pair, {})[tried.mechanism] = outcome
         return found
 
@@ -101,15 +106,29 @@ class LabStage:
 
     def _refused_creations(self) -> dict[str, str]:
         """FLASK type -> why, for each creation that the hypervisor's console shows as denied."""
+        return {
+            str(item["target"]["context"]).split(":")[2]: _words(item)
+            for item in self._denials()
+            if item["class"] == "domain" and "create" in item["permissions"]
+        }
+
+    def _refused_channels(self) -> dict[frozenset[LabelName], str]:
+        """Two labels -> why the hypervisor refused a channel between them, by its own lines.
+
+        Without order: who is named first in a line depends on who maps and who grants.
+        """
+        return {
+            frozenset((item["source"]["label"], item["target"]["label"])): _words(item)
+            for item in self._denials() if item["class"] in ("event", "grant", "argo")
+        }
+
+    def _denials(self) -> list[dict[str, Any]]:
         code, answer = self._shype("denials")
         if code != 0:
             raise Unavailable(str(answer["error"]), str(answer["message"]))
         found = answer["denials"]
         assert isinstance(found, list)
-        return {
-            str(item["target"]["context"]).split(":")[2]: _words(item)
-            for item in found if item["class"] == "domain" and "create" in item["permissions"]
-        }
+        return found
 
 
 def _words(denial: Mapping[str, object]) -> str:

@@ -1,0 +1,89 @@
+"""The parser as a whole, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from shype.base.errors import BadInput, Internal, Unavailable
+from shype.cli import main as cli
+
+COMMANDS = sorted(name for names in cli.GROUPS.values() for name in names)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert f"shype {command}" in said
+    assert "example" in said.lower() or command == "completion"
+
+
+def test_the_quick_parser_knows_what_the_whole_one_knows() -> None:
+    for group, names in cli.GROUPS.items():
+        for name in names:
+            assert name in cli.parser(name).format_help(), f"{group} has no {name}"
+
+
+def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code", "id"), [
+    (BadInput("x.bad", "bad", "mend it"), 2, "x.bad"),
+    (Unavailable("x.gone", "gone"), 3, "x.gone"),
+    (Internal("x.wrong", "wrong"), 3, "x.wrong"),
+    (OSError("no space left"), 3, "os.error"),
+    (ZeroDivisionError("oops"), 3, "internal"),
+])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_errors_have_an_id_and_a_code(
+    error: Exception, code: int, id: str, as_json: bool,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(args: argparse.Namespace) -> int:
+        raise error
+
+    def parser(only: str | None = None) -> argparse.ArgumentParser:
+        top = argparse.ArgumentParser()
+        top.add_argument("--json", action="store_true")
+        top.set_defaults(run=fail)
+        return top
+
+    monkeypatch.setattr(cli, "parser", parser)
+    assert cli.main(["--json"] if as_json else []) == code
+    said = capsys.readouterr()
+    if as_json:
+        assert json.loads(said.out)["error"] == id
+    else:
+        assert f"[{id}]" in said.err
+        assert said.out == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts_know_the_commands(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in COMMANDS)
+
+
+def test_demo_on_the_model_is_marked_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    assert cli.main(["demo", "--model", "--json", str(examples / "banks.yaml")]) == 0
+    said = capsys.readouterr()
+    answer = json.loads(said.out)
+    assert answer["model"] is True
+    assert "MODEL" in said.err
+    assert all(line["as_expected"] for line in answer["attempts"])
