@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shype.cli.main import main
-from tests.lab.conftest import Built
+from shype.lab.builder import Built
 
 pytestmark = pytest.mark.lab
 BANKS = Path(__file__).resolve().parents[2] / "examples" / "banks.yaml"
