@@ -87,3 +87,17 @@ def test_demo_on_the_model_is_marked_as_such(
     assert answer["model"] is True
     assert "MODEL" in said.err
     assert all(line["as_expected"] for line in answer["attempts"])
+
+
+def test_demo_falls_back_to_the_model_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**options: object) -> None:
+        raise Unavailable("tool.missing", "no qemu", "apt-get install qemu-system-x86")
+
+    monkeypatch.setattr("shype.lab.builder.build", refuse)
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    assert cli.main(["demo", str(examples / "banks.yaml")]) == 0
+    said = capsys.readouterr()
+    assert "the lab cannot run here: no qemu" in said.err
+    assert "MODEL, not on a hypervisor" in said.out
