@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("policy", type=Path, metavar="FILE", help="a policy with a vms: section")
     command.add_argument("--model", action="store_true", help="use the model, do not try the lab")
+    command.add_argument("--lab", action="store_true", help="fail rather than use the model")
     command.add_argument("--no-cost", action="store_true", help="leave out the hot path's cost")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_run)
@@ -40,20 +42,26 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     import tempfile
 
+    from shype.base.errors import Unavailable
     from shype.compile.flask.build import build
     from shype.demo.model_stage import model_bundle
     from shype.policy.loader import load
     from shype.policy.manifest import load_bundle
 
     policy = load(args.policy).policy
-    why = None if not args.model else "asked for with --model"
+    if not policy.assignments:
+        output.note(f"note: {args.policy} has no vms: section, so no VM of it can be started")
     with tempfile.TemporaryDirectory(prefix="shype-demo-") as scratch:
         out = Path(scratch) / "bundle"
-        reason = why or _lab_problem()
-        if reason is None:
+        reason = None if args.model else _lab_problem()
+        if reason is None and not args.model:
             build(policy, target="xen-4.17", out=out)
             return _in_lab(args, load_bundle(out))
-        return _on_model(args, model_bundle(policy, out), Path(scratch), reason)
+        if args.lab:
+            raise Unavailable("demo.no-lab", f"the lab cannot run here: {reason or '--model'}")
+        if reason is not None:
+            output.note(f"the lab cannot run here: {reason}")
+        return _on_model(args, model_bundle(policy, out), Path(scratch), reason or "--model")
 
 
 def _lab_problem() -> str | None:
@@ -103,7 +111,6 @@ def _on_model(
 ) -> int:
     from shype.demo.model_stage import ModelStage
 
-    output.note(f"the lab cannot run here: {reason}")
     output.note("MODEL: what follows is the agent's code on a model of Xen; nothing is enforced")
     lines = _play(bundle, ModelStage(bundle, scratch))
     if args.json:
@@ -151,13 +158,24 @@ def _play(bundle: Bundle, stage: Stage) -> list[Line]:
 
 
 def _table(title: str, lines: list[Line]) -> None:
-    rows = [
-        (line.attempt, line.who, f"{line.expected} ({line.rule})", line.outcome.result,
-         line.outcome.by, "as expected" if line.as_expected else "UNEXPECTED",
-         line.outcome.explanation)
-        for line in lines
-    ]
-    output.table(title, ("ATTEMPT", "WHO", "POLICY", "OUTCOME", "BY", "CHECK", "EXPLAINED"), rows)
+    """What was tried in a table; below it why, once for each explanation."""
+    words: dict[str, list[str]] = {}
+    rows = []
+    for number, line in enumerate(lines, 1):
+        words.setdefault(line.outcome.explanation, []).append(str(number))
+        rows.append((
+            str(number), line.attempt, line.who, f"{line.expected} ({line.rule})",
+            f"{line.outcome.result} by {line.outcome.by}",
+            "ok" if line.as_expected else "UNEXPECTED",
+        ))
+    output.table(title, ("#", "ATTEMPT", "WHO", "POLICY", "OUTCOME", "CHECK"), rows)
+    print("\nwhy:")
+    for explanation, numbers in words.items():
+        print(textwrap.fill(
+            f"{', '.join(numbers)}: {explanation}", width=96, initial_indent="  ",
+            subsequent_indent="     ", break_long_words=False, break_on_hyphens=False,
+        ))
+    print()
 
 
 def _verdict(lines: list[Line]) -> int:

@@ -1,18 +1,19 @@
 """`shype`: one parser, one module per command group, one place that maps errors to exit codes.
 
-Exit codes: 0 ok, 1 denied or findings, 2 bad input, 3 internal or unavailable.
+Exit codes: 0 ok, 1 denied or not as it should be, 2 bad input, 3 internal or unavailable.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 from shype import __version__
-from shype.base.errors import BadInput, ShypeError
+from shype.base.errors import ShypeError, Unavailable
 from shype.cli import output
 
 #: Modules of this package that each define ``add(commands)``, and their commands. Heavy
@@ -27,8 +28,16 @@ GROUPS = {
     "completion": ("completion",),
 }
 
+_FIXES = {
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "this file system is read-only: choose another place",
+    errno.EACCES: "run as root, or choose a place that is yours",
+    errno.EPERM: "run as root, or choose a place that is yours",
+}
+
 _EPILOG = """\
-exit codes: 0 ok, 1 denied or findings, 2 bad input, 3 internal or unavailable
+exit codes: 0 ok; 1 denied, or something is not as it should be; 2 bad input, a policy with
+errors included; 3 internal, or something needed is not there; 130 interrupted, 141 closed pipe
 start with: shype check examples/banks.yaml; shype explain examples/banks.yaml a-desk market
 """
 
@@ -52,37 +61,48 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, never shows a bare traceback."""
+    if sys.stdout is None:  # closed by the caller; what is printed has nowhere to go
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     words = sys.argv[1:] if argv is None else list(argv)
     args = parser(words[0] if words else None).parse_args(words)
     as_json = bool(getattr(args, "json", False))
     try:
         return int(args.run(args))
     except ShypeError as error:
-        if as_json:
-            output.print_json(error.to_json())
-        else:
-            output.note(f"shype: error: {error}")
-        return error.exit_code
+        return _report(error, as_json=as_json)
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        # Nobody reads on: as if by SIGPIPE, and never 0, which would hide a denial.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         output.note("shype: interrupted")
         return 130
+    except ModuleNotFoundError as error:
+        return _report(Unavailable(
+            "tool.missing", f"this command needs the Python package {error.name!r}",
+            "use it on the author's machine (make setup); a host needs only run, stop, ps, "
+            "status, denials and recover",
+        ), as_json=as_json)
     except OSError as error:
-        problem = BadInput("os.error", str(error)) if error.filename else None
-        if as_json:
-            output.print_json({"error": "os.error", "message": str(error), "fix": ""})
-        else:
-            output.note(f"shype: error: {error} [os.error]")
-        return problem.exit_code if problem else 3
+        fix = _FIXES.get(error.errno or 0, "look at the path and the disk")
+        return _report(Unavailable("os.error", str(error), fix), as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command line
+        import traceback
+
         detail = "".join(traceback.format_exception(error))
         if as_json:
             output.print_json({"error": "internal", "message": repr(error), "fix": detail})
         else:
             output.note(f"shype: internal error, please report it [internal]\n{detail}")
         return 3
+
+
+def _report(error: ShypeError, *, as_json: bool) -> int:
+    if as_json:
+        output.print_json(error.to_json())
+    else:
+        output.note(f"shype: error: {error}")
+    return error.exit_code
 
 
 def console() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from shype.base.errors import Unavailable
 from shype.demo.scenario import STRAY, Outcome, Pair, with_rule
@@ -15,6 +15,9 @@ from shype.lab.probe import Result, Way
 from shype.policy.manifest import Bundle
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, VmId
+
+#: The words and the rule of a denial by the hypervisor, as `shype denials` explains it.
+Refusal: TypeAlias = tuple[str, str]
 
 CONFIGS = "/etc/xen/vms"
 #: Seconds for one command in dom0 under emulation on a busy machine.
@@ -43,8 +46,8 @@ class LabStage:
         assert isinstance(decision, dict)
         words = _explained(decision)
         if code == 0:
-            return Outcome("permitted", "hypervisor", words)
-        return Outcome("denied", str(answer["source"]), words)
+            return Outcome("permitted", "hypervisor", words, str(decision["id"]))
+        return Outcome("denied", str(answer["source"]), words, str(decision["id"]))
 
     def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """See the protocol."""
@@ -64,14 +67,14 @@ class LabStage:
         ]
 
     def _behind(
-        self, label: LabelName | None, failure: str | None, refusals: Mapping[str, str]
+        self, label: LabelName | None, failure: str | None, refusals: Mapping[str, Refusal]
     ) -> Outcome:
         """Denied only if the hypervisor's own denial for that very context is there."""
         if failure is None:
             return Outcome("permitted", "hypervisor", "Xen created it")
         kind = UNLABELLED_TYPE if label is None else self._bundle.manifest.labels[label].type
         if kind in refusals:
-            return Outcome("denied", "hypervisor", refusals[kind])
+            return Outcome("denied", "hypervisor", *refusals[kind])
         return Outcome("error", "xl", failure)
 
     def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
@@ -83,8 +86,8 @@ class LabStage:
         for tried in attempts:
             pair = (VmId(tried.source), VmId(tried.target))
             labels = frozenset(self._bundle.policy.assignments[vm].label for vm in pair)
-            words = refusals.get(labels, "") if tried.result is Result.DENIED else ""
-            outcome = Outcome(tried.result.value, "hypervisor", words)
+            why = refusals.get(labels, ("", "")) if tried.result is Result.DENIED else ("", "")
+            outcome = Outcome(tried.result.value, "hypervisor", *why)
             found.setdefault(pair, {})[tried.mechanism] = outcome
         return found
 
@@ -104,21 +107,21 @@ class LabStage:
         assert isinstance(value, dict)
         return done.code, value
 
-    def _refused_creations(self) -> dict[str, str]:
+    def _refused_creations(self) -> dict[str, Refusal]:
         """FLASK type -> why, for each creation that the hypervisor's console shows as denied."""
         return {
-            str(item["target"]["context"]).split(":")[2]: _words(item)
+            str(item["target"]["context"]).split(":")[2]: _refusal(item)
             for item in self._denials()
             if item["class"] == "domain" and "create" in item["permissions"]
         }
 
-    def _refused_channels(self) -> dict[frozenset[LabelName], str]:
+    def _refused_channels(self) -> dict[frozenset[LabelName], Refusal]:
         """Two labels -> why the hypervisor refused a channel between them, by its own lines.
 
         Without order: who is named first in a line depends on who maps and who grants.
         """
         return {
-            frozenset((item["source"]["label"], item["target"]["label"])): _words(item)
+            frozenset((item["source"]["label"], item["target"]["label"])): _refusal(item)
             for item in self._denials() if item["class"] in ("event", "grant", "argo")
         }
 
@@ -131,9 +134,11 @@ class LabStage:
         return found
 
 
-def _words(denial: Mapping[str, object]) -> str:
+def _refusal(denial: Mapping[str, object]) -> Refusal:
     decision = denial["decision"]
-    return _explained(decision) if isinstance(decision, dict) else str(denial["raw"])
+    if isinstance(decision, dict):
+        return _explained(decision), str(decision["id"])
+    return str(denial["raw"]), ""
 
 
 def _explained(decision: Mapping[str, object]) -> str:

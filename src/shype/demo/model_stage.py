@@ -54,7 +54,8 @@ class ModelStage:
         result = "permitted" if outcome.domid is not None else "denied"
         by = "model" if outcome.domid is not None else str(outcome.source)
         decision = outcome.decision
-        return Outcome(result, by, with_rule(decision.sentence, decision.rules[:1]))
+        words = with_rule(decision.sentence, decision.rules[:1])
+        return Outcome(result, by, words, decision.id)
 
     def launch_behind(self, tries: Sequence[tuple[VmId, LabelName | None]]) -> list[Outcome]:
         """See the protocol."""
@@ -66,10 +67,10 @@ class ModelStage:
             self._model.create(vm, context)
         except CreateFailed:
             last = denials(self._agent)[-1]
-            words = last.denial.raw
-            if last.decision:
-                words = with_rule(last.decision.sentence, last.decision.rules[:1])
-            return Outcome("denied", "model", words)
+            if last.decision is None:
+                return Outcome("denied", "model", last.denial.raw)
+            words = with_rule(last.decision.sentence, last.decision.rules[:1])
+            return Outcome("denied", "model", words, last.decision.id)
         return Outcome("permitted", "model", "the model let it start")
 
     def probe(self, vms: Sequence[VmId]) -> Mapping[Pair, Mapping[Way, Outcome]]:
@@ -83,7 +84,7 @@ class ModelStage:
             decision = self._model.communicate(domids[source], domids[target], way.mechanism)
             result = "permitted" if decision.permitted else "denied"
             words = with_rule(decision.sentence, decision.rules[:1])
-            outcomes[way] = Outcome(result, "model", words)
+            outcomes[way] = Outcome(result, "model", words, decision.id)
         return outcomes
 
     def stop(self, vm: VmId) -> None:

@@ -8,7 +8,7 @@ demonstrated.  Expectations come from the security server alone; outcomes come f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from shype.decision.decision import Decision
@@ -27,11 +27,15 @@ STRAY = VmId("stray")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What really happened: ``permitted``, ``denied`` or ``error``; decided by whom; the words."""
+    """What really happened: ``permitted``, ``denied`` or ``error``; decided by whom; the words.
+
+    ``rule`` is the id of the decision that was reported, if one was.
+    """
 
     result: str
     by: str
     explanation: str
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,11 @@ class Line:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the outcome is the one that the policy demands (an error never is)."""
-        return self.outcome.result == self.expected
+        """Whether the outcome, and the rule given for it, are those that the policy demands.
+
+        An error never is, and a refusal for another reason is not either.
+        """
+        return self.outcome.result == self.expected and self.outcome.rule in ("", self.rule)
 
 
 class Stage(Protocol):
@@ -191,5 +198,5 @@ def _line(attempt: str, who: str, decision: Decision, outcome: Outcome) -> Line:
     explanation = outcome.explanation or with_rule(decision.sentence, decision.rules[:1])
     return Line(
         attempt, who, _word(decision), decision.id,
-        Outcome(outcome.result, outcome.by, explanation),
+        replace(outcome, explanation=explanation),
     )

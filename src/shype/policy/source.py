@@ -56,3 +56,8 @@ class PolicyInvalid(BadInput):
         errors = [f for f in findings if f.severity is Severity.ERROR]
         super().__init__("policy.invalid", "\n".join(str(finding) for finding in errors))
         self.findings = findings
+
+    def to_json(self) -> dict[str, object]:
+        """The error, and each finding as `shype check` shows it."""
+        return {**super().to_json(), "message": "the policy has errors",
+                "findings": [finding.to_json() for finding in self.findings]}
