@@ -10,6 +10,7 @@ import pytest
 
 from shype.cli.main import GROUPS, main
 from shype.policy.loader import check_text
+from tests.error_index import PAGE, page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -74,3 +75,20 @@ def test_the_readme_fits_its_purpose() -> None:
     assert "make test" in text
     assert "<!--" not in text, "an unfinished place"
     assert text.count("\n") < 160, "long texts belong in docs/"
+
+
+def test_setup_and_the_lab_s_page_name_the_same_packages() -> None:
+    """One list for the machine (scripts/setup.sh), one for a reader; uidmap is for non-root."""
+    script = (ROOT / "scripts" / "setup.sh").read_text()
+    block = script[script.index("needs=(") : script.index("\n)")]
+    installed = {need.rpartition(":")[2] for need in block.split()[1:] if ":" in need}
+    page = (ROOT / "docs" / "how-to" / "lab.md").read_text()
+    shown = re.search(r"apt-get install ((?:.|\\\n)*?)\n\n", page)
+    assert shown is not None
+    named = set(shown[1].replace("\\", " ").split())
+    implied = {"libc6-dev", "binutils", "uidmap", "seabios"}  # by gcc, by qemu, or without root
+    assert installed - implied == named - implied
+
+
+def test_every_error_is_documented() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.error_index"
