@@ -16,10 +16,14 @@ import pytest
 from shype.base.errors import ShypeError
 from shype.compile.flask.build import build
 from shype.lab import builder
+from shype.lab.guests import config
 from shype.lab.host import Lab
 from shype.policy.loader import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+#: For guests that need not get anywhere: 1 % of a processor. dom0 has the same, only, emulated
+#: processor, and a guest that boots takes half of it.
+STILL = "cap = 1"
 #: `Lab.up` with the test's clean-up.
 Factory = Callable[..., Lab]
 
@@ -57,3 +61,27 @@ def banks_lab(lab_built: builder.Built, bundle: Path) -> Iterator[Lab]:
     """A lab that enforces examples/banks.yaml, shared by the tests of one file."""
     with Lab.up(bundle=bundle) as lab:
         yield lab
+
+
+@pytest.fixture
+def empty_lab(banks_lab: Lab) -> Iterator[Lab]:
+    """The same, with `STILL` VMs to start in /etc/xen/vms, and no guests before and after."""
+    for vm in ("a-db", "b-db", "stray"):
+        banks_lab.put(f"/etc/xen/vms/{vm}.cfg", config(vm, type="pv", extra=STILL))
+    yield banks_lab
+    for vm in guests(banks_lab):
+        banks_lab.run(["xl", "destroy", vm])
+    assert guests(banks_lab) == {}
+    assert not boolean(banks_lab, "win_en")
+    assert banks_lab.run(["xl", "getenforce"]).out.strip() == "Enforcing"
+
+
+def guests(lab: Lab) -> dict[str, str]:
+    """The guests and their security contexts, as xl lists them."""
+    rows = (line.split() for line in lab.run(["xl", "list", "-Z"]).out.splitlines()[1:])
+    return {row[0]: row[-1] for row in rows if row[1] != "0"}
+
+
+def boolean(lab: Lab, name: str) -> bool:
+    """A boolean of the hypervisor's policy, asked without shype."""
+    return "1" in lab.run(["flask-get-bool", name]).out.split(":")[1]

@@ -133,7 +133,7 @@ def test_a_host_without_flask_can_be_told(fresh_lab: Factory, bundle: Path) -> N
 
 
 def test_permissive_is_not_enforcing(fresh_lab: Factory, bundle: Path) -> None:
-    lab = fresh_lab(bundle=bundle, flask="permissive", snapshot=False)
+    lab = fresh_lab(bundle=bundle, flask="permissive")
     assert lab.run(["xl", "getenforce"]).out.strip() == "Permissive"
 
 

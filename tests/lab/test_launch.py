@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shype.host.launch import Step
-from shype.lab.guests import config
 from shype.lab.host import Lab
 
 pytestmark = pytest.mark.lab
 
-FILES = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv") for vm in ("a-db", "b-db", "stray")}
 
-
-def test_killed_at_every_step_nothing_stays(
-    fresh_lab: Callable[..., Lab], bundle: Path
-) -> None:
-    lab = fresh_lab(bundle=bundle, files=FILES)
+def test_killed_at_every_step_nothing_stays(empty_lab: Lab) -> None:
+    lab = empty_lab
     lab.put("/run/launch_program.py", Path(__file__).with_name("launch_program.py").read_bytes())
     done = lab.run(["env", "PYTHONPATH=/opt/shype", "python3", "/run/launch_program.py"],
                    timeout=800)
@@ -30,10 +24,8 @@ def test_killed_at_every_step_nothing_stays(
     assert [r for r in reports if r["problems"]] == []
 
 
-def test_a_full_disk_refuses_and_changes_nothing(
-    fresh_lab: Callable[..., Lab], bundle: Path
-) -> None:
-    lab = fresh_lab(bundle=bundle, files=FILES)
+def test_a_full_disk_refuses_and_changes_nothing(empty_lab: Lab) -> None:
+    lab = empty_lab
     lab.sh("mkdir /run/small && mount -t tmpfs -o size=4k tmpfs /run/small && "
            "head -c 4096 /dev/zero > /run/small/full")
     done = lab.run(["shype", "run", "--json", "--state", "/run/small", "/etc/xen/vms/a-db.cfg"],
@@ -45,8 +37,9 @@ def test_a_full_disk_refuses_and_changes_nothing(
     assert json.loads(status.out)["wall"]["bank-a"] == {"runs": False, "known": False}
 
 
-def test_refusals_name_who_decided(fresh_lab: Callable[..., Lab], bundle: Path) -> None:
-    lab = fresh_lab(bundle=bundle, files=FILES)
+def test_refusals_name_who_decided(empty_lab: Lab) -> None:
+    lab = empty_lab
+    lab.run(["xl", "dmesg", "-c"])
     assert lab.run(["shype", "run", "/etc/xen/vms/a-db.cfg"], timeout=300).code == 0
     refused = lab.run(["shype", "run", "--json", "/etc/xen/vms/b-db.cfg"], timeout=300)
     assert refused.code == 1

@@ -121,8 +121,6 @@ def _seconds(text: str) -> float:
 def _agent(args: argparse.Namespace) -> Agent:
     from shype.base.errors import BadInput
     from shype.host.agent import Agent
-    from shype.host.drivers.model import ModelHypervisor
-    from shype.host.drivers.xen.driver import XenHypervisor
     from shype.policy.manifest import load_bundle
 
     if (args.driver == "model") != (args.model_file is not None):
@@ -133,8 +131,12 @@ def _agent(args: argparse.Namespace) -> Agent:
     bundle = load_bundle(args.bundle)
     state = args.state.absolute()
     if args.model_file is not None:
+        from shype.host.drivers.model import ModelHypervisor
+
         output.note("MODEL: this is not a hypervisor; nothing is enforced")
         return Agent(bundle, ModelHypervisor(bundle, args.model_file), state)
+    from shype.host.drivers.xen.driver import XenHypervisor
+
     return Agent(bundle, XenHypervisor(), state)
 
 

@@ -8,7 +8,6 @@ the host: who runs is an argument.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from shype.base.errors import BadInput, Unavailable
@@ -283,6 +282,8 @@ class SecurityServer:
 
 def unknown_label(name: str, known: Iterable[str]) -> BadInput:
     """The error ``label.unknown``, with the names that look like ``name``."""
+    import difflib  # only for a refusal
+
     close = difflib.get_close_matches(name, list(known), n=3)
     fix = f"did you mean {' or '.join(close)}?" if close else "see `labels:` of the policy"
     return BadInput("label.unknown", f"the policy has no label {name!r}", fix)

@@ -6,13 +6,16 @@ import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shype.decision.security_server import SecurityServer
 from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
 from shype.host.lock import LaunchLock
 from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Policy
+
+if TYPE_CHECKING:
+    from shype.decision.security_server import SecurityServer
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Agent:
     @cached_property
     def server(self) -> SecurityServer:
         """The security server of the bundle's policy."""
+        from shype.decision.security_server import SecurityServer  # `shype status` asks it nothing
+
         return SecurityServer(self.policy)
 
     @property

@@ -83,17 +83,28 @@ def test_prepare_refuses_what_xl_understands_otherwise(xl: Path, answer: str) ->
 
 def test_failures_carry_what_xl_said(xl: Path) -> None:
     driver = XenHypervisor()
-    for command in ("create", "list", "dmesg", "unpause", "shutdown"):
+    for command in ("create", "list", "dmesg", "unpause"):
         case(xl, command, "echo 'libxl: error: it broke' >&2; exit 3")
     with pytest.raises(CreateFailed, match="it broke"):
         driver.create_paused(xl / "x.cfg")
     with pytest.raises(BadInput, match="it broke"):
         driver.read_config(xl / "x.cfg")
-    for ask in (driver.domains, driver.denials, lambda: driver.unpause(3),
-                lambda: driver.shutdown(3)):
+    for ask in (driver.domains, driver.denials, lambda: driver.unpause(3)):
         with pytest.raises(Unavailable, match="it broke"):
             ask()
     assert f"create -p {xl}/x.cfg" in calls(xl)
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "exec sleep 60"])
+def test_a_guest_that_does_not_acknowledge_the_shutdown_is_no_error(
+    xl: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("shype.host.drivers.xen.driver._REQUEST", 0.3)
+    case(xl, "shutdown", answer)
+    began = time.monotonic()
+    XenHypervisor().shutdown(3)
+    assert time.monotonic() - began < 30
+    assert "shutdown 3" in calls(xl)
 
 
 @pytest.mark.parametrize(("state", "raises"), [(None, False), ("--p--d", False), ("-b----", True)])

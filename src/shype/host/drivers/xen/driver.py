@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from shype.policy.model import Enforcement
 #: Seconds that xl may take: to answer a question, to build a VM.
 _ANSWER = 60
 _BUILD = 600
+#: Seconds that xl gets to hand a guest the request to shut down.
+_REQUEST = 5
 
 
 class XenHypervisor:
@@ -78,7 +81,10 @@ class XenHypervisor:
 
     def shutdown(self, domid: int) -> None:
         """See the protocol."""
-        _ask("shutdown", str(domid))
+        # xl goes on to wait for the guest's acknowledgement, and fails without one. A guest that
+        # still boots, or hangs, gives none: whether it goes is seen in the list of domains.
+        with contextlib.suppress(child.ChildFailed):
+            child.run(("xl", "shutdown", str(domid)), timeout=_REQUEST, die_with_parent=True)
 
     def destroy(self, domid: int) -> None:
         """See the protocol."""
