@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shype.base import canonical
-from shype.base.files import write_atomic
+from shype.base.files import read_regular, write_atomic
 
 
 def test_replaces_the_whole_content_and_sets_the_mode(tmp_path: Path) -> None:
@@ -39,3 +39,14 @@ def test_canonical_json_does_not_depend_on_order() -> None:
     left = canonical.dumps({"b": [1, 2], "a": "ü"})
     assert left == canonical.dumps({"a": "ü", "b": [1, 2]}) == '{"a":"ü","b":[1,2]}\n'.encode()
     assert len(canonical.digest(left)) == 64
+
+
+def test_only_regular_files_are_read_and_never_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10)
+    assert read_regular(path, 10) == b"x" * 10
+    assert len(read_regular(path, 5)) == 6, "one more than allowed says: too large"
+    os.mkfifo(tmp_path / "fifo")
+    for odd in (tmp_path / "fifo", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match=r"regular|directory"):
+            read_regular(odd, 5)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from shype.base.errors import ShypeError
+from shype.base.errors import ShypeError, Unavailable
 from shype.cli import host as cli
 from shype.cli import output
 from shype.host.agent import Agent
 from shype.host.drivers.model import UNLABELLED
+from shype.host.drivers.xen import driver
 from shype.host.hypervisor import CreateFailed
 from shype.host.journal import reservation
 from shype.policy.model import Enforcement
@@ -49,6 +50,10 @@ def run(tmp_path: Path, agent: Agent) -> Shell:
     return shell
 
 
+#: Nobody may take a saved text of the model for one of a host.
+MARK = "MODEL, not a hypervisor:\n"
+
+
 def read(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     """The JSON on standard output."""
     value: dict[str, object] = json.loads(capsys.readouterr().out)
@@ -61,7 +66,7 @@ def test_run_says_what_runs(
 ) -> None:
     assert run("run", config(tmp_path, "a-db", 'seclabel = "market-data"')) == 0
     out, err = capsys.readouterr()
-    assert out == "a-db runs as domain 1 with the label bank-a-db\n"
+    assert out == f"{MARK}a-db runs as domain 1 with the label bank-a-db\n"
     assert "MODEL" in err
     assert "notice: the configuration of a-db says market-data" in err
 
@@ -73,7 +78,7 @@ def test_refusal_names_rule_line_and_holder(
     capsys.readouterr()
     assert run("run", config(tmp_path, "b-db")) == 1
     out = capsys.readouterr().out
-    assert out.startswith("denied by the agent: bank-b-db may not start")
+    assert out.startswith(f"{MARK}denied by the agent: bank-b-db may not start")
     assert "[wall.conflict]" in out
     assert "held by: a-db (domain 1, bank-a-db) as bank-a" in out
     assert "policy.yaml:4:" in out
@@ -105,7 +110,7 @@ def test_stop(run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
     assert run("stop", "a-db") == 0
     assert capsys.readouterr().out == (
-        "a-db (domain 1) is shut down\n  released: run_bank_a\n")
+        f"{MARK}a-db (domain 1) is shut down\n  released: run_bank_a\n")
     assert run("stop", "a-db") == 2
     run("run", config(tmp_path, "b-db"))
     capsys.readouterr()
@@ -120,6 +125,7 @@ def test_ps_lists_labels_and_warns_of_strangers(
     capsys.readouterr()
     assert run("ps") == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop(0) == MARK.strip()
     assert lines[0].split() == ["DOMID", "VM", "LABEL", "COALITIONS", "WALL", "STATE"]
     assert lines[2].split() == [
         "1", "a-desk", "bank-a-desk", "bank-a,", "market", "bank-a", "running"]
@@ -217,3 +223,29 @@ def test_every_help_teaches_by_an_example(
         top.parse_args([command, "--help"])
     assert ended.value.code == 0
     assert f"example: shype {command}" in capsys.readouterr().out
+
+
+def test_the_model_leaves_the_real_host_s_state_alone(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own journal is beside its file: the host's may wait to be recovered."""
+    monkeypatch.setattr("shype.policy.manifest.load_bundle", lambda directory: agent.bundle)
+    args = _parsed("ps", "--driver", "model", "--model-file", str(tmp_path / "m.json"))
+    assert cli._agent(args).state == tmp_path / "m.json.state"
+
+
+def test_a_machine_without_xen_is_named_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver.require_xen, "__defaults__", (tmp_path / "privcmd",))
+    for words in (["ps"], ["status"], ["denials"], ["recover"], ["stop", "x"], ["run", "x.cfg"]):
+        args = _parsed(*words, "--bundle", str(tmp_path / "none"))
+        with pytest.raises(Unavailable) as caught:
+            args.run(args)
+        assert caught.value.id == "host.no-xen"
+
+
+def _parsed(*words: str) -> argparse.Namespace:
+    top = argparse.ArgumentParser()
+    cli.add(top.add_subparsers())
+    return top.parse_args(words)

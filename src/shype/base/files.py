@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file, at most ``limit`` + 1 bytes (one more: it is too large).
+
+    Never waits: a FIFO or a device raises OSError (EINVAL) as everything else does that
+    cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(limit + 1)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -90,34 +90,15 @@ def _add_policy(command: argparse.ArgumentParser) -> None:
 def read_policy(path: Path) -> Policy:
     """The policy of a YAML file, or of a bundle directory (all of its digests are checked).
 
-    A directory that has a ``policy.json`` and no manifest is read as it is.
     Raises PolicyInvalid, or BadInput ``bundle.missing`` or ``bundle.corrupt``.
     """
-    from shype.base.errors import BadInput
-
-    if not path.is_dir():
-        from shype.policy.loader import load
-
-        return load(path).policy
-    if (path / "manifest.json").exists():
+    if path.is_dir():
         from shype.policy.manifest import load_bundle
 
         return load_bundle(path).policy
-    from shype.policy.bundle import policy_from_json
+    from shype.policy.loader import load
 
-    file = path / "policy.json"
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise BadInput(
-            "bundle.missing", f"{path} is a directory but no bundle: it has no policy.json",
-            "give a policy file, or a directory that `shype build` wrote",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(
-            "bundle.corrupt", f"{file} is not valid JSON ({error})", "build the bundle again"
-        ) from error
-    return policy_from_json(value)
+    return load(path).policy
 
 
 # -- explain ----------------------------------------------------------------------------------

@@ -89,8 +89,8 @@ def _command(
         help="the compiled policy that the hypervisor has loaded (default %(default)s)",
     )
     command.add_argument(
-        "--state", type=Path, default=Path("/var/lib/shype"), metavar="DIR",
-        help="the agent's own state (default %(default)s)",
+        "--state", type=Path, metavar="DIR",
+        help="the agent's own state (default /var/lib/shype; with a model, beside its file)",
     )
     command.add_argument(
         "--driver", choices=("xen", "model"), default="xen",
@@ -128,16 +128,21 @@ def _agent(args: argparse.Namespace) -> Agent:
             "model.file", "--driver model and --model-file FILE go together",
             "give both, or none of them on a Xen host",
         )
-    bundle = load_bundle(args.bundle)
-    state = args.state.absolute()
     if args.model_file is not None:
         from shype.host.drivers.model import ModelHypervisor
 
         output.note("MODEL: this is not a hypervisor; nothing is enforced")
-        return Agent(bundle, ModelHypervisor(bundle, args.model_file), state)
-    from shype.host.drivers.xen.driver import XenHypervisor
+        if not args.json:
+            print("MODEL, not a hypervisor:")
+        bundle = load_bundle(args.bundle)
+        # Never the real host's state: there, a launch may be waiting to be recovered.
+        state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
+        return Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute())
+    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
-    return Agent(bundle, XenHypervisor(), state)
+    require_xen()
+    state = args.state or Path("/var/lib/shype")
+    return Agent(load_bundle(args.bundle), XenHypervisor(), state.absolute())
 
 
 def _show(args: argparse.Namespace, value: dict[str, object]) -> None:

@@ -16,11 +16,13 @@ from pathlib import Path
 
 from shype.base import canonical
 from shype.base.errors import Unavailable
-from shype.base.files import write_atomic
+from shype.base.files import read_regular, write_atomic
 from shype.host.lock import unwritable
 from shype.policy.names import LabelName
 
 _FORMAT = 1
+#: Far more than any record takes, bytes.
+MAX_RECORD = 1024 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -68,12 +70,12 @@ class Journal:
         Raises Unavailable (``journal.corrupt``) if the file is damaged.
         """
         try:
-            data = self.path.read_bytes()
+            data = read_regular(self.path, MAX_RECORD)
         except FileNotFoundError:
             return None
         try:
             return _parse(json.loads(data))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unavailable(
                 "journal.corrupt", f"the record of an unfinished launch, {self.path}, is damaged",
                 "the launch window is closed. Destroy the paused VMs in `shype ps` that you did "

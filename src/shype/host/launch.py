@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.base.files import write_atomic
+from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
 from shype.host import guardian
 from shype.host.agent import Agent
@@ -206,8 +206,7 @@ def _refused(vm: VmConfig, named: Labelling) -> Outcome:
 def _read(config: Path) -> bytes:
     """The whole text, once: what is checked is what is built."""
     try:
-        with config.open("rb") as file:
-            text = file.read(MAX_CONFIG + 1)
+        text = read_regular(config, MAX_CONFIG)
     except OSError as error:
         raise BadInput("config.unreadable", f"cannot read {config}: {error.strerror}") from error
     if len(text) > MAX_CONFIG or b"\0" in text:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shype.base import canonical
 from shype.base.errors import BadInput
+from shype.base.files import read_regular
 from shype.policy import bundle as values
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
@@ -235,13 +236,15 @@ def corrupt(problem: str) -> BadInput:
 def _read(directory: Path, name: str) -> bytes:
     path = directory / name
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = read_regular(path, MAX_FILE)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise BadInput(
             "bundle.missing", f"there is no compiled policy at {directory}: {name} is missing",
-            f"shype build POLICY --target xen-4.17 -o {directory}",
+            "on the author's machine: shype build POLICY --target xen-4.17 -o DIR; then copy DIR "
+            f"to {directory}",
         ) from error
+    except OSError as error:
+        raise corrupt(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_FILE:
         raise corrupt(f"{path} is larger than {MAX_FILE} bytes")
     return data
@@ -249,9 +252,17 @@ def _read(directory: Path, name: str) -> bytes:
 
 def _parse(data: bytes, name: str) -> object:
     try:
-        value: object = json.loads(data)
+        value: object = json.loads(data, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
         raise corrupt(f"{name} is not JSON ({error})") from error
+    return value
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; a key that stands twice would let two readers see two policies."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
     return value
 
 

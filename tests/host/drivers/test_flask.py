@@ -6,6 +6,7 @@ import ctypes
 import errno
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_a_refusal_is_an_error_and_not_an_answer() -> None:
 
 
 def test_without_xen_there_is_no_flask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flask, "_PRIVCMD", "/nonexistent/privcmd")
+    monkeypatch.setattr(flask, "PRIVCMD", Path("/nonexistent/privcmd"))
     assert Flask().enforcing() is None
     with pytest.raises(Unavailable) as caught:
         Flask().boolean("win_en")

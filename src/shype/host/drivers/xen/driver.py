@@ -11,7 +11,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.host.drivers.config import derive
 from shype.host.drivers.xen import xl
-from shype.host.drivers.xen.flask import Flask
+from shype.host.drivers.xen.flask import PRIVCMD, Flask
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.policy.model import Enforcement
 
@@ -20,6 +20,16 @@ _ANSWER = 60
 _BUILD = 600
 #: Seconds that xl gets to hand a guest the request to shut down.
 _REQUEST = 5
+
+
+def require_xen(device: Path = PRIVCMD) -> None:
+    """Raises Unavailable (``host.no-xen``) unless this is dom0 of a Xen host."""
+    if not device.exists():
+        raise Unavailable(
+            "host.no-xen", f"this machine is no dom0 of a Xen host: there is no {device}",
+            "run this command in dom0 (modprobe xen-privcmd if it is one); `shype lab up POLICY` "
+            "starts a Xen host to try it on",
+        )
 
 
 class XenHypervisor:

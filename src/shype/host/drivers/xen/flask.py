@@ -14,10 +14,12 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from shype.base.errors import Unavailable
 
-_PRIVCMD = "/dev/xen/privcmd"
+#: Every privileged hypercall of dom0 goes through it.
+PRIVCMD = Path("/dev/xen/privcmd")
 _HYPERCALL_XSM_OP = 27
 _INTERFACE_VERSION = 1
 
@@ -48,7 +50,7 @@ Caller = Callable[[int], int]
 
 def privcmd(address: int) -> int:
     """The real `Caller`. Raises FileNotFoundError if this is not a Xen dom0."""
-    handle = os.open(_PRIVCMD, os.O_RDWR | os.O_CLOEXEC)
+    handle = os.open(PRIVCMD, os.O_RDWR | os.O_CLOEXEC)
     try:
         call = bytearray(_CALL.pack(_HYPERCALL_XSM_OP, address, 0, 0, 0, 0))
         result: int = fcntl.ioctl(handle, _IOCTL_HYPERCALL, call)
@@ -130,7 +132,7 @@ class Flask:
 
 
 def _failed(what: str, error: OSError) -> Unavailable:
-    if error.errno == errno.ENOSYS or error.filename == _PRIVCMD:
+    if error.errno == errno.ENOSYS or error.filename == str(PRIVCMD):
         return Unavailable(
             "host.no-flask", f"cannot {what}: no Xen with FLASK here ({error.strerror})",
             "run this in dom0 of a Xen with FLASK",
