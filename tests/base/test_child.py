@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,18 @@ def test_missing_program_names_its_package() -> None:
     assert caught.value.id == "tool.missing"
     error = child.missing_tool("qemu-img")
     assert error.fix == "apt-get install qemu-utils"
+
+
+def test_missing_program_is_named_although_another_one_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None
+    (tmp_path / "setpriv").symlink_to(setpriv)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="'xl'") as caught:
+        child.run(["xl", "list"], die_with_parent=True)
+    assert (caught.value.id, caught.value.fix) == ("tool.missing", "apt-get install xen-utils-4.17")
 
 
 def test_all_missing_programs_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,12 +201,26 @@ def test_one_question(
     assert capsys.readouterr().out.startswith(start)
 
 
-@pytest.mark.parametrize("words", [["a"], ["a", "b", "event", "c"]])
+@pytest.mark.parametrize("place", range(5))
+def test_options_may_stand_anywhere_between_the_words(
+    policy: str, capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    words = [policy, "a-db", "b-db", "grant"]
+    assert run("decide", *words[:place], "--json", *words[place:]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["a"], answer["b"], answer["mechanism"]) == ("a-db", "b-db", "grant")
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["a"], "one word instead of two or three"),
+    (["a", "b", "event", "c"], "4 words instead of two or three"),
+    (["a", "b", "event", "c", "d"], "5 words instead of two or three"),
+])
 def test_too_few_or_many_words(
-    policy: str, capsys: pytest.CaptureFixture[str], words: list[str]
+    policy: str, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     assert run("decide", policy, *words) == 2
-    assert "query.bad" in capsys.readouterr().err
+    assert f"{says} [query.bad]" in capsys.readouterr().err
 
 
 LAUNCH = '{"launch": "b-db", "running": [{"domid": 4, "vm": "x\\ny", "label": "bank-a-db"}]}'

@@ -97,6 +97,7 @@ def test_refusal_as_json(run: Shell, tmp_path: Path, capsys: pytest.CaptureFixtu
     ('seclabel = "bank-a"', 2, "label.unknown"),
     ('init_seclabel = "market-data"\nseclabel = "market-data"', 1, "label.relabel"),
     ('seclabel = "manager"', 1, "auth.reserved"),
+    ('device_model_stubdomain_seclabel = "market-data"', 1, "label.device-model"),
 ])
 def test_labels_that_do_not_do(
     run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, code: int, word: str
@@ -110,7 +111,7 @@ def test_stop(run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
     assert run("stop", "a-db") == 0
     assert capsys.readouterr().out == (
-        f"{MARK}a-db (domain 1) is shut down\n  released: run_bank_a\n")
+        f"{MARK}a-db (domain 1) is shut down\n  released: bank-a\n")
     assert run("stop", "a-db") == 2
     run("run", config(tmp_path, "b-db"))
     capsys.readouterr()
@@ -249,3 +250,12 @@ def _parsed(*words: str) -> argparse.Namespace:
     top = argparse.ArgumentParser()
     cli.add(top.add_subparsers())
     return top.parse_args(words)
+
+
+@pytest.mark.parametrize("words", ["x", "", "nan", "-1", "inf"])
+def test_a_time_that_is_none_is_told_in_a_sentence(
+    run: Shell, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("stop", "a-db", f"--timeout={words}")
+    assert f"{words!r} is not a number of seconds from 0 to 86400" in capsys.readouterr().err

@@ -55,6 +55,19 @@ def test_unknown_words_come_with_a_guess(word: str, guess: str) -> None:
     assert guess in error.value.fix
 
 
+@pytest.mark.parametrize(("word", "says", "fix"), [
+    ("label:a-db", "'a-db' is a VM, not a label", "write vm:a-db"),
+    ("vm:vault", "'vault' is a label, not a VM", "write label:vault"),
+    (f"label:{UUID.upper()}", "is a VM, not a label", "write vm:"),
+])
+def test_a_name_of_the_other_kind_is_told_so(word: str, says: str, fix: str) -> None:
+    with pytest.raises(BadInput) as error:
+        resolve(BANKS, word)
+    assert error.value.id == "label.unknown"
+    assert says in error.value.message
+    assert error.value.fix.startswith(fix)
+
+
 def test_exact_names_win_over_prefixes() -> None:
     odd = policy(["s"], {}, {"host": (["s"], []), "x": (["s"], []), "dom0": ([], [])}, "host",
                  {"vm:x": "x", "x": "x"})

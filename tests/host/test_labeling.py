@@ -37,6 +37,7 @@ def test_label(tmp_path: Path, text: str, vm: VmConfig, label: str, notices: int
     (BANKS, VmConfig("x", UUID, None, None), "label.none"),
     (BANKS, VmConfig("a-db", "", "bank-a-db", "bank-b-db"), "label.relabel"),
     (WITH_UNLABELED, VmConfig("a-db", "", None, "bank-b-db"), "label.relabel"),
+    (BANKS, VmConfig("a-db", "", "bank-a-db", None, "bank-a-db"), "label.device-model"),
 ])
 def test_refusal(tmp_path: Path, text: str, vm: VmConfig, id: str) -> None:
     made = bundle(tmp_path, text)

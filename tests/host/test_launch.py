@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def test_window_is_open_for_exactly_this_label_and_only_while_building(tmp_path:
 
     launch(agent, config(tmp_path, "b-db"), observer=watch)
     assert seen[Step.OPENED] == "bank-b-db"
+
+
+def test_the_name_of_dom0_is_taken(tmp_path: Path) -> None:
+    agent = host(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        launch(agent, config(tmp_path, "Domain-0", 'seclabel = "market-data"'))
+    assert (caught.value.id, caught.value.fix) == ("vm.dom0", "give this VM another name")
+    assert_sound(agent)
+
+
+def test_a_configuration_that_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.cfg")
+    for path in (tmp_path / "fifo.cfg", tmp_path, Path("/dev/zero")):
+        with pytest.raises(BadInput) as caught:
+            launch(host(tmp_path), path)
+        assert caught.value.id == "config.unreadable"
 
 
 def test_wall_conflict_is_a_decision_that_names_rule_and_holder(tmp_path: Path) -> None:

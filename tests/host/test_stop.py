@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,8 @@ def test_recovery_closes_a_window_that_nobody_recorded(tmp_path: Path) -> None:
         assert recover(agent).nothing
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 2}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": 1}', '{"format": 2}', "[" * 100_000])
 def test_a_damaged_journal_closes_the_window_and_stops_everything(
     tmp_path: Path, content: str
 ) -> None:
@@ -138,6 +140,18 @@ def test_a_damaged_journal_closes_the_window_and_stops_everything(
     assert guests(agent) == {"a-db": "bank-a-db"}
     agent.journal.path.unlink()
     assert launch(agent, config(tmp_path, "market")).domid is not None
+
+
+def test_a_journal_that_is_no_file_is_damaged_and_never_waited_for(tmp_path: Path) -> None:
+    agent = host(tmp_path)
+    agent.state.mkdir(exist_ok=True)
+    for make in (os.mkfifo, os.mkdir):
+        make(agent.journal.path)
+        with pytest.raises(Unavailable) as caught:
+            launch(agent, config(tmp_path, "market"))
+        assert caught.value.id == "journal.corrupt"
+        assert not status(agent).sound
+        agent.journal.path.rename(tmp_path / make.__name__)
 
 
 def test_a_journal_of_another_boot_destroys_nobody(

@@ -94,7 +94,7 @@ CASES = (
     Bad(Id.TYPE_WRONG, "drivers: []", "minimum: on", 11, 29, "true or false", "`enforcing`"),
     Bad(Id.TYPE_WRONG, "name: shop", "name: [shop]", 2, 16, "a list", "a name"),
     Bad(Id.TYPE_WRONG, "shype: 1", 'shype: "1"', 1, 8, "it is text", "shype: 1"),
-    Bad(Id.TYPE_WRONG, "shype: 1", "shype: 1.0", 1, 8, "a number", "shype: 1"),
+    Bad(Id.TYPE_WRONG, "shype: 1", "shype: 1.0", 1, 8, "it is `1.0`", "shype: 1"),
     Bad(Id.TYPE_WRONG, "unlabeled: {}", "unlabeled:", 10, 13, "nothing", "`{}`"),
     Bad(Id.TYPE_WRONG, "wall: [blue]", "wall: blue", 9, 36, "`wall`", "[blue]"),
     Bad(Id.TYPE_WRONG, "drivers: []", "drivers: {}", 11, 29, "mapping", "list"),
@@ -157,4 +157,6 @@ CASES = (
     Bad(Id.VM_DOM0, "vm-1: front", "Domain-0: front", 12, 7, "`Domain-0`", "host.dom0"),
     Bad(Id.VM_UNDECLARED_LABEL, "vm-1: front", "vm-1: frnt", 12, 13, "`frnt`", "`front`"),
     Bad(Id.VM_DOM0_LABEL, "vm-1: front", "vm-1: boss", 12, 13, "`vm-1`", "label of its own"),
+    Bad(Id.VM_NAMED_LIKE_LABEL, "vm-1: front", "back: front", 12, 7,
+        "the VM `back` has the label `front`", "`label:back`", warning=True),
 )

@@ -117,6 +117,8 @@ def run(
     """
     words = tuple(os.fspath(word) for word in argv)
     if die_with_parent:
+        if shutil.which(words[0], path=(env or os.environ).get("PATH")) is None:
+            raise missing_tool(words[0])  # setpriv would only say that it cannot run it
         words = ("setpriv", "--pdeathsig", "KILL", *words)
     data = input.encode() if isinstance(input, str) else input or b""
     environment = {**os.environ, **env} if env else None

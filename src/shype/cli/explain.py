@@ -71,12 +71,20 @@ def add(commands: Commands) -> None:
     decide = commands.add_parser(
         "decide",
         help="answer one question, or many from standard input, one line each",
+        usage="%(prog)s [-h] [--json] FILE [A B [MECHANISM]]",
         description="Answer questions to the security server, one line each.",
         epilog=_DECIDE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_policy(decide)
-    decide.add_argument("question", nargs="*", metavar="WORD", help="one question: A B [MECHANISM]")
+    # One argument for each word: argparse fills a list at once, and options could not stand
+    # between FILE and the words.
+    for word, what in (
+        ("a", "a label, or a VM's name or UUID: who acts"), ("b", "the other one"),
+        ("mechanism", "event (if left out), grant, argo, foreign or control"),
+    ):
+        decide.add_argument(word, metavar=word.upper(), help=what).required = False
+    decide.add_argument("more", nargs="*", default=(), help=argparse.SUPPRESS)
     decide.add_argument("--json", action="store_true", help="one JSON object per line")
     decide.set_defaults(run=_decide)
 
@@ -192,17 +200,16 @@ def _conclusion(obstacles: list[Decision]) -> str:
 
 
 def _decide(args: argparse.Namespace) -> int:
-    from shype.base.errors import BadInput
+    from shype.decision.query import expect_words
     from shype.decision.security_server import SecurityServer
 
-    if len(args.question) not in (0, 2, 3):
-        raise BadInput(
-            "query.bad", f"{len(args.question)} words instead of two or three",
-            "give A and B, or A, B and a mechanism, or nothing to read standard input",
-        )
+    words = (args.a, args.b, args.mechanism, *args.more)
+    question = tuple(word for word in words if word is not None)
+    if question:
+        expect_words(len(question))
     server = SecurityServer(read_policy(args.policy))
-    if args.question:
-        return _answer(server, tuple(args.question), None, args.json)
+    if question:
+        return _answer(server, question, None, args.json)
     code = 0
     for number, line in _lines():
         code = max(code, _answer(server, line, number, args.json))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
+from shype.cli.types import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ def add(commands: Commands) -> None:
     stop.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
     stop.add_argument("--force", action="store_true", help="destroy it if it does not go")
     stop.add_argument(
-        "--timeout", type=_seconds, metavar="S",
+        "--timeout", type=seconds, metavar="S",
         help="seconds that the guest gets to shut down (default 60; with --force 0)",
     )
     _lock_option(stop)
@@ -106,16 +107,9 @@ def _command(
 
 def _lock_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--lock-timeout", type=_seconds, default=30.0, metavar="S",
+        "--lock-timeout", type=seconds, default=30.0, metavar="S",
         help="seconds to wait while another shype changes this host (default %(default)g)",
     )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
-    return value
 
 
 def _agent(args: argparse.Namespace) -> Agent:
@@ -198,8 +192,9 @@ def _stop(args: argparse.Namespace) -> int:
     from shype.host.stop import stop
 
     timeout = args.timeout if args.timeout is not None else 0.0 if args.force else 60.0
+    agent = _agent(args)
     done = stop(
-        _agent(args), args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
+        agent, args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
     )
     if args.json:
         _show(args, {
@@ -210,7 +205,8 @@ def _stop(args: argparse.Namespace) -> int:
     how = "destroyed" if done.destroyed else "shut down"
     print(f"{done.domain.name} (domain {done.domain.domid}) is {how}")
     if done.released:
-        print(f"  released: {', '.join(done.released)}")
+        member_of = {boolean: m for m, boolean in agent.manifest.booleans.running.items()}
+        print(f"  released: {', '.join(member_of.get(name, name) for name in done.released)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Types shared by the command modules."""
+"""Types shared by the command modules, those of arguments included."""
 
 from __future__ import annotations
 
@@ -7,3 +7,14 @@ from typing import TypeAlias
 
 #: What `ArgumentParser.add_subparsers` returns.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def seconds(text: str) -> float:
+    """An argument that is a time of at most a day. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return value

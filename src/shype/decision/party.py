@@ -56,6 +56,10 @@ def resolve(policy: Policy, word: str) -> Party:
         or (_label(policy, word, name) if kind == "label" else None)
         or (_vm(policy, word, name) if kind == "vm" else None)
     )
+    if party is None and kind == "label" and _vm(policy, word, name):
+        raise _other(name, "a VM, not a label", "vm")
+    if party is None and kind == "vm" and _label(policy, word, name):
+        raise _other(name, "a label, not a VM", "label")
     if party is None:
         raise _unknown(policy, name if kind in ("label", "vm") and name else word)
     return party
@@ -71,6 +75,10 @@ def _vm(policy: Policy, given: str, name: str) -> Party | None:
     if found is None and _UUID.fullmatch(name):
         found = policy.assignments.get(VmId(name.lower()))  # the language wants lower case
     return Party(given, "vm", found.label, found.span) if found else None
+
+
+def _other(name: str, what: str, kind: str) -> BadInput:
+    return BadInput("label.unknown", f"{name!r} is {what}", f"write {kind}:{name}")
 
 
 def _unknown(policy: Policy, name: str) -> BadInput:

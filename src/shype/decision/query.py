@@ -80,9 +80,15 @@ def from_words(a: str, b: str, mechanism: str | None = None) -> Communicate:
         raise _bad(f"{mechanism!r} is no mechanism", f"one of: {known}") from error
 
 
+def expect_words(count: int) -> None:
+    """Raise BadInput ``query.bad`` unless ``count`` words can be a question."""
+    if not 2 <= count <= 3:
+        found = "one word" if count == 1 else f"{count} words"
+        raise _bad(f"{found} instead of two or three", "write: A B [MECHANISM]")
+
+
 def _from_words(words: list[str]) -> Query:
-    if not 2 <= len(words) <= 3:
-        raise _bad(f"{len(words)} words instead of two or three", "write: A B [mechanism]")
+    expect_words(len(words))
     return from_words(*words)
 
 

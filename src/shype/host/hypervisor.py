@@ -45,6 +45,7 @@ class VmConfig:
     uuid: str
     seclabel: str | None
     init_seclabel: str | None
+    device_model_seclabel: str | None = None
 
 
 class Hypervisor(Protocol):

@@ -71,11 +71,12 @@ class Journal:
         """
         try:
             data = read_regular(self.path, MAX_RECORD)
+            return _parse(json.loads(data))
         except FileNotFoundError:
             return None
-        try:
-            return _parse(json.loads(data))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except PermissionError:
+            raise  # not damaged: the command has not been run as root
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unavailable(
                 "journal.corrupt", f"the record of an unfinished launch, {self.path}, is damaged",
                 "the launch window is closed. Destroy the paused VMs in `shype ps` that you did "

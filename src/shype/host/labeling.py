@@ -36,6 +36,14 @@ def label_for(vm: VmConfig, policy: Policy, manifest: Manifest) -> Labelling:
             "never lets a VM change its label.",
             (policy.host.span,),
         ))
+    if vm.device_model_seclabel is not None:
+        return Labelling(None, Decision(
+            False, HostId.LABEL_DEVICE_MODEL,
+            f"{vm.name} may not start: its configuration puts its device model into a domain of "
+            "its own (device_model_stubdomain_seclabel), which would control the VM, and the "
+            "policy lets only dom0 do that.",
+            (policy.host.span,),
+        ))
     own = None if vm.seclabel is None else _parse(vm.seclabel, policy, manifest)
     assigned = _assigned(vm, policy)
     if assigned is not None:

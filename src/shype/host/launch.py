@@ -15,7 +15,7 @@ from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
 from shype.host import guardian
 from shype.host.agent import Agent
-from shype.host.census import residents, running, wall_values
+from shype.host.census import DOM0, residents, running, wall_values
 from shype.host.denials import explain_creation, since
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
@@ -105,6 +105,9 @@ def _locked(agent: Agent, text: bytes, observer: Observer) -> Outcome:
         return _refused(vm, named)
     found = residents(agent)
     twin = next((r.domain for r in found if r.domain.name == vm.name), None)
+    if twin is not None and twin.domid == DOM0:
+        raise BadInput(
+            "vm.dom0", f"{vm.name} is the name of dom0 itself", "give this VM another name")
     if twin is not None:
         raise BadInput(
             "vm.running", f"{vm.name} runs already, as domain {twin.domid}",

@@ -67,6 +67,7 @@ class Id(StrEnum):
     VM_DOM0 = "vm.dom0"
     VM_UNDECLARED_LABEL = "vm.undeclared-label"
     VM_DOM0_LABEL = "vm.dom0-label"
+    VM_NAMED_LIKE_LABEL = "vm.named-like-label"
 
 
 def error(id: Id, span: Span, message: str, fix: str) -> Finding:

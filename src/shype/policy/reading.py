@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import os
 import re
 import stat
 from pathlib import Path
 
+from shype.base.files import read_regular
 from shype.policy.findings import Id, error
 from shype.policy.source import Finding, Span
 
@@ -50,33 +50,21 @@ def read(path: Path) -> str | Finding:
 
 
 def _bytes(path: Path, top: Span) -> bytes | Finding:
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         return error(
             Id.FILE_DIRECTORY, top, "this is a directory, not a policy file",
             "name the policy file inside it",
         )
-    if not stat.S_ISREG(mode):
-        return _not_regular(top)
-    # The path may have been replaced since: open without waiting, and look again.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return _not_regular(top)
-        if status.st_size > SIZE_LIMIT:
-            return _too_large(top, status.st_size)
-        data = file.read(SIZE_LIMIT + 1)
-        if data is None:
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    if not stat.S_ISREG(status.st_mode):
+        return error(
+            Id.FILE_NOT_REGULAR, top, "this is not a regular file (a pipe, a socket or a device)",
+            "save the policy to a file and name that",
+        )
+    if status.st_size > SIZE_LIMIT:
+        return _too_large(top, status.st_size)
+    data = read_regular(path, SIZE_LIMIT)
     return _too_large(top, len(data)) if len(data) > SIZE_LIMIT else data
-
-
-def _not_regular(top: Span) -> Finding:
-    return error(
-        Id.FILE_NOT_REGULAR, top, "this is not a regular file (a pipe, a socket or a device)",
-        "save the policy to a file and name that",
-    )
 
 
 def _too_large(top: Span, size: int) -> Finding:

@@ -219,7 +219,10 @@ class _Explainer:
         elif wanted == "object" and isinstance(node, Scalar) and node.kind == "null":
             fix = f"write {title}; `{{}}` is the empty mapping"
         what = self._what(place)
-        message = f"{what} must be {title}, but it is {describe(node)}"
+        found = describe(node)
+        if title == "the number 1" and isinstance(node, Scalar) and node.kind == "float":
+            found = show(node.text)
+        message = f"{what} must be {title}, but it is {found}"
         yield error(Id.TYPE_WRONG, node.span, message, fix)
 
     def _spelling(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:

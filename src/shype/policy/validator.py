@@ -288,6 +288,19 @@ def dom0_may_run_every_label(case: _Case) -> Iterator[Finding]:
             )
 
 
+def vms_are_not_named_like_other_labels(case: _Case) -> Iterator[Finding]:
+    """A VM's name that is a label's too means two things to `shype explain` (label.ambiguous)."""
+    for vm, label in case.draft.vms.values():
+        if vm.text in (case.draft.labels or {}) and vm.text != label.text:
+            yield warning(
+                Id.VM_NAMED_LIKE_LABEL, vm.span,
+                f"the VM {show(vm.text)} has the label {show(label.text)}, and there is a label "
+                f"{show(vm.text)} too",
+                f"rename one of them, or ask about {show('label:' + vm.text)} and "
+                f"{show('vm:' + vm.text)}",
+            )
+
+
 _Rule = Callable[[_Case], Iterator[Finding]]
 
 RULES: tuple[_Rule, ...] = (
@@ -306,4 +319,9 @@ RULES: tuple[_Rule, ...] = (
     dom0_is_no_vm,
     uuids_are_in_lower_case,
 )
-ADVICE: tuple[_Rule, ...] = (coalitions_are_used, members_are_used, dom0_may_run_every_label)
+ADVICE: tuple[_Rule, ...] = (
+    coalitions_are_used,
+    members_are_used,
+    dom0_may_run_every_label,
+    vms_are_not_named_like_other_labels,
+)

@@ -59,6 +59,7 @@ def dry_run(create: dict[str, object], build: dict[str, object], **top: object) 
     ({"name": "a", "uuid": "u1"}, {}, VmConfig("a", "u1", None, None)),
     ({"name": "a", "ssid_label": "x"}, {}, VmConfig("a", "", "x", None)),
     ({"name": "a", "ssid_label": "x"}, {"exec_ssid_label": "y"}, VmConfig("a", "", "y", "x")),
+    ({"name": "a"}, {"device_model_ssid_label": "z"}, VmConfig("a", "", None, None, "z")),
 ])
 def test_labels_of_a_configuration(
     create: dict[str, object], build: dict[str, object], expected: VmConfig

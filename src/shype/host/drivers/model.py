@@ -100,6 +100,7 @@ class ModelHypervisor:
             settings["name"], settings.get("uuid", ""),
             final if final is not None else first,
             first if final is not None else None,
+            settings.get("device_model_stubdomain_seclabel"),
         )
 
     def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:

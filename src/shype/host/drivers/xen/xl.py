@@ -26,7 +26,6 @@ class Parsed:
     """A configuration as libxl understood it."""
 
     vm: VmConfig
-    device_model_seclabel: str | None
     #: event -> action, only where it is not libxl's default ("destroy")
     actions: dict[str, str]
 
@@ -77,9 +76,12 @@ def config(text: str) -> Parsed:
     # libxl keeps init_seclabel in c_info and the final label in b_info; with only one of
     # them in the file it is c_info's (xl_parse.c).
     first, final = _word(create, "ssid_label"), _word(build, "exec_ssid_label")
-    vm = VmConfig(name, _word(create, "uuid") or "", final or first, first if final else None)
+    vm = VmConfig(
+        name, _word(create, "uuid") or "", final or first, first if final else None,
+        _word(build, "device_model_ssid_label"),
+    )
     actions = {e: value[e] for e in EVENTS if value.get(e) not in (None, "destroy")}
-    return Parsed(vm, _word(build, "device_model_ssid_label"), actions)
+    return Parsed(vm, actions)
 
 
 def denied_lines(dmesg: str) -> tuple[str, ...]:
