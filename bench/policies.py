@@ -12,10 +12,9 @@ def write(path: Path, labels: int) -> Path:
     """A policy of ``labels`` VM labels in coalitions of `TEAM`, a wall between neighbours.
     """
     teams = [f"t{n}" for n in range((labels + TEAM - 1) // TEAM)]
-    walls = [
-        f"  w{n}: [t{n}, t{n + 1}]" for n in range(0, len(teams) - 1, 2)
-    ]
-    named = {team for line in walls for team in line.split("[")[1].rstrip("]").split(", ")}
+    pairs = list(zip(teams[::2], teams[1::2], strict=False))  # a last odd team stands in no wall
+    walls = [f"  w{n}: [{left}, {right}]" for n, (left, right) in enumerate(pairs)]
+    named = {team for pair in pairs for team in pair}
     lines = [
         "shype: 1", f'policy: {{name: scale-{labels}, version: "1.0"}}',
         f"coalitions: [{', '.join(teams)}]",

@@ -69,12 +69,8 @@ def _lab_problem() -> str | None:
     from shype.base.errors import ShypeError
     from shype.lab import builder
 
-    def progress(stage: str, what: str, seconds: float | None) -> None:
-        after = "" if seconds is None else f" ({seconds:.0f} s)"
-        output.note(f"lab: {stage}: {what}{after}")
-
     try:
-        builder.build(progress=progress)
+        builder.build(progress=output.stage)
     except (ShypeError, OSError) as error:
         return str(error)
     return None

@@ -108,11 +108,7 @@ def _build(args: argparse.Namespace) -> int:
     from shype.cli import output
     from shype.lab import builder
 
-    def progress(stage: str, what: str, seconds: float | None) -> None:
-        took = "" if seconds is None else f" ({seconds:.0f} s)"
-        output.note(f"lab: {stage}: {what}{took}")
-
-    built = builder.build(refresh=args.refresh, progress=progress)
+    built = builder.build(refresh=args.refresh, progress=output.stage)
     if args.json:
         output.print_json({"versions": built.versions, "xen": str(built.xen),
                            "image": str(built.image), "tables": str(built.tables)})

@@ -57,6 +57,12 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def stage(name: str, what: str, seconds: float | None) -> None:
+    """A stage of the lab's build: what happens in it, or (with ``seconds``) that it is done."""
+    after = "" if seconds is None else f" ({seconds:.0f} s)"
+    note(f"lab: {name}: {what}{after}")
+
+
 @contextmanager
 def progress(message: str) -> Iterator[None]:
     """Show that something longer than 2 s is going on (spinner on a terminal, a line otherwise)."""

@@ -112,7 +112,7 @@ def measure(lab: Lab, rounds: int = ROUNDS) -> Cost:
     port = _number(probe.ask(lab.run, GUEST, "event_offer", 0), "port")
     gref = _number(probe.ask(lab.run, GUEST, "grant_offer", 0, "rw", "cost"), "gref")
     bind = ["event_bind", str(domid), str(port), "--"]
-    send = _bench(lab, [*bind, "bench_send", "@"], rounds)
+    send = _bench(lab, ["bench_send", "@"], rounds, before=bind)
     mapped = _bench(lab, ["bench_map", str(domid), str(gref)], rounds)
     copied = _bench(lab, ["bench_copy", str(domid), str(gref)], rounds)
     return Cost(
@@ -121,12 +121,12 @@ def measure(lab: Lab, rounds: int = ROUNDS) -> Cost:
     )
 
 
-def _bench(lab: Lab, words: Sequence[str], rounds: int) -> dict[str, float]:
+def _bench(
+    lab: Lab, operation: Sequence[str], rounds: int, before: Sequence[str] = ()
+) -> dict[str, float]:
     last: dict[str, float] = {}
-    *before, operation = _operations(words)
-    argv = ["probe", *(w for part in before for w in (*part, "--"))]
-    argv += [*operation, str(max(rounds // 10, 1)), "--", *operation, str(rounds)]
-    done = lab.run(argv, 600)
+    warm = [*operation, str(max(rounds // 10, 1)), "--"]
+    done = lab.run(["probe", *before, *warm, *operation, str(rounds)], 600)
     for line in done.out.splitlines():
         answer = json.loads(line)
         if answer.get("result") != "ok":
@@ -135,16 +135,6 @@ def _bench(lab: Lab, words: Sequence[str], rounds: int) -> dict[str, float]:
     if done.code != 0 or not last:
         raise Unavailable("cost.probe", f"the benchmark failed: {done.err or done.out}")
     return last
-
-
-def _operations(words: Sequence[str]) -> list[list[str]]:
-    parts: list[list[str]] = [[]]
-    for word in words:
-        if word == "--":
-            parts.append([])
-        else:
-            parts[-1].append(word)
-    return parts
 
 
 def _number(answer: Mapping[str, object], name: str) -> int:
