@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.policies import TEAM, write
-from shype.decision.decision import Mechanism
 from shype.decision.security_server import SecurityServer
 from shype.policy.loader import load
+from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
-from shype.decision.decision import Mechanism
+from shype.policy.mechanism import Mechanism
 
 
 def may_share(a: Iterable[str], b: Iterable[str]) -> bool:

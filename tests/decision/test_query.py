@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput
-from shype.decision.decision import Mechanism
 from shype.decision.query import Communicate, Launch, parse
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer, UnknownRunning
+from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
 from .examples import banks

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput
-from shype.decision.decision import Decision, Holder, Mechanism
+from shype.decision.decision import Decision, Holder
 from shype.decision.ids import DecisionId
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer, UnknownRunning
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 from tests.policy.strategies import policies

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from shype.decision.decision import Mechanism
 from shype.host.avc import parse
 from shype.host.census import residents, running
 from shype.host.denials import denials, explain, since
 from shype.host.drivers.model import UNLABELLED
 from shype.host.hypervisor import CreateFailed
 from shype.host.launch import launch
+from shype.policy.mechanism import Mechanism
 from tests.host.builders import config, context, host, model
 
 A, B, M = (f"l_{name}_t" for name in ("bank_a_db", "bank_b_db", "market_data"))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.decision.decision import Mechanism
 from shype.lab import probe
 from shype.lab.dom0 import guestctl
 from shype.lab.dom0.experiment import ALL_MECHANISMS, MECHANISMS
 from shype.lab.probe import Result, Way
+from shype.policy.mechanism import Mechanism
 
 
 @dataclass

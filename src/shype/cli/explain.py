@@ -113,9 +113,9 @@ def read_policy(path: Path) -> Policy:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from shype.decision.decision import Mechanism
     from shype.decision.party import resolve
     from shype.decision.security_server import SecurityServer
+    from shype.policy.mechanism import Mechanism
 
     policy = read_policy(args.policy)
     server = SecurityServer(policy)

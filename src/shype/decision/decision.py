@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from shype.policy.names import CoalitionName, LabelName, MemberName
 from shype.policy.source import Span
-
-
-class Mechanism(StrEnum):
-    """A way in which one domain can reach another, as the hypervisor mediates it."""
-
-    EVENT = "event"  # event channels
-    GRANT = "grant"  # grant tables: map and copy
-    ARGO = "argo"  # Argo rings
-    FOREIGN = "foreign"  # mapping another domain's memory without a grant
-    CONTROL = "control"  # create, pause, destroy and configure another domain
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 
 from shype.base.errors import BadInput
-from shype.decision.decision import Decision, Mechanism
+from shype.decision.decision import Decision
 from shype.decision.party import resolve
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
+from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
 #: What ``A B`` without a mechanism asks about: every other mechanism needs event channels too.

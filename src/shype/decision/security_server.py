@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from shype.base.errors import BadInput, Unavailable
 from shype.decision import wording
 from shype.decision.chinese_wall import ChineseWall, Conflict, ReplayConflict
-from shype.decision.decision import Decision, Holder, Mechanism
+from shype.decision.decision import Decision, Holder
 from shype.decision.ids import DecisionId
 from shype.decision.running import Running
 from shype.decision.type_enforcement import TypeEnforcement
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Label, Policy
 from shype.policy.names import CoalitionName, LabelName
 from shype.policy.source import Span

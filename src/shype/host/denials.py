@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shype.base.errors import BadInput, Unavailable
-from shype.decision.decision import Decision, Mechanism
+from shype.decision.decision import Decision
 from shype.decision.running import Running
 from shype.host.agent import Agent
 from shype.host.avc import AvcDenial, parse
 from shype.host.census import DOM0, residents, running
 from shype.host.ids import HostId
+from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
 #: Xen's class of an object -> how one domain reaches another through it.

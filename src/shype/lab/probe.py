@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.decision.decision import Mechanism
+from shype.policy.mechanism import Mechanism
 
 GUESTCTL = ("python3", "-m", "shype.lab.dom0.guestctl")
 #: dom0's place for the Python package, and for the probe itself.

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
-from shype.policy.names import UNLABELED, CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.lattice import Lattice, Level, LevelRange
+from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.names import (
+    UNLABELED,
+    UNLABELED_RESOURCE,
+    CoalitionName,
+    LabelName,
+    MemberName,
+    ResourceLabelName,
+    VmId,
+    WallName,
+)
 from shype.policy.source import Span
 
 
@@ -25,10 +37,19 @@ class Enforcement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Coalition:
-    """An STE type. Sailer et al., "Building a MAC-based security architecture for Xen", 2005."""
+    """An STE type. Sailer et al., "Building a MAC-based security architecture for Xen", 2005.
+
+    Two VMs that share it may use the ``mechanisms`` that it opens; every other
+    stays closed between them.  ``write_up``: a VM may send to a higher level
+    that it cannot read (blind), by the one-way mechanisms.  ``was``: its name
+    in the policy that this one replaces.
+    """
 
     name: CoalitionName
     span: Span
+    mechanisms: frozenset[Mechanism] = SWITCHABLE
+    write_up: bool = False
+    was: CoalitionName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +59,112 @@ class Wall:
     name: WallName
     members: frozenset[MemberName]
     span: Span
+    was: WallName | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A VM label: its coalitions (STE types) and its members in walls (CHWALL types)."""
+    """A VM label: its coalitions (STE types) and its members in walls (CHWALL types).
+
+    ``level`` and ``integrity`` are None iff the policy has no such lattice, or
+    for dom0's label, which handles every level.  A range that is not single
+    makes the label trusted to keep the levels in it apart: only driver
+    domains' labels and guards have one.  ``mechanisms``: those that are not
+    switched off for this label.  ``was``: its name in the policy that this one
+    replaces.
+
+    A guard's label has no coalitions: see `Guard`.
+    """
 
     name: LabelName
     coalitions: frozenset[CoalitionName]
     members: frozenset[MemberName]
+    span: Span
+    level: LevelRange | None = None
+    integrity: LevelRange | None = None
+    mechanisms: frozenset[Mechanism] = SWITCHABLE
+    was: LabelName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A place where information may change coalition or level, in one direction only.
+
+    Every guard is also a label of the same name in `Policy.labels`, which a
+    VM carries.  It receives from members of ``source`` (whose level its own
+    range's high end dominates) and sends to members of ``sink`` (whose level
+    dominates its range's low end); what it lets through is its own
+    responsibility, for which ``reason`` stands.  From ``expires`` on (that
+    day included) it is refused.
+    """
+
+    name: LabelName
+    source: CoalitionName
+    sink: CoalitionName
+    reason: str
+    expires: date | None
+    span: Span
+
+    def expired(self, today: date) -> bool:
+        """Whether it may not be used any more on ``today``."""
+        return self.expires is not None and today >= self.expires
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A label that the policy no longer has and a running VM may still carry (a tombstone).
+
+    Such a VM shares with nobody, can be seen and ended, and none can start.
+    """
+
+    name: LabelName
+    span: Span
+
+
+class ResourceKind(StrEnum):
+    """What can be labelled beside VMs. The last four are the hypervisor's own objects."""
+
+    DISK = "disk"
+    NETWORK = "network"
+    PCI = "pci"
+    IRQ = "irq"
+    IOPORT = "ioport"
+    MEMORY = "memory"
+
+    @property
+    def physical(self) -> bool:
+        """Whether the hypervisor itself mediates it (FLASK object contexts)."""
+        return self not in (ResourceKind.DISK, ResourceKind.NETWORK)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLabel:
+    """What resources carry: coalitions and levels, as VMs; or nobody may use them at all.
+
+    ``name`` is None for a label that is written inside the resource's own entry.
+    ``level`` and ``integrity`` are None iff the policy has no such lattice, or
+    ``inaccessible`` is true.
+    """
+
+    name: ResourceLabelName | None
+    coalitions: frozenset[CoalitionName]
+    span: Span
+    level: Level | None = None
+    integrity: Level | None = None
+    inaccessible: bool = False
+    was: ResourceLabelName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One entry of ``resources``: which resources of ``kind``, and the label that they carry.
+
+    ``pattern`` is as written, in canonical spelling (`shype.policy.resources`).
+    """
+
+    kind: ResourceKind
+    pattern: str
+    label: ResourceLabel
     span: Span
 
 
@@ -73,8 +191,10 @@ class Assignment:
 class Policy:
     """A valid policy. Mappings are keyed by name and keep the order of the file.
 
-    ``walls`` may share members; ``labels`` includes dom0's, the drivers' and,
-    if defined, the one named ``unlabeled``.  ``source`` is the file's name.
+    ``walls`` may share members; ``labels`` includes dom0's, the drivers', the
+    guards' and, if defined, the one named ``unlabeled``.  ``source`` is the
+    file's name.  ``replaces`` is the version that this one replaces, ``was``
+    the name that the policy had then (None: the same).
     """
 
     name: str
@@ -85,6 +205,14 @@ class Policy:
     labels: Mapping[LabelName, Label]
     host: Host
     assignments: Mapping[VmId, Assignment] = field(default_factory=dict)
+    levels: Lattice | None = None
+    integrity: Lattice | None = None
+    guards: Mapping[LabelName, Guard] = field(default_factory=dict)
+    resource_labels: Mapping[ResourceLabelName, ResourceLabel] = field(default_factory=dict)
+    resources: tuple[Resource, ...] = ()
+    retired: Mapping[LabelName, Retired] = field(default_factory=dict)
+    replaces: str | None = None
+    was: str | None = None
 
     @property
     def guests(self) -> tuple[Label, ...]:
@@ -95,6 +223,20 @@ class Policy:
     def unlabeled(self) -> Label | None:
         """The label of VMs without one, or None: then such VMs do not start."""
         return self.labels.get(UNLABELED)
+
+    @property
+    def unlabeled_resources(self) -> ResourceLabel | None:
+        """The label of resources that no entry names, or None: then nobody may use them."""
+        return self.resource_labels.get(UNLABELED_RESOURCE)
+
+    def coalitions_of(self, label: LabelName) -> frozenset[CoalitionName]:
+        """All coalitions that a VM of this label takes part in, a guard's two included.
+
+        The authorization rule asks for these: dom0 must have them all.
+        """
+        guard = self.guards.get(label)
+        own = self.labels[label].coalitions
+        return own if guard is None else own | {guard.source, guard.sink}
 
     @property
     def members(self) -> frozenset[MemberName]:

@@ -12,8 +12,16 @@ CoalitionName = NewType("CoalitionName", str)
 WallName = NewType("WallName", str)
 #: A member of conflict sets, in the literature a CHWALL type.
 MemberName = NewType("MemberName", str)
+#: A sensitivity of a lattice: one of its ordered names.
+SensitivityName = NewType("SensitivityName", str)
+#: A category of a lattice: one of its unordered names.
+CategoryName = NewType("CategoryName", str)
+#: A label of resources; the name space is not that of VM labels.
+ResourceLabelName = NewType("ResourceLabelName", str)
 #: A VM's name or UUID, as the hypervisor's tools show it.
 VmId = NewType("VmId", str)
 
 #: The label of VMs to which neither policy nor configuration gives one.
 UNLABELED = LabelName("unlabeled")
+#: The label of resources to which no entry of the policy gives one.
+UNLABELED_RESOURCE = ResourceLabelName("unlabeled")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shype.decision.decision import Mechanism
+from shype.policy.mechanism import Mechanism
 
 #: Permissions by class.
 Grants = Mapping[str, frozenset[str]]

@@ -20,9 +20,9 @@ from shype.compile.flask.matrix import Matrix, Names, Permission, bits
 from shype.compile.flask.reader import Access, Binary
 from shype.compile.flask.tables import Tables
 from shype.decision.chinese_wall import ChineseWall
-from shype.decision.decision import Mechanism
 from shype.decision.security_server import SecurityServer
 from shype.policy.manifest import Validation
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 

@@ -22,11 +22,12 @@ from pathlib import Path
 from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
-from shype.decision.decision import Decision, Mechanism
+from shype.decision.decision import Decision
 from shype.decision.security_server import SecurityServer
 from shype.host.drivers.config import EVENTS, derive
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.policy.manifest import Bundle, Manifest
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName, MemberName
 
