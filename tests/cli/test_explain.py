@@ -106,8 +106,8 @@ def test_text_shows_mechanisms_coalitions_and_lines(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for line in (
         "A a-desk a VM bank-a-desk banks.yaml:17:3",
-        "event permit permit ste.shared",
-        "foreign deny deny host.only",
+        "event.send permit permit ste.shared",
+        "foreign.map deny deny host.only",
         "A and B run together permit wall.free",
         "dom0 runs market-data permit auth.dom0",
         "banks.yaml:8:3 label bank-a-desk",
@@ -121,8 +121,8 @@ def test_text_shows_mechanisms_coalitions_and_lines(
 def test_text_shows_directions(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("explain", policy, "a-db", "dom0")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "foreign deny permit host.only / auth.dom0" in lines
-    assert "argo deny deny host.no-argo" in lines
+    assert "foreign.map deny permit host.only / auth.dom0" in lines
+    assert "argo.send deny deny host.no-argo" in lines
 
 
 def test_text_names_the_wall(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,9 +139,10 @@ def test_json(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["a"] == {
         "given": "a-desk", "kind": "vm", "label": "bank-a-desk", "rule": "banks.yaml:17:3"
     }
-    assert len(answer["communicate"]) == 10
-    assert answer["communicate"][0]["verdict"] == "permit"
-    assert answer["communicate"][0]["mechanism"] == "event"
+    assert len(answer["decisions"]) == 22
+    assert answer["decisions"][0]["verdict"] == "permit"
+    assert answer["decisions"][0]["operation"] == "event.send"
+    assert answer["information"] == ["A -> B", "B -> A"]
     assert answer["coalitions"] == [{"name": "market", "rule": "banks.yaml:3:30"}]
     assert answer["together"]["id"] == "wall.conflict"
     assert set(answer["authorized"]) == {"bank-a-desk", "bank-b-desk"}
@@ -187,9 +188,9 @@ def test_bad_policies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "start"),
     [
-        (["a-db", "bank-a-desk"], 0, "permit ste.shared a-db bank-a-desk event: "),
-        (["a-db", "b-db", "grant"], 1, "deny ste.disjoint a-db b-db grant: "),
-        (["dom0", "a-db", "control"], 0, "permit auth.dom0 dom0 a-db control: "),
+        (["a-db", "bank-a-desk"], 0, "permit ste.shared a-db bank-a-desk event.send: "),
+        (["a-db", "b-db", "grant"], 1, "deny ste.disjoint a-db b-db grant.map_write: "),
+        (["dom0", "a-db", "control"], 0, "permit auth.dom0 dom0 a-db control.domain: "),
         (["a-db", "nobody"], 2, "error label.unknown the policy has no label and no VM 'nobody'"),
         (["a-db", "b-db", "shout"], 2, "error query.bad "),
     ],
@@ -208,7 +209,7 @@ def test_options_may_stand_anywhere_between_the_words(
     words = [policy, "a-db", "b-db", "grant"]
     assert run("decide", *words[:place], "--json", *words[place:]) == 1
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["a"], answer["b"], answer["mechanism"]) == ("a-db", "b-db", "grant")
+    assert (answer["a"], answer["b"], answer["operation"]) == ("a-db", "b-db", "grant.map_write")
 
 
 @pytest.mark.parametrize(("words", "says"), [
@@ -253,7 +254,7 @@ def test_many_questions_in_json(
     ]
     assert [answer["line"] for answer in answers] == [1, 2, 3, 4, 5]
     assert answers[0]["a"] == "a-db"
-    assert answers[0]["mechanism"] == "event"
+    assert answers[0]["operation"] == "event.send"
     assert answers[1]["holders"] == [
         {"domid": 4, "vm": "x\ny", "label": "bank-a-db", "member": "bank-a"}
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
-from shype.policy.mechanism import Mechanism
+from shype.decision.operation import Operation
 
 
 def may_share(a: Iterable[str], b: Iterable[str]) -> bool:
@@ -29,16 +29,18 @@ def may_authorize(host: Iterable[str], label: Iterable[str]) -> bool:
 
 
 def may_communicate(
-    types: Mapping[str, Set[str]], dom0: str, a: str, b: str, mechanism: Mechanism
+    types: Mapping[str, Set[str]], dom0: str, a: str, b: str, operation: Operation
 ) -> bool:
     """A table by who is dom0: (neither), (a), (b), (both)."""
-    sharing = {Mechanism.EVENT, Mechanism.GRANT}
-    power = {Mechanism.FOREIGN, Mechanism.CONTROL}
+    power = {Operation.FOREIGN_MAP, Operation.CONTROL}
+    sharing = set(Operation) - power
     if (a == dom0, b == dom0) == (False, False):
-        return mechanism in sharing | {Mechanism.ARGO} and may_share(types[a], types[b])
-    allowed = sharing | power if a == dom0 else sharing
+        return operation in sharing and may_share(types[a], types[b])
+    never = {Operation.ARGO_SEND}
+    if a != dom0:
+        never |= power | {Operation.MAP_READ, Operation.MAP_WRITE}
     guest = b if a == dom0 else a
-    return mechanism in allowed and may_authorize(types[dom0], types[guest])
+    return operation not in never and may_authorize(types[dom0], types[guest])
 
 
 def may_start(

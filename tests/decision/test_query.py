@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput
+from shype.decision.operation import Operation
 from shype.decision.query import Communicate, Launch, parse
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer, UnknownRunning
-from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
 from .examples import banks
@@ -23,10 +23,14 @@ SERVER = SecurityServer(banks())
 @pytest.mark.parametrize(
     ("line", "query"),
     [
-        ("a b", Communicate("a", "b", Mechanism.EVENT)),
-        ("  a\tb  grant \n", Communicate("a", "b", Mechanism.GRANT)),
-        ('{"a": "x y", "b": "b"}', Communicate("x y", "b", Mechanism.EVENT)),
-        ('{"mechanism": "foreign", "a": "a", "b": "b"}', Communicate("a", "b", Mechanism.FOREIGN)),
+        ("a b", Communicate("a", "b", Operation.EVENT_SEND)),
+        ("  a\tb  grant \n", Communicate("a", "b", Operation.MAP_WRITE)),
+        ("a b grant.copy_from", Communicate("a", "b", Operation.COPY_FROM)),
+        ('{"a": "x y", "b": "b"}', Communicate("x y", "b", Operation.EVENT_SEND)),
+        ('{"mechanism": "foreign", "a": "a", "b": "b"}',
+         Communicate("a", "b", Operation.FOREIGN_MAP)),
+        ('{"operation": "argo.send", "a": "a", "b": "b"}',
+         Communicate("a", "b", Operation.ARGO_SEND)),
         ('{"launch": "l"}', Launch("l", ())),
         (
             '{"launch": "l", "running": [{"domid": 0, "vm": "x", "label": "y"}]}',
@@ -43,6 +47,7 @@ def test_good_lines(line: str, query: Communicate | Launch) -> None:
     [
         "", "a", "a b event c", "a b telepathy", "{", "{}", "[1]", '{"a": "x"}', '{"a": 1, "b": 2}',
         '{"a": "x", "b": ""}', '{"a": "x", "b": "y", "c": "z"}', '{"a": "x", "a": "y", "b": "z"}',
+        '{"a": "x", "b": "y", "mechanism": "event", "operation": "event.send"}',
         '{"a": "x", "b": "y", "mechanism": null}', '{"a": "x", "b": "y"} x',
         '{"launch": "l", "a": "x"}',
         '{"launch": "l", "running": {}}', '{"launch": "l", "running": [1]}',
@@ -72,7 +77,9 @@ def test_any_text_is_a_question_or_bad_input(line: str) -> None:
     ask(line)
 
 
-KEYS = st.sampled_from(["a", "b", "mechanism", "launch", "running", "domid", "vm", "label"])
+KEYS = st.sampled_from([
+    "a", "b", "mechanism", "operation", "launch", "running", "domid", "vm", "label",
+])
 
 
 @given(st.recursive(
@@ -86,8 +93,8 @@ def test_any_json_is_a_question_or_bad_input(value: object) -> None:
 def test_answers_repeat_the_question() -> None:
     query = parse("a-db bank-a-desk argo")
     assert query.ask(SERVER).id == "ste.shared"
-    assert query.words == ("a-db", "bank-a-desk", "argo")
-    assert query.to_json() == {"a": "a-db", "b": "bank-a-desk", "mechanism": "argo"}
+    assert query.words == ("a-db", "bank-a-desk", "argo.send")
+    assert query.to_json() == {"a": "a-db", "b": "bank-a-desk", "operation": "argo.send"}
     launch = parse('{"launch": "b-db", "running": [{"domid":1,"vm":"x","label":"bank-a-db"}]}')
     assert launch.ask(SERVER).id == "wall.conflict"
     assert (launch.words, launch.to_json()) == (("launch", "b-db"), {"launch": "b-db"})

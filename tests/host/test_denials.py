@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from shype.decision.operation import Operation
 from shype.host.avc import parse
 from shype.host.census import residents, running
 from shype.host.denials import denials, explain, since
 from shype.host.drivers.model import UNLABELLED
 from shype.host.hypervisor import CreateFailed
 from shype.host.launch import launch
-from shype.policy.mechanism import Mechanism
 from tests.host.builders import config, context, host, model
 
 A, B, M = (f"l_{name}_t" for name in ("bank_a_db", "bank_b_db", "market_data"))
@@ -72,7 +72,7 @@ def test_what_root_tries_behind_our_back_is_listed_in_order(tmp_path: Path) -> N
     for seclabel in (None, UNLABELLED, context(B), context(M)):
         with pytest.raises(CreateFailed):
             model(agent).create("x", seclabel)
-    model(agent).communicate(1, 2, Mechanism.GRANT)
+    model(agent).attempt(1, 2, Operation.MAP_WRITE)
     found = denials(agent)
     assert [(e.decision.id if e.decision else "", e.times) for e in found] == [
         ("create.unlabelled", 2), ("wall.conflict", 1), ("create.no-window", 1),

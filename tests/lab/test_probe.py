@@ -60,8 +60,8 @@ def test_hypervisor_does_what_the_policy_says(lab: Lab, bundle: Path) -> None:
     attempts = probe.probe_matrix(lab.run, list(LABELS))
     assert len(attempts) == 6 * len(probe.SHARING)
     for attempt in attempts:
-        decision = server.communicate(
-            LABELS[attempt.source], LABELS[attempt.target], attempt.mechanism.mechanism
+        decision = attempt.mechanism.decide(
+            server, LABELS[attempt.source], LABELS[attempt.target]
         )
         expected = Result.PERMITTED if decision.permitted else Result.DENIED
         assert attempt.result is expected, json.dumps(attempt.to_json(), indent=1)

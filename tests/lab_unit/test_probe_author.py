@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.decision.operation import Operation
 from shype.lab import probe
 from shype.lab.dom0 import guestctl
 from shype.lab.dom0.experiment import ALL_MECHANISMS, MECHANISMS
@@ -43,10 +44,12 @@ def test_ways_are_those_of_guestctl() -> None:
     assert tuple(way.value for way in probe.SHARING) == MECHANISMS
 
 
-def test_every_way_has_a_mechanism_of_the_policy() -> None:
-    assert {way.mechanism for way in probe.SHARING} == {
+def test_every_way_has_an_operation_of_the_policy() -> None:
+    assert {way.operation.mechanism for way in probe.SHARING} == {
         Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO}
-    assert [way.mechanism for way in probe.FORBIDDEN] == [Mechanism.FOREIGN, Mechanism.CONTROL]
+    assert [way.operation for way in probe.FORBIDDEN] == [
+        Operation.FOREIGN_MAP, Operation.CONTROL]
+    assert {way for way in Way if way.pulled} == {Way.GRANT_MAP_RO, Way.GRANT_COPY_FROM}
 
 
 def test_pair_runs_guestctl_with_options_that_it_knows() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from shype.cli import output
 if TYPE_CHECKING:
     from shype.cli.types import Commands
     from shype.decision.decision import Decision
+    from shype.decision.operation import Operation
     from shype.decision.party import Party
     from shype.decision.security_server import SecurityServer
     from shype.policy.model import Policy
@@ -26,7 +27,8 @@ _EXPLAIN_EPILOG = """\
 A and B are labels, or VMs of the policy's `vms:` (name or UUID), or `dom0`;
 label:NAME and vm:NAME say which is meant. The same label twice asks about two
 VMs that carry it. Permitted means: dom0 may run both, no wall keeps them from
-running on one host together, and they may communicate.
+running on one host together, and information may go from one to the other in
+at least one direction.
 
 example:
   shype explain examples/banks.yaml a-desk market
@@ -37,15 +39,18 @@ exit codes: 0 permitted, 1 denied, 2 unknown label or bad policy
 
 _DECIDE_EPILOG = """\
 Without A and B, reads one question per line from standard input:
-  A B [MECHANISM]                     labels, or VMs of the policy's `vms:`
-  {"a": "A", "b": "B", "mechanism": "grant"}
+  A B [OPERATION]                     labels, or VMs of the policy's `vms:`
+  {"a": "A", "b": "B", "operation": "grant.map_read"}
   {"launch": "A", "running": [{"domid": 1, "vm": "x", "label": "B"}]}
-MECHANISM is event (if left out), grant, argo, foreign or control; A acts on B.
+A does OPERATION to B: event.send (if left out), grant.map_read, grant.map_write,
+grant.copy_from, grant.copy_to, argo.send, disk.read, disk.write, network.send,
+foreign.map or control.domain. A mechanism alone (event, grant, argo, disk,
+network, foreign, control) asks about its fullest operation.
 Empty lines and lines that start with # are passed over. Each answer is written
 at once, so a program can keep the command open and ask as it goes.
 
 example:
-  shype decide examples/banks.yaml bank-a-desk market-data grant
+  shype decide examples/banks.yaml bank-a-desk market-data grant.map_read
   printf 'a-desk market\\na-db b-db\\n' | shype decide --json examples/banks.yaml
 
 exit codes: 0 all permitted, 1 any denied, 2 any question that could not be answered
@@ -56,9 +61,9 @@ def add(commands: Commands) -> None:
     """Register the two commands."""
     explain = commands.add_parser(
         "explain",
-        help="may two labels or VMs communicate and run together, and why",
-        description="Say whether A and B may communicate, per mechanism and direction, and run "
-        "on one host, and name the lines of the policy that this follows from.",
+        help="may two labels or VMs exchange information and run together, and why",
+        description="Say what A and B may do to each other, operation by operation, and whether "
+        "they may run on one host, and name the lines of the policy that this follows from.",
         epilog=_EXPLAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,7 +76,7 @@ def add(commands: Commands) -> None:
     decide = commands.add_parser(
         "decide",
         help="answer one question, or many from standard input, one line each",
-        usage="%(prog)s [-h] [--json] FILE [A B [MECHANISM]]",
+        usage="%(prog)s [-h] [--json] FILE [A B [OPERATION]]",
         description="Answer questions to the security server, one line each.",
         epilog=_DECIDE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +86,7 @@ def add(commands: Commands) -> None:
     # between FILE and the words.
     for word, what in (
         ("a", "a label, or a VM's name or UUID: who acts"), ("b", "the other one"),
-        ("mechanism", "event (if left out), grant, argo, foreign or control"),
+        ("operation", "such as grant.map_read, or a mechanism (if left out: event.send)"),
     ):
         decide.add_argument(word, metavar=word.upper(), help=what).required = False
     decide.add_argument("more", nargs="*", default=(), help=argparse.SUPPRESS)
@@ -113,36 +118,41 @@ def read_policy(path: Path) -> Policy:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from datetime import date
+
+    from shype.decision.operation import Operation
     from shype.decision.party import resolve
     from shype.decision.security_server import SecurityServer
-    from shype.policy.mechanism import Mechanism
 
     policy = read_policy(args.policy)
-    server = SecurityServer(policy)
+    server = SecurityServer(policy, today=date.today())
     a, b = resolve(policy, args.a), resolve(policy, args.b)
-    there = {m: server.communicate(a.label, b.label, m) for m in Mechanism}
-    back = {m: server.communicate(b.label, a.label, m) for m in Mechanism}
+    there = {op: server.decide(a.label, b.label, op) for op in Operation}
+    back = {op: server.decide(b.label, a.label, op) for op in Operation}
     together = server.together(a.label, b.label)
     guests = tuple(dict.fromkeys(p.label for p in (a, b) if p.label != policy.host.dom0))
     authorized = {label: server.authorize(label) for label in guests}
+    arrows = _arrows(there, back)
+    needed = [] if arrows else [there[Operation.EVENT_SEND]]
     obstacles = [
         decision
-        for decision in (*authorized.values(), together, there[Mechanism.EVENT])
-        if not decision.permitted
+        for decision in (*authorized.values(), together, *needed) if not decision.permitted
     ]
     verdict = "deny" if obstacles else "permit"
+    shared = tuple(dict.fromkeys(name for d in there.values() for name in d.shared))
     if args.json:
         both = ((a, b, there), (b, a, back))
         output.print_json({
             "verdict": verdict,
             "a": a.to_json(), "b": b.to_json(),
-            "communicate": [
-                {"from": f.label, "to": t.label, "mechanism": str(m), **decision.to_json()}
-                for f, t, decisions in both for m, decision in decisions.items()
+            "decisions": [
+                {"subject": s.label, "object": o.label, "operation": str(op),
+                 **decision.to_json()}
+                for s, o, decisions in both for op, decision in decisions.items()
             ],
+            "information": arrows,
             "coalitions": [
-                {"name": name, "rule": str(policy.coalitions[name].span)}
-                for name in there[Mechanism.EVENT].shared
+                {"name": name, "rule": str(policy.coalitions[name].span)} for name in shared
             ],
             "together": together.to_json(),
             "authorized": {label: decision.to_json() for label, decision in authorized.items()},
@@ -150,10 +160,10 @@ def _explain(args: argparse.Namespace) -> int:
         return 1 if obstacles else 0
     _show_parties(a, b)
     print()
-    output.table("", ("mechanism", "A -> B", "B -> A", "because"), [
-        (str(m), there[m].verdict, back[m].verdict,
-         " / ".join(dict.fromkeys((str(there[m].id), str(back[m].id)))))
-        for m in Mechanism
+    output.table("", ("operation", "A on B", "B on A", "because"), [
+        (str(op), there[op].verdict, back[op].verdict,
+         " / ".join(dict.fromkeys((str(there[op].id), str(back[op].id)))))
+        for op in Operation
     ])
     print()
     output.table("", ("on this host", "verdict", "because"), [
@@ -162,14 +172,28 @@ def _explain(args: argparse.Namespace) -> int:
     ])
     print("\nwhy")
     # A reason that holds in both directions is told once, in the direction of the question.
-    ways = {decision.id: decision for decision in (*back.values(), *there.values())}
+    ways = {decision.id: decision for decision in reversed((*there.values(), *back.values()))}
     places = _places(policy)
-    for decision in dict.fromkeys((*ways.values(), together, *authorized.values())):
+    for decision in dict.fromkeys((*reversed(ways.values()), together, *authorized.values())):
         print(f"  {decision.id}: {decision.sentence}")
         for span in decision.rules:
             print(f"    {span}  {places.get(span, '')}".rstrip())
-    print(f"\n{verdict}: {_conclusion(obstacles)}")
+    print(f"\n{verdict}: {_conclusion(obstacles, arrows)}")
     return 1 if obstacles else 0
+
+
+def _arrows(
+    there: Mapping[Operation, Decision], back: Mapping[Operation, Decision]
+) -> list[str]:
+    """The directions in which some operation moves information: ``A -> B``, ``B -> A``."""
+    from shype.decision.operation import Flow
+
+    moves: set[str] = set()
+    for decisions, forth, reverse in ((there, "A -> B", "B -> A"), (back, "B -> A", "A -> B")):
+        for op, decision in decisions.items():
+            if decision.permitted and op.flow is not Flow.POWER:
+                moves.add(reverse if op.from_object else forth)
+    return sorted(moves)
 
 
 def _show_parties(a: Party, b: Party) -> None:
@@ -184,30 +208,37 @@ def _places(policy: Policy) -> dict[Span, str]:
     """What stands where in the policy, in words."""
     return {
         policy.host.span: "host",
+        **{lattice.span: name for lattice, name in (
+            (policy.levels, "levels"), (policy.integrity, "integrity")) if lattice is not None},
         **{coalition.span: f"coalition {name}" for name, coalition in policy.coalitions.items()},
         **{wall.span: f"wall {name}" for name, wall in policy.walls.items()},
         **{label.span: f"label {name}" for name, label in policy.labels.items()},
+        **{guard.span: f"guard {name}" for name, guard in policy.guards.items()},
     }
 
 
-def _conclusion(obstacles: list[Decision]) -> str:
-    if not obstacles:
+def _conclusion(obstacles: list[Decision], arrows: list[str]) -> str:
+    if obstacles:
+        return "stopped by " + ", ".join(dict.fromkeys(str(d.id) for d in obstacles))
+    if len(arrows) == 2:
         return "they may run together and communicate"
-    return "stopped by " + ", ".join(dict.fromkeys(str(decision.id) for decision in obstacles))
+    return f"they may run together, and information may go {arrows[0]} only"
 
 
 # -- decide -----------------------------------------------------------------------------------
 
 
 def _decide(args: argparse.Namespace) -> int:
+    from datetime import date
+
     from shype.decision.query import expect_words
     from shype.decision.security_server import SecurityServer
 
-    words = (args.a, args.b, args.mechanism, *args.more)
+    words = (args.a, args.b, args.operation, *args.more)
     question = tuple(word for word in words if word is not None)
     if question:
         expect_words(len(question))
-    server = SecurityServer(read_policy(args.policy))
+    server = SecurityServer(read_policy(args.policy), today=date.today())
     if question:
         return _answer(server, question, None, args.json)
     code = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from shype.policy.names import CoalitionName, LabelName, MemberName
 from shype.policy.source import Span
@@ -19,25 +21,99 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """Permit or deny, and why.
+class Reason:
+    """Why: a sentence, the places in the policy, the coalitions shared, who holds the state."""
 
-    ``id`` is stable: ``ste.shared``, ``ste.disjoint``, ``wall.free``,
-    ``wall.conflict`` and so on (docs/reference/decisions.md lists all).  ``rules`` are the
-    places in the policy that it follows from, the most telling first.
-    """
-
-    permitted: bool
-    id: str
     sentence: str
     rules: tuple[Span, ...] = ()
     shared: tuple[CoalitionName, ...] = ()
     holders: tuple[Holder, ...] = ()
 
+
+#: A function that gives the reason, and its arguments.
+Why = tuple[Callable[..., Reason], tuple[Any, ...]]
+
+
+class Decision:
+    """Permit or deny, and why; a value.
+
+    ``id`` is stable: ``ste.shared``, ``ste.disjoint``, ``wall.free``,
+    ``wall.conflict`` and so on (docs/reference/decisions.md lists all).  ``rules`` are the
+    places in the policy that it follows from, the most telling first.
+
+    The reason of a decision that the security server makes by the million is
+    put into words only when somebody asks for it (so this is no dataclass:
+    its fields are computed).
+    """
+
+    __slots__ = ("_reason", "_why", "id", "permitted")
+
+    permitted: bool
+    id: str
+
+    def __init__(
+        self, permitted: bool, id: str, sentence: str, rules: tuple[Span, ...] = (),
+        shared: tuple[CoalitionName, ...] = (), holders: tuple[Holder, ...] = (),
+    ) -> None:
+        self.permitted = permitted
+        self.id = id
+        self._reason: Reason | None = Reason(sentence, rules, shared, holders)
+        self._why: Why | None = None
+
+    @staticmethod
+    def lazy(permitted: bool, id: str, why: Why) -> Decision:
+        """A decision whose reason ``why`` will give, once."""
+        self = _new(Decision)
+        self.permitted = permitted
+        self.id = id
+        self._why = why
+        self._reason = None
+        return self
+
+    @property
+    def reason(self) -> Reason:
+        """The sentence, rules, coalitions and holders together."""
+        if self._reason is None:
+            assert self._why is not None
+            make, arguments = self._why
+            self._reason = make(*arguments)
+        return self._reason
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        return self.reason.sentence
+
+    @property
+    def rules(self) -> tuple[Span, ...]:
+        """The places in the policy that determined it."""
+        return self.reason.rules
+
+    @property
+    def shared(self) -> tuple[CoalitionName, ...]:
+        """The coalitions through which it is permitted."""
+        return self.reason.shared
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The running domains that determined it."""
+        return self.reason.holders
+
     @property
     def verdict(self) -> str:
         """``permit`` or ``deny``."""
         return "permit" if self.permitted else "deny"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Decision):
+            return NotImplemented
+        return (self.permitted, self.id, self.reason) == (other.permitted, other.id, other.reason)
+
+    def __hash__(self) -> int:
+        return hash((self.permitted, self.id, self.reason))
+
+    def __repr__(self) -> str:
+        return f"Decision({self.verdict}, {str(self.id)!r}, {self.sentence!r})"
 
     def to_json(self) -> dict[str, object]:
         """Shape of a decision in every ``--json`` output."""
@@ -50,3 +126,6 @@ class Decision:
                 for h in self.holders
             ],
         }
+
+
+_new = Decision.__new__

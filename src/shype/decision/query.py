@@ -7,37 +7,43 @@ from dataclasses import dataclass
 
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
+from shype.decision.operation import Operation
 from shype.decision.party import resolve
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
-from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
-#: What ``A B`` without a mechanism asks about: every other mechanism needs event channels too.
-DEFAULT_MECHANISM = Mechanism.EVENT
+#: What ``A B`` without an operation asks about: an event channel, the base of every exchange.
+DEFAULT_OPERATION = Operation.EVENT_SEND
+#: What a mechanism's name alone asks about: the operation that needs the most.
+_FULLEST = {
+    "event": Operation.EVENT_SEND, "grant": Operation.MAP_WRITE, "argo": Operation.ARGO_SEND,
+    "disk": Operation.DISK_WRITE, "network": Operation.NETWORK_SEND,
+    "foreign": Operation.FOREIGN_MAP, "control": Operation.CONTROL,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Communicate:
-    """May ``a`` act on ``b`` through ``mechanism``? Labels, or VMs of ``vms:``."""
+    """May ``a`` do ``operation`` to ``b``? Labels, or VMs of ``vms:``."""
 
     a: str
     b: str
-    mechanism: Mechanism
+    operation: Operation
 
     @property
     def words(self) -> tuple[str, ...]:
         """The question as words, for a plain line of output."""
-        return (self.a, self.b, str(self.mechanism))
+        return (self.a, self.b, str(self.operation))
 
     def to_json(self) -> dict[str, object]:
         """The question as it is repeated in JSON output."""
-        return {"a": self.a, "b": self.b, "mechanism": str(self.mechanism)}
+        return {"a": self.a, "b": self.b, "operation": str(self.operation)}
 
     def ask(self, server: SecurityServer) -> Decision:
         """The answer. Raises BadInput ``label.unknown`` or ``label.ambiguous``."""
         a, b = (resolve(server.policy, word).label for word in (self.a, self.b))
-        return server.communicate(a, b, self.mechanism)
+        return server.decide(a, b, self.operation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +71,30 @@ Query = Communicate | Launch
 
 
 def parse(line: str) -> Query:
-    """Parse words (``A B [mechanism]``) or a JSON object. Raises BadInput ``query.bad``."""
+    """Parse words (``A B [OPERATION]``) or a JSON object. Raises BadInput ``query.bad``."""
     text = line.strip()
     return _from_json(text) if text.startswith("{") else _from_words(text.split())
 
 
-def from_words(a: str, b: str, mechanism: str | None = None) -> Communicate:
-    """The question about ``a`` and ``b``. Raises BadInput ``query.bad``."""
-    if mechanism is None:
-        return Communicate(a, b, DEFAULT_MECHANISM)
+def from_words(a: str, b: str, operation: str | None = None) -> Communicate:
+    """The question about ``a`` and ``b``; a mechanism stands for its fullest operation.
+
+    Raises BadInput ``query.bad``.
+    """
+    if operation is None:
+        return Communicate(a, b, DEFAULT_OPERATION)
     try:
-        return Communicate(a, b, Mechanism(mechanism))
+        return Communicate(a, b, _FULLEST.get(operation) or Operation(operation))
     except ValueError as error:
-        known = ", ".join(Mechanism)
-        raise _bad(f"{mechanism!r} is no mechanism", f"one of: {known}") from error
+        known = ", ".join((*Operation, *_FULLEST))
+        raise _bad(f"{operation!r} is no operation", f"one of: {known}") from error
 
 
 def expect_words(count: int) -> None:
     """Raise BadInput ``query.bad`` unless ``count`` words can be a question."""
     if not 2 <= count <= 3:
         found = "one word" if count == 1 else f"{count} words"
-        raise _bad(f"{found} instead of two or three", "write: A B [MECHANISM]")
+        raise _bad(f"{found} instead of two or three", "write: A B [OPERATION]")
 
 
 def _from_words(words: list[str]) -> Query:
@@ -106,9 +115,12 @@ def _from_json(text: str) -> Query:
         if not isinstance(running, list):
             raise _bad("`running` is not a list", 'write "running": [{"domid": 1, ...}]')
         return Launch(_text(value, "launch"), tuple(_running(entry) for entry in running))
-    _only(value, {"a", "b", "mechanism"})
-    mechanism = _text(value, "mechanism") if "mechanism" in value else None
-    return from_words(_text(value, "a"), _text(value, "b"), mechanism)
+    _only(value, {"a", "b", "operation", "mechanism"})
+    asked = [key for key in ("operation", "mechanism") if key in value]
+    if len(asked) > 1:
+        raise _bad("both `operation` and `mechanism`", "write one of the two")
+    operation = _text(value, asked[0]) if asked else None
+    return from_words(_text(value, "a"), _text(value, "b"), operation)
 
 
 def _running(entry: object) -> Running:

@@ -1,30 +1,34 @@
 """The security server: answers every question about a policy with a `Decision`.
 
-It combines Simple Type Enforcement (who may exchange information), the
-authorization rule (whom dom0 may run) and the Chinese Wall (who may run
-together), after Sailer et al., ACSAC 2005. It does no I/O and keeps no state of
-the host: who runs is an argument.
+It combines Simple Type Enforcement (who may exchange information), mechanisms
+and levels (by what, and in which direction), guards, the authorization rule
+(whom dom0 may run) and the Chinese Wall (who may run together).  It does no I/O
+and keeps no state of the host: who runs, and today's date, are arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 
 from shype.base.errors import BadInput, Unavailable
-from shype.decision import wording
+from shype.decision import sharing, wording
 from shype.decision.chinese_wall import ChineseWall, Conflict, ReplayConflict
-from shype.decision.decision import Decision, Holder
-from shype.decision.ids import DecisionId
+from shype.decision.decision import Decision, Holder, Reason
+from shype.decision.explaining import Explainer
+from shype.decision.ids import PERMISSIONS, DecisionId
+from shype.decision.operation import Operation
+from shype.decision.rights import Classes
 from shype.decision.running import Running
-from shype.decision.type_enforcement import TypeEnforcement
-from shype.policy.mechanism import Mechanism
-from shype.policy.model import Label, Policy
-from shype.policy.names import CoalitionName, LabelName
+from shype.decision.sharing import Sharing
+from shype.policy.model import Policy
+from shype.policy.names import LabelName, MemberName
 from shype.policy.source import Span
 
-# Looking up a member of an enumeration costs as much as the whole decision.
-_ARGO, _FOREIGN, _CONTROL = Mechanism.ARGO, Mechanism.FOREIGN, Mechanism.CONTROL
-_STE_SHARED, _STE_DISJOINT = DecisionId.STE_SHARED, DecisionId.STE_DISJOINT
+#: Verdicts kept at a time; beyond it the vectors are computed anew. One takes about 100 bytes.
+AVC_LIMIT = 4_000_000
+
+_DEFAULT = {op: sharing.default(op) for op in Operation}
 
 
 class UnknownRunning(Unavailable):
@@ -32,132 +36,113 @@ class UnknownRunning(Unavailable):
 
 
 class SecurityServer:
-    """Decides by one policy. Immutable after construction, so it may be shared between threads.
+    """Decides by one policy; safe to share between threads.
 
-    Every method that takes a label raises BadInput (``label.unknown``) if the
-    policy does not have it. A denial is never an exception.
+    ``today``: the date by which guards expire; None (for analysis) lets none
+    expire.  Every method that takes a label raises BadInput
+    (``label.unknown``) if the policy does not have it. A denial is never an
+    exception.
+
+    Verdicts are kept in an access vector cache: per operation and class of
+    subjects, the verdict on every class of objects that is not merely
+    unrelated to it.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, today: date | None = None) -> None:
         self.policy = policy
+        self._today = today
         self._labels = dict(policy.labels)
         self._dom0 = policy.host.dom0
-        self._ste = TypeEnforcement({n: label.coalitions for n, label in self._labels.items()})
+        self.classes = Classes(policy)
+        self._class = self.classes.of
+        self._sharing = Sharing(policy, self.classes, today)
+        self._explainer = Explainer(policy)
+        self._explain = self._explainer.reason
         self._wall = ChineseWall({name: wall.members for name, wall in policy.walls.items()})
-        self._spans = {label.name: label.span for label in self._labels.values()}
-        self._types = {name: self._ste.types(name) for name in self._labels}
-        self._spelled = {n: wording.listed(t, "no coalition") for n, t in self._types.items()}
-        self._reasons: dict[tuple[CoalitionName, ...], tuple[tuple[Span, ...], str]] = {}
+        self._spans = {
+            **{name: tomb.span for name, tomb in policy.retired.items()},
+            **{name: label.span for name, label in self._labels.items()},
+        }
+        self._members: dict[LabelName, frozenset[MemberName]] = {
+            **{name: tomb.members for name, tomb in policy.retired.items()},
+            **{name: label.members for name, label in self._labels.items()},
+        }
+        self._avc: dict[Operation, dict[int, sharing.Row]] = {op: {} for op in Operation}
+        self._cached = 0
 
-    # -- communication ------------------------------------------------------------------------
+    # -- between two domains ------------------------------------------------------------------
 
-    def permits(self, a: LabelName, b: LabelName, mechanism: Mechanism) -> bool:
-        """The verdict of `communicate` alone, several times cheaper: for whole matrices."""
-        dom0 = self._dom0
-        try:
-            if a != dom0 and b != dom0:
-                shares = self._ste.may_share(a, b)
-                return shares and mechanism is not _FOREIGN and mechanism is not _CONTROL
-            if mechanism is _ARGO:
-                self._require(a, b)
-                return False
-            if a != dom0 and (mechanism is _FOREIGN or mechanism is _CONTROL):
-                self._require(a, b)
-                return False
-            return self._ste.may_authorize(dom0, b if a == dom0 else a)
-        except KeyError:
-            self._require(a, b)
-            raise
-
-    def communicate(self, a: LabelName, b: LabelName, mechanism: Mechanism) -> Decision:
-        """May a domain labelled ``a`` act on one labelled ``b`` through ``mechanism``?
+    def decide(self, subject: LabelName, object: LabelName, operation: Operation) -> Decision:
+        """May a domain labelled ``subject`` do ``operation`` to one labelled ``object``?
 
         The same label twice means two different VMs, except for dom0's label:
         no VM carries it, so that is dom0 acting on itself.
         """
-        spans = self._spans
-        if a not in spans or b not in spans:
-            self._require(a, b)
-        dom0 = self._dom0
-        if a == dom0 or b == dom0:
-            return self._with_dom0(a, b, mechanism)
-        if mechanism is _FOREIGN or mechanism is _CONTROL:
-            return self._host_only(a, b)
-        shared = self._ste.shared(a, b)
-        own = (spans[a],) if a == b else (spans[a], spans[b])
-        if shared:
-            where, reason = self._reason(shared)
-            return Decision(
-                True, _STE_SHARED, f"{wording.pair(a, b)} may communicate: {reason}.",
-                own + where, shared,
-            )
-        if a == b:
-            why = f"{a} is in no coalition"
-        else:
-            spelled = self._spelled
-            why = f"no coalition in common ({a}: {spelled[a]}; {b}: {spelled[b]})"
-        return Decision(
-            False, _STE_DISJOINT,
-            f"{wording.pair(a, b)} may not communicate: {why}.", own,
-        )
+        try:
+            own, other = self._class[subject], self._class[object]
+            id = self._avc[operation][own].get(other) or _DEFAULT[operation]
+        except KeyError:
+            id = self._miss(subject, object, operation)
+        return _lazy(id in PERMISSIONS, id, (self._explain, (id, subject, object, operation)))
 
-    def _with_dom0(self, a: LabelName, b: LabelName, mechanism: Mechanism) -> Decision:
-        here = self.policy.host.span
-        if mechanism is _ARGO:
-            return Decision(
-                False, DecisionId.HOST_NO_ARGO,
-                f"Argo rings never involve dom0 ({self._dom0}): it serves VMs through event "
-                "channels and grants only.",
-                (here,),
-            )
-        if a == b:
-            return Decision(
-                True, DecisionId.HOST_SELF, f"dom0 ({a}) may act on itself.",
-                _distinct(here, self._spans[a]),
-            )
-        if a != self._dom0 and (mechanism is _FOREIGN or mechanism is _CONTROL):
-            return self._host_only(a, b)
-        return self.authorize(b if a == self._dom0 else a)
+    def permits(self, subject: LabelName, object: LabelName, operation: Operation) -> bool:
+        """The verdict of `decide` alone."""
+        try:
+            own, other = self._class[subject], self._class[object]
+            id = self._avc[operation][own].get(other) or _DEFAULT[operation]
+        except KeyError:
+            id = self._miss(subject, object, operation)
+        return id in PERMISSIONS
 
-    def _host_only(self, a: LabelName, b: LabelName) -> Decision:
-        return Decision(
-            False, DecisionId.HOST_ONLY,
-            f"a VM labelled {a} may neither control {b} nor map its memory without a grant: "
-            f"only dom0 ({self._dom0}) may.",
-            _distinct(self.policy.host.span, self._spans[a]),
-        )
+    def verdicts(self, subject: int, operation: Operation) -> sharing.Row:
+        """The verdicts of class ``subject`` of `classes` on all classes it is not unrelated to.
+
+        Every other class has the verdict `sharing.default`.
+        """
+        row = self._avc[operation].get(subject)
+        return self._vector(subject, operation) if row is None else row
+
+    def _miss(
+        self, subject: LabelName, object: LabelName, operation: Operation
+    ) -> DecisionId:
+        for name in (subject, object):
+            if name not in self._class:
+                raise unknown_label(name, self._labels)
+        row = self.verdicts(self._class[subject], operation)
+        return row.get(self._class[object], _DEFAULT[operation])
+
+    def _vector(self, subject: int, operation: Operation) -> sharing.Row:
+        row = self._sharing.row(subject, operation)
+        if self._cached + len(row) > AVC_LIMIT:
+            # Whoever still uses the old vectors keeps them: these are never changed.
+            self._avc = {op: {} for op in Operation}
+            self._cached = 0
+        self._cached += len(row) + 1
+        self._avc[operation][subject] = row
+        return row
 
     # -- authorization and launch -------------------------------------------------------------
 
     def authorize(self, label: LabelName) -> Decision:
         """May dom0 run, and serve, a VM labelled ``label``?"""
-        self._require(label)
         dom0, host = self._dom0, self.policy.host.span
+        if label in self.policy.retired:
+            return _from(DecisionId.LABEL_RETIRED, self._explainer.retired(label))
+        self._require(label)
         if label == dom0:
             return Decision(
                 False, DecisionId.AUTH_RESERVED,
                 f"no VM may carry {label}: it is dom0's own label.", _distinct(host),
             )
-        rules = _distinct(self._spans[dom0], self._spans[label], host)
-        missing = self._ste.missing(dom0, label)
-        if missing:
-            return Decision(
-                False, DecisionId.AUTH_NOT_AUTHORIZED,
-                f"dom0 ({dom0}) may not run or serve {label}: dom0 is not in "
-                f"{wording.coalitions(missing)}.",
-                rules,
-            )
-        types = self._types[label]
-        why = f"dom0 is in {wording.coalitions(types)}" if types else f"{label} is in no coalition"
-        return Decision(
-            True, DecisionId.AUTH_DOM0, f"dom0 ({dom0}) may run and serve {label}: {why}.",
-            rules, types,
-        )
+        allowed = self.policy.coalitions_of(label) <= self._labels[dom0].coalitions
+        id = DecisionId.AUTH_DOM0 if allowed else DecisionId.AUTH_NOT_AUTHORIZED
+        return _from(id, self._explainer.authority(label))
 
     def launch(self, label: LabelName, running: Sequence[Running]) -> Decision:
         """May a VM labelled ``label`` start next to the domains ``running`` (dom0 may be listed)?
 
-        Authorization first, then the wall. Domains that already run against
+        Authorization first, then whether it is a guard that has expired, then
+        the wall. Domains that already run against
         the wall do not change the answer for labels they do not concern; ask
         `violations` for them.
 
@@ -167,6 +152,9 @@ class SecurityServer:
         authorized = self.authorize(label)
         if not authorized.permitted:
             return authorized
+        guard = self.policy.guards.get(label)
+        if guard is not None and self._today is not None and guard.expired(self._today):
+            return _from(DecisionId.GUARD_EXPIRED, self._explainer.guard_expired(guard))
         self._require_known(running)
         return self._beside(label, running)
 
@@ -206,45 +194,47 @@ class SecurityServer:
         self._require_known(running)
         state, found = self._wall.count(()), list[Decision]()
         for index, domain in enumerate(running):
-            members = self._labels[domain.label].members
+            members = self._members[domain.label]
             if isinstance(self._wall.start(state, members), Conflict):
                 found.append(self._beside(domain.label, running[:index]))
             state = self._wall.account(state, members)
         return tuple(found)
 
     def _beside(self, name: LabelName, running: Sequence[Running]) -> Decision:
-        label = self._labels[name]
-        state = self._wall.count(self._labels[domain.label].members for domain in running)
-        outcome = self._wall.start(state, label.members)
+        own = self._members[name]
+        state = self._wall.count(self._members[domain.label] for domain in running)
+        outcome = self._wall.start(state, own)
         if isinstance(outcome, Conflict):
-            return self._conflict(label, outcome, running)
-        if not label.members:
+            return self._conflict(name, outcome, running)
+        if not own:
             why = "it is a member of no wall"
         else:
-            why = f"no running domain is separated from {wording.listed(sorted(label.members))}"
-        spans = (self.policy.walls[wall].span for wall in self._wall.walls_of(label.members))
+            why = f"no running domain is separated from {wording.listed(sorted(own))}"
+        spans = (self.policy.walls[wall].span for wall in self._wall.walls_of(own))
         return Decision(
             True, DecisionId.WALL_FREE, f"{name} may start: {why}.",
-            _distinct(label.span, *spans),
+            _distinct(self._spans[name], *spans),
         )
 
-    def _conflict(self, label: Label, conflict: Conflict, running: Sequence[Running]) -> Decision:
+    def _conflict(
+        self, name: LabelName, conflict: Conflict, running: Sequence[Running]
+    ) -> Decision:
         holders = tuple(
             Holder(domain.domid, domain.vm, domain.label, member)
             for domain in running
             for member in dict.fromkeys(
                 held
                 for excluded in conflict.members
-                for _, held in self._wall.excluders(excluded, self._labels[domain.label].members)
+                for _, held in self._wall.excluders(excluded, self._members[domain.label])
             )
         )
         verb = "separates" if len(conflict.walls) == 1 else "separate"
         return Decision(
             False, DecisionId.WALL_CONFLICT,
-            f"{label.name} may not start: {wording.walls(conflict.walls)} {verb} "
+            f"{name} may not start: {wording.walls(conflict.walls)} {verb} "
             f"{wording.listed(conflict.members)} from what runs: {wording.holders(holders)}.",
             _distinct(
-                *(self.policy.walls[wall].span for wall in conflict.walls), label.span,
+                *(self.policy.walls[wall].span for wall in conflict.walls), self._spans[name],
                 *(self._spans[holder.label] for holder in holders),
             ),
             holders=holders,
@@ -258,7 +248,7 @@ class SecurityServer:
                 raise unknown_label(label, self._labels)
 
     def _require_known(self, running: Sequence[Running]) -> None:
-        strange = [domain for domain in running if domain.label not in self._labels]
+        strange = [domain for domain in running if domain.label not in self._members]
         if strange:
             each = [
                 f"{wording.printable(d.vm)} (domain {d.domid}, label {wording.printable(d.label)})"
@@ -270,15 +260,6 @@ class SecurityServer:
                 + wording.listed(each),
                 "stop these domains, or build and load a policy that has their labels",
             )
-
-    def _reason(self, shared: tuple[CoalitionName, ...]) -> tuple[tuple[Span, ...], str]:
-        """Where ``shared`` are declared, and that they are shared; few sets for many pairs."""
-        reason = self._reasons.get(shared)
-        if reason is None:
-            spans = _distinct(*(self.policy.coalitions[name].span for name in shared))
-            reason = spans, f"they share {wording.coalitions(shared)}"
-            self._reasons[shared] = reason
-        return reason
 
 
 def unknown_label(name: str, known: Iterable[str]) -> BadInput:
@@ -292,3 +273,11 @@ def unknown_label(name: str, known: Iterable[str]) -> BadInput:
 
 def _distinct(*spans: Span) -> tuple[Span, ...]:
     return tuple(dict.fromkeys(spans))
+
+
+def _from(id: DecisionId, reason: Reason) -> Decision:
+    """The decision ``id`` with a reason that is at hand."""
+    return Decision(id in PERMISSIONS, id, reason.sentence, reason.rules, reason.shared)
+
+
+_lazy = Decision.lazy

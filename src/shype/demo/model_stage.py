@@ -81,7 +81,8 @@ class ModelStage:
         domids = {domain.name: domain.domid for domain in self._model.domains()}
         outcomes: dict[Way, Outcome] = {}
         for way in SHARING:
-            decision = self._model.communicate(domids[source], domids[target], way.mechanism)
+            who, whom = (target, source) if way.pulled else (source, target)
+            decision = self._model.attempt(domids[who], domids[whom], way.operation)
             result = "permitted" if decision.permitted else "denied"
             words = with_rule(decision.sentence, decision.rules[:1])
             outcomes[way] = Outcome(result, "model", words, decision.id)

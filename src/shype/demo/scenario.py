@@ -162,8 +162,8 @@ class Scenario:
         groups: dict[tuple[str, str], list[Way]] = {}
         decisions: dict[tuple[str, str], Decision] = {}
         for attempt, outcome in outcomes.items():
-            decision = self._server.communicate(
-                self._running[source], self._running[target], attempt.mechanism
+            decision = attempt.decide(
+                self._server, self._running[source], self._running[target]
             )
             key = (_word(decision), outcome.result)
             groups.setdefault(key, []).append(attempt)

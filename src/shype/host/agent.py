@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class Agent:
         """The security server of the bundle's policy."""
         from shype.decision.security_server import SecurityServer  # `shype status` asks it nothing
 
-        return SecurityServer(self.policy)
+        return SecurityServer(self.policy, today=date.today())
 
     @property
     def policy(self) -> Policy:

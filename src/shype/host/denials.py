@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shype.base.errors import BadInput, Unavailable
 from shype.decision.decision import Decision
+from shype.decision.operation import Operation
 from shype.decision.running import Running
 from shype.host.agent import Agent
 from shype.host.avc import AvcDenial, parse
 from shype.host.census import DOM0, residents, running
 from shype.host.ids import HostId
-from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 
-#: Xen's class of an object -> how one domain reaches another through it.
-MECHANISMS = {
-    "event": Mechanism.EVENT, "grant": Mechanism.GRANT, "argo": Mechanism.ARGO,
-    "mmu": Mechanism.FOREIGN, "domain": Mechanism.CONTROL, "domain2": Mechanism.CONTROL,
-    "hvm": Mechanism.CONTROL, "shadow": Mechanism.CONTROL,
+#: What a domain tries on another, by Xen's class and permission; None stands for the class's
+#: other permissions. The permissions of a grant map come together: the later ones say more.
+OPERATIONS: Mapping[str, Mapping[str | None, Operation]] = {
+    "event": {None: Operation.EVENT_SEND},
+    "grant": {"map_read": Operation.MAP_READ, "map_write": Operation.MAP_WRITE,
+              "copy": Operation.COPY_TO, None: Operation.MAP_WRITE},
+    "argo": {None: Operation.ARGO_SEND},
+    "mmu": {None: Operation.FOREIGN_MAP},
+    "domain": {None: Operation.CONTROL}, "domain2": {None: Operation.CONTROL},
+    "hvm": {None: Operation.CONTROL}, "shadow": {None: Operation.CONTROL},
 }
 #: Operations on FLASK itself that the compiled policy gives to nobody.
 _LOCKED = frozenset({"setenforce", "load_policy", "setsecparam", "add_ocontext", "del_ocontext"})
@@ -82,6 +87,11 @@ def explain_creation(agent: Agent, lines: Iterable[str], context: str) -> Decisi
 def explain(agent: Agent, denial: AvcDenial, guests: Sequence[Running]) -> Explained:
     """One denial, explained. ``guests`` are those that run now. Never raises."""
     source = _label(agent, denial.source_type)
+    if denial.tclass == "event" and "bind" in denial.permissions:
+        # Asked of a new channel, which carries the remote domain's type and the opener's level:
+        # who opened it is the domain that made the call.
+        opener = [domain.label for domain in guests if domain.domid == denial.source]
+        source = opener[0] if opener else source
     target = _label(agent, denial.target_type)
     return Explained(denial, source, target, _decide(agent, denial, source, target, guests))
 
@@ -110,12 +120,14 @@ def _decide(
             "lets nobody weaken enforcement while it is in force.",
             (host,),
         )
-    mechanism = MECHANISMS.get(denial.tclass)
-    if mechanism is None or source is None or target is None:
+    operation = operation_of(denial)
+    if operation is None or source is None or target is None:
         return None
     if source == target == agent.manifest.dom0.label:
         return None  # dom0 at itself: Xen's affair, not the policy's
-    decision = agent.server.communicate(source, target, mechanism)
+    if denial.tclass == "argo" and wanted == {"register_single_source"}:
+        source, target = target, source  # the owner of a ring admits who sends to it
+    decision = agent.server.decide(source, target, operation)
     if not decision.permitted:
         return decision
     return Decision(
@@ -124,6 +136,15 @@ def _decide(
         f"{denial.tclass} {{ {' '.join(denial.permissions)} }}.",
         decision.rules, decision.shared,
     )
+
+
+def operation_of(denial: AvcDenial) -> Operation | None:
+    """What was tried between two domains; None if it was something else."""
+    known = OPERATIONS.get(denial.tclass)
+    if known is None:
+        return None
+    named = [known[permission] for permission in denial.permissions if permission in known]
+    return named[-1] if named else known[None]
 
 
 def _creation(

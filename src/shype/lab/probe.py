@@ -14,7 +14,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.policy.mechanism import Mechanism
+from shype.decision.decision import Decision
+from shype.decision.operation import Operation
+from shype.decision.security_server import SecurityServer
+from shype.policy.names import LabelName
 
 GUESTCTL = ("python3", "-m", "shype.lab.dom0.guestctl")
 #: dom0's place for the Python package, and for the probe itself.
@@ -57,11 +60,27 @@ class Way(StrEnum):
     CONTROL = "control"
 
     @property
-    def mechanism(self) -> Mechanism:
+    def operation(self) -> Operation:
         """What the policy calls it."""
-        return Mechanism(self.value.partition("-")[0])
+        return _OPERATIONS[self]
+
+    @property
+    def pulled(self) -> bool:
+        """Whether the target of the information acts, and not its source."""
+        return self in (Way.GRANT_MAP_RO, Way.GRANT_COPY_FROM)
+
+    def decide(self, server: SecurityServer, source: LabelName, target: LabelName) -> Decision:
+        """What the policy says of information that goes from ``source`` to ``target`` this way."""
+        subject, object = (target, source) if self.pulled else (source, target)
+        return server.decide(subject, object, self.operation)
 
 
+_OPERATIONS = {
+    Way.EVENT: Operation.EVENT_SEND, Way.GRANT_MAP_RO: Operation.MAP_READ,
+    Way.GRANT_MAP_RW: Operation.MAP_WRITE, Way.GRANT_COPY_FROM: Operation.COPY_FROM,
+    Way.GRANT_COPY_TO: Operation.COPY_TO, Way.ARGO: Operation.ARGO_SEND,
+    Way.FOREIGN: Operation.FOREIGN_MAP, Way.CONTROL: Operation.CONTROL,
+}
 #: What two guests may be allowed to do with each other.
 SHARING = (Way.EVENT, Way.GRANT_MAP_RO, Way.GRANT_MAP_RW, Way.GRANT_COPY_FROM,
            Way.GRANT_COPY_TO, Way.ARGO)

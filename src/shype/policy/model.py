@@ -115,10 +115,12 @@ class Retired:
     """A label that the policy no longer has and a running VM may still carry (a tombstone).
 
     Such a VM shares with nobody, can be seen and ended, and none can start.
+    ``members``: what it still holds of conflict sets while it runs.
     """
 
     name: LabelName
     span: Span
+    members: frozenset[MemberName] = frozenset()
 
 
 class ResourceKind(StrEnum):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from shype.decision.operation import Operation
 from shype.policy.mechanism import Mechanism
 
 #: Permissions by class.
@@ -27,6 +28,20 @@ MECHANISM_OF: Mapping[str, Mechanism] = MappingProxyType({
     "hvm": Mechanism.CONTROL,
     "shadow": Mechanism.CONTROL,
     "resource": Mechanism.CONTROL,
+})
+
+
+#: The operation that stands for each mechanism where levels play no part.
+ASKS: Mapping[Mechanism, Operation] = MappingProxyType({
+    Mechanism.EVENT: Operation.EVENT_SEND,
+    Mechanism.GRANT: Operation.MAP_WRITE,
+    Mechanism.ARGO: Operation.ARGO_SEND,
+    Mechanism.FOREIGN: Operation.FOREIGN_MAP,
+    Mechanism.CONTROL: Operation.CONTROL,
+})
+#: The same for a VM that acts on dom0, whose memory it never maps.
+ASKS_UP: Mapping[Mechanism, Operation] = MappingProxyType({
+    Mechanism.GRANT: Operation.COPY_TO,
 })
 
 

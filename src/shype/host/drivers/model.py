@@ -23,11 +23,11 @@ from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.decision.decision import Decision
+from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.host.drivers.config import EVENTS, derive
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.policy.manifest import Bundle, Manifest
-from shype.policy.mechanism import Mechanism
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName, MemberName
 
@@ -177,8 +177,8 @@ class ModelHypervisor:
         with self._state() as state:
             state.enforcement = enforcement
 
-    def communicate(self, source: int, target: int, mechanism: Mechanism) -> Decision:
-        """Domain ``source`` tries to reach ``target``; a denial goes to the console.
+    def attempt(self, source: int, target: int, operation: Operation) -> Decision:
+        """Domain ``source`` tries ``operation`` on ``target``; a denial goes to the console.
 
         Raises BadInput (``vm.unknown``) if one of them does not run.
         """
@@ -189,9 +189,9 @@ class ModelHypervisor:
             if a is None or b is None:
                 who = source if a is None else target
                 raise BadInput("vm.unknown", f"no domain {who} with a label runs")
-            decision = self._server.communicate(a, b, mechanism)
+            decision = self._server.decide(a, b, operation)
             if not decision.permitted:
-                tclass, permission = _PERMISSION[mechanism]
+                tclass, permission = _PERMISSION[operation]
                 _log(state, f"(XEN) avc:  denied  {{ {permission} }} for source=d{source} "
                             f"target=d{target} scontext={found[source]} tcontext={found[target]} "
                             f"tclass={tclass}")
@@ -275,9 +275,10 @@ def _load(data: bytes) -> _State:
 
 
 _PERMISSION = {
-    Mechanism.EVENT: ("event", "create"), Mechanism.GRANT: ("grant", "map_read map_write"),
-    Mechanism.ARGO: ("argo", "send"), Mechanism.FOREIGN: ("mmu", "map_read map_write"),
-    Mechanism.CONTROL: ("domain", "pause"),
+    Operation.EVENT_SEND: ("event", "create"), Operation.MAP_READ: ("grant", "map_read"),
+    Operation.MAP_WRITE: ("grant", "map_read map_write"), Operation.COPY_FROM: ("grant", "copy"),
+    Operation.COPY_TO: ("grant", "copy"), Operation.ARGO_SEND: ("argo", "send"),
+    Operation.FOREIGN_MAP: ("mmu", "map_read map_write"), Operation.CONTROL: ("domain", "pause"),
 }
 
 

@@ -1,0 +1,173 @@
+"""Between two domains: the verdict on every operation, by the classes of their labels.
+
+Simple Type Enforcement (Sailer et al., ACSAC 2005) says who may share at all,
+mechanisms say by what, levels (Bell-LaPadula, Biba) say in which direction,
+and guards are the declared exceptions to both. dom0 serves those it may run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from shype.decision.ids import DecisionId
+from shype.decision.operation import Flow, Operation
+from shype.decision.rights import Classes, Rights, confidential, flows, intact
+from shype.policy.mechanism import Mechanism
+from shype.policy.model import Coalition, Policy
+from shype.policy.names import CoalitionName
+
+#: Verdicts of one subject on the objects that it has anything to do with; the rest is disjoint.
+Row = Mapping[int, DecisionId]
+
+
+class Sharing:
+    """Decides between classes. Immutable; ``today`` is None where no guard shall expire."""
+
+    def __init__(self, policy: Policy, classes: Classes, today: date | None) -> None:
+        self._classes = classes
+        self._coalitions: Mapping[CoalitionName, Coalition] = policy.coalitions
+        self._today = today
+        self._special = [n for n, r in enumerate(classes.rights) if r.dom0 or r.retired]
+        self._dom0 = next(r for r in classes.rights if r.dom0)
+
+    def row(self, subject: int, operation: Operation) -> Row:
+        """The verdict on every class that ``subject`` does not simply share nothing with."""
+        rights, classes = self._classes.rights, self._classes
+        mine = rights[subject]
+        if mine.dom0 or mine.retired or operation.flow is Flow.POWER:
+            candidates: set[int] = {*range(len(rights))}
+        else:
+            candidates = {*self._special}
+            for coalition in mine.coalitions:
+                candidates.update(classes.in_coalition[coalition])
+            if mine.guard is not None:
+                candidates.update(n for n, r in enumerate(rights) if r.guard is not None)
+        return {n: self.verdict(mine, rights[n], operation) for n in candidates}
+
+    def verdict(self, subject: Rights, object: Rights, operation: Operation) -> DecisionId:
+        """Why ``operation`` is permitted or denied, between two different domains."""
+        if subject.retired or object.retired:
+            return DecisionId.LABEL_RETIRED
+        if subject.dom0 or object.dom0:
+            return self._with_dom0(subject, object, operation)
+        if operation.flow is Flow.POWER:
+            return DecisionId.HOST_ONLY
+        if subject.guard is not None or object.guard is not None:
+            return self._at_guard(subject, object, operation)
+        shared = subject.coalitions & object.coalitions
+        if not shared:
+            return DecisionId.STE_DISJOINT
+        closed = self.closed(subject, object, operation.mechanism, shared)
+        return closed or self._by_level(subject, object, operation, shared)
+
+    def opening(
+        self, shared: frozenset[CoalitionName], mechanism: Mechanism
+    ) -> frozenset[CoalitionName]:
+        """Those of ``shared`` that open ``mechanism``."""
+        return frozenset(c for c in shared if mechanism in self._coalitions[c].mechanisms)
+
+    def closed(
+        self, a: Rights, b: Rights, mechanism: Mechanism, shared: frozenset[CoalitionName]
+    ) -> DecisionId | None:
+        """Why ``mechanism`` is not there between two labels that share ``shared``, or None."""
+        if not self.opening(shared, mechanism):
+            return DecisionId.MECHANISM_CLOSED
+        if mechanism not in a.mechanisms or mechanism not in b.mechanisms:
+            return DecisionId.MECHANISM_OFF
+        return None
+
+    # -- levels -------------------------------------------------------------------------------
+
+    def _by_level(
+        self, subject: Rights, object: Rights, operation: Operation,
+        shared: frozenset[CoalitionName],
+    ) -> DecisionId:
+        there, back = flows(subject, object), flows(object, subject)
+        if there and back:
+            return DecisionId.STE_SHARED
+        if operation.flow is Flow.BOTH:
+            equal = confidential(subject, object) and confidential(object, subject)
+            return DecisionId.BIBA_NOT_EQUAL if equal else DecisionId.MLS_NOT_EQUAL
+        onward = back if operation.from_object else there
+        source, sink = (object, subject) if operation.from_object else (subject, object)
+        if not onward:
+            return refused_flow(source, sink, operation)
+        if operation.flow is Flow.PULL:
+            return DecisionId.STE_SHARED
+        opening = self.opening(shared, operation.mechanism)
+        if any(self._coalitions[name].write_up for name in opening):
+            return DecisionId.STE_SHARED
+        same = confidential(source, sink) and confidential(sink, source)
+        return DecisionId.BIBA_WRITE_DOWN if same else DecisionId.MLS_WRITE_UP
+
+    # -- guards -------------------------------------------------------------------------------
+
+    def _at_guard(self, subject: Rights, object: Rights, operation: Operation) -> DecisionId:
+        if subject.guard is not None and object.guard is not None:
+            return DecisionId.GUARD_CHAIN
+        guard = subject.guard or object.guard
+        assert guard is not None
+        peer = object if subject.guard is not None else subject
+        if not {guard.source, guard.sink} & peer.coalitions:
+            return DecisionId.STE_DISJOINT
+        if self._today is not None and guard.expired(self._today):
+            return DecisionId.GUARD_EXPIRED
+        pairs = {(subject, object): not operation.from_object,
+                 (object, subject): operation.from_object or needs_both_at_guard(operation)}
+        for (source, sink), needed in pairs.items():
+            refusal = self._through(source, sink, operation) if needed else None
+            if refusal is not None:
+                return refusal
+        return DecisionId.GUARD_PASSES
+
+    def _through(self, source: Rights, sink: Rights, operation: Operation) -> DecisionId | None:
+        """Why information may not move from ``source`` to ``sink``, one of which is a guard."""
+        if sink.guard is not None:
+            coalition, peer = sink.guard.source, source
+        else:
+            assert source.guard is not None
+            coalition, peer = source.guard.sink, sink
+        if coalition not in peer.coalitions:
+            return DecisionId.GUARD_DIRECTION
+        closed = self.closed(source, sink, operation.mechanism, frozenset({coalition}))
+        if closed is not None:
+            return closed
+        return None if flows(source, sink) else refused_flow(source, sink, operation)
+
+    # -- dom0 ---------------------------------------------------------------------------------
+
+    def _with_dom0(self, subject: Rights, object: Rights, operation: Operation) -> DecisionId:
+        if operation is Operation.ARGO_SEND:
+            return DecisionId.HOST_NO_ARGO
+        if subject.dom0 and object.dom0:
+            return DecisionId.HOST_SELF
+        guest = object if subject.dom0 else subject
+        if object.dom0 and operation.flow is Flow.POWER:
+            return DecisionId.HOST_ONLY
+        if not guest.coalitions <= self._dom0.coalitions:
+            return DecisionId.AUTH_NOT_AUTHORIZED
+        if object.dom0 and operation in (Operation.MAP_READ, Operation.MAP_WRITE):
+            return DecisionId.HOST_NO_MAP
+        return DecisionId.AUTH_DOM0
+
+
+def refused_flow(source: Rights, sink: Rights, operation: Operation) -> DecisionId:
+    """The id for a flow that levels or integrity forbid, seen from who acts."""
+    if not confidential(source, sink):
+        reads = operation.from_object
+        return DecisionId.MLS_READ_UP if reads else DecisionId.MLS_WRITE_DOWN
+    assert not intact(source, sink)
+    reads = operation.from_object
+    return DecisionId.BIBA_READ_DOWN if reads else DecisionId.BIBA_WRITE_UP
+
+
+def needs_both_at_guard(operation: Operation) -> bool:
+    """Whether ``operation`` is two-way even at a guard, where a channel can notify one way only."""
+    return operation.flow is Flow.BOTH and operation.mechanism is not Mechanism.EVENT
+
+
+def default(operation: Operation) -> DecisionId:
+    """The verdict on a class that is in no row."""
+    return DecisionId.HOST_ONLY if operation.flow is Flow.POWER else DecisionId.STE_DISJOINT
+
