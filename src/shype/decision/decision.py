@@ -30,9 +30,6 @@ class Reason:
     holders: tuple[Holder, ...] = ()
 
 
-#: A function that gives the reason, and its arguments.
-Why = tuple[Callable[..., Reason], tuple[Any, ...]]
-
 
 class Decision:
     """Permit or deny, and why; a value.
@@ -46,7 +43,7 @@ class Decision:
     its fields are computed).
     """
 
-    __slots__ = ("_reason", "_why", "id", "permitted")
+    __slots__ = ("_told", "id", "permitted")
 
     permitted: bool
     id: str
@@ -57,27 +54,26 @@ class Decision:
     ) -> None:
         self.permitted = permitted
         self.id = id
-        self._reason: Reason | None = Reason(sentence, rules, shared, holders)
-        self._why: Why | None = None
+        # The reason, or the function that gives it and its arguments.
+        self._told: Reason | tuple[Any, ...] = Reason(sentence, rules, shared, holders)
 
     @staticmethod
-    def lazy(permitted: bool, id: str, why: Why) -> Decision:
+    def lazy(permitted: bool, id: str, why: Callable[..., Reason], *arguments: object) -> Decision:
         """A decision whose reason ``why`` will give, once."""
-        self = _new(Decision)
+        self = Decision.__new__(Decision)
         self.permitted = permitted
         self.id = id
-        self._why = why
-        self._reason = None
+        self._told = (why, *arguments)
         return self
 
     @property
     def reason(self) -> Reason:
         """The sentence, rules, coalitions and holders together."""
-        if self._reason is None:
-            assert self._why is not None
-            make, arguments = self._why
-            self._reason = make(*arguments)
-        return self._reason
+        if not isinstance(self._told, Reason):
+            make, *arguments = self._told
+            self._told = make(*arguments)
+        assert isinstance(self._told, Reason)
+        return self._told
 
     @property
     def sentence(self) -> str:
@@ -126,6 +122,3 @@ class Decision:
                 for h in self.holders
             ],
         }
-
-
-_new = Decision.__new__

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from shype.base.errors import BadInput, Unavailable
-from shype.decision import sharing, wording
+from shype.decision import wording
 from shype.decision.chinese_wall import ChineseWall, Conflict, ReplayConflict
 from shype.decision.decision import Decision, Holder, Reason
 from shype.decision.explaining import Explainer
@@ -20,15 +20,13 @@ from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.operation import Operation
 from shype.decision.rights import Classes
 from shype.decision.running import Running
-from shype.decision.sharing import Sharing
+from shype.decision.sharing import INDEX, UNRELATED, Row, Sharing
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 from shype.policy.source import Span
 
-#: Verdicts kept at a time; beyond it the vectors are computed anew. One takes about 100 bytes.
+#: Vectors kept at a time; beyond it they are computed anew. One takes about 100 bytes.
 AVC_LIMIT = 4_000_000
-
-_DEFAULT = {op: sharing.default(op) for op in Operation}
 
 
 class UnknownRunning(Unavailable):
@@ -43,9 +41,9 @@ class SecurityServer:
     (``label.unknown``) if the policy does not have it. A denial is never an
     exception.
 
-    Verdicts are kept in an access vector cache: per operation and class of
-    subjects, the verdict on every class of objects that is not merely
-    unrelated to it.
+    Verdicts are kept in an access vector cache: per class of subjects, the
+    vector (one verdict per operation) on every class of objects that is not
+    merely unrelated to it.
     """
 
     def __init__(self, policy: Policy, *, today: date | None = None) -> None:
@@ -67,7 +65,7 @@ class SecurityServer:
             **{name: tomb.members for name, tomb in policy.retired.items()},
             **{name: label.members for name, label in self._labels.items()},
         }
-        self._avc: dict[Operation, dict[int, sharing.Row]] = {op: {} for op in Operation}
+        self._avc: dict[int, Row] = {}
         self._cached = 0
 
     # -- between two domains ------------------------------------------------------------------
@@ -79,47 +77,47 @@ class SecurityServer:
         no VM carries it, so that is dom0 acting on itself.
         """
         try:
-            own, other = self._class[subject], self._class[object]
-            id = self._avc[operation][own].get(other) or _DEFAULT[operation]
+            row = self._avc[self._class[subject]]
+            id = row.get(self._class[object], UNRELATED)[INDEX[operation]]
         except KeyError:
             id = self._miss(subject, object, operation)
-        return _lazy(id in PERMISSIONS, id, (self._explain, (id, subject, object, operation)))
+        # What `Decision.lazy` does, without the call: this is the hot path of every bench.
+        decision = _new(Decision)
+        decision.permitted = id in PERMISSIONS
+        decision.id = id
+        decision._told = (self._explain, id, subject, object, operation)
+        return decision
 
     def permits(self, subject: LabelName, object: LabelName, operation: Operation) -> bool:
         """The verdict of `decide` alone."""
         try:
-            own, other = self._class[subject], self._class[object]
-            id = self._avc[operation][own].get(other) or _DEFAULT[operation]
+            row = self._avc[self._class[subject]]
+            return row.get(self._class[object], UNRELATED)[INDEX[operation]] in PERMISSIONS
         except KeyError:
-            id = self._miss(subject, object, operation)
-        return id in PERMISSIONS
+            return self._miss(subject, object, operation) in PERMISSIONS
 
-    def verdicts(self, subject: int, operation: Operation) -> sharing.Row:
-        """The verdicts of class ``subject`` of `classes` on all classes it is not unrelated to.
+    def vectors(self, subject: int) -> Row:
+        """The access vectors of class ``subject`` of `classes` on all it is not unrelated to.
 
-        Every other class has the verdict `sharing.default`.
+        Every other class has the vector `sharing.UNRELATED`.
         """
-        row = self._avc[operation].get(subject)
-        return self._vector(subject, operation) if row is None else row
+        row = self._avc.get(subject)
+        if row is None:
+            row = self._sharing.row(subject)
+            if self._cached + len(row) > AVC_LIMIT:
+                # Whoever still uses the old vectors keeps them: these are never changed.
+                self._avc = {}
+                self._cached = 0
+            self._cached += len(row) + 1
+            self._avc[subject] = row
+        return row
 
-    def _miss(
-        self, subject: LabelName, object: LabelName, operation: Operation
-    ) -> DecisionId:
+    def _miss(self, subject: LabelName, object: LabelName, operation: Operation) -> DecisionId:
         for name in (subject, object):
             if name not in self._class:
                 raise unknown_label(name, self._labels)
-        row = self.verdicts(self._class[subject], operation)
-        return row.get(self._class[object], _DEFAULT[operation])
-
-    def _vector(self, subject: int, operation: Operation) -> sharing.Row:
-        row = self._sharing.row(subject, operation)
-        if self._cached + len(row) > AVC_LIMIT:
-            # Whoever still uses the old vectors keeps them: these are never changed.
-            self._avc = {op: {} for op in Operation}
-            self._cached = 0
-        self._cached += len(row) + 1
-        self._avc[operation][subject] = row
-        return row
+        row = self.vectors(self._class[subject])
+        return row.get(self._class[object], UNRELATED)[INDEX[operation]]
 
     # -- authorization and launch -------------------------------------------------------------
 
@@ -280,4 +278,4 @@ def _from(id: DecisionId, reason: Reason) -> Decision:
     return Decision(id in PERMISSIONS, id, reason.sentence, reason.rules, reason.shared)
 
 
-_lazy = Decision.lazy
+_new = Decision.__new__

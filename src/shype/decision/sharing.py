@@ -17,8 +17,17 @@ from shype.policy.mechanism import Mechanism
 from shype.policy.model import Coalition, Policy
 from shype.policy.names import CoalitionName
 
-#: Verdicts of one subject on the objects that it has anything to do with; the rest is disjoint.
-Row = Mapping[int, DecisionId]
+#: The verdicts of one class on another, by `INDEX` of the operation.
+AccessVector = tuple[DecisionId, ...]
+#: The vectors of one subject, by class of the object; every class that is missing is `UNRELATED`.
+Row = Mapping[int, AccessVector]
+
+#: Position of an operation in an access vector.
+INDEX: Mapping[Operation, int] = {op: index for index, op in enumerate(Operation)}
+#: The vector of two classes that have nothing to do with each other.
+UNRELATED: AccessVector = tuple(
+    DecisionId.HOST_ONLY if op.flow is Flow.POWER else DecisionId.STE_DISJOINT for op in Operation
+)
 
 
 class Sharing:
@@ -29,21 +38,57 @@ class Sharing:
         self._coalitions: Mapping[CoalitionName, Coalition] = policy.coalitions
         self._today = today
         self._special = [n for n, r in enumerate(classes.rights) if r.dom0 or r.retired]
+        self._guards = [n for n, r in enumerate(classes.rights) if r.guard is not None]
         self._dom0 = next(r for r in classes.rights if r.dom0)
+        self._vectors: dict[object, AccessVector] = {}
+        self._opens: dict[frozenset[CoalitionName], frozenset[tuple[Mechanism, bool]]] = {}
 
-    def row(self, subject: int, operation: Operation) -> Row:
-        """The verdict on every class that ``subject`` does not simply share nothing with."""
+    def row(self, subject: int) -> Row:
+        """The vectors of ``subject`` on every class that it is not unrelated to."""
         rights, classes = self._classes.rights, self._classes
         mine = rights[subject]
-        if mine.dom0 or mine.retired or operation.flow is Flow.POWER:
+        if mine.dom0 or mine.retired:
             candidates: set[int] = {*range(len(rights))}
         else:
             candidates = {*self._special}
             for coalition in mine.coalitions:
                 candidates.update(classes.in_coalition[coalition])
             if mine.guard is not None:
-                candidates.update(n for n, r in enumerate(rights) if r.guard is not None)
-        return {n: self.verdict(mine, rights[n], operation) for n in candidates}
+                candidates.update(self._guards)
+        return {n: self._vector(mine, rights[n]) for n in candidates}
+
+    def _vector(self, subject: Rights, object: Rights) -> AccessVector:
+        special = subject.dom0 or object.dom0 or subject.retired or object.retired
+        if special or subject.guard is not None or object.guard is not None:
+            return self._compute(subject, object)
+        # All that `verdict` looks at between two others; few combinations occur.
+        shared = subject.coalitions & object.coalitions
+        key = (
+            bool(shared), self._opened(shared),
+            subject.mechanisms, object.mechanisms,
+            confidential(subject, object), confidential(object, subject),
+            intact(subject, object), intact(object, subject),
+        )
+        vector = self._vectors.get(key)
+        if vector is None:
+            vector = self._vectors[key] = self._compute(subject, object)
+        return vector
+
+    def _compute(self, subject: Rights, object: Rights) -> AccessVector:
+        return tuple(self.verdict(subject, object, op) for op in Operation)
+
+    def _opened(
+        self, shared: frozenset[CoalitionName]
+    ) -> frozenset[tuple[Mechanism, bool]]:
+        """Which mechanisms ``shared`` opens, each with whether for a blind write up."""
+        found = self._opens.get(shared)
+        if found is None:
+            found = frozenset(
+                (mechanism, self._coalitions[name].write_up)
+                for name in shared for mechanism in self._coalitions[name].mechanisms
+            )
+            self._opens[shared] = found
+        return found
 
     def verdict(self, subject: Rights, object: Rights, operation: Operation) -> DecisionId:
         """Why ``operation`` is permitted or denied, between two different domains."""
@@ -165,9 +210,3 @@ def refused_flow(source: Rights, sink: Rights, operation: Operation) -> Decision
 def needs_both_at_guard(operation: Operation) -> bool:
     """Whether ``operation`` is two-way even at a guard, where a channel can notify one way only."""
     return operation.flow is Flow.BOTH and operation.mechanism is not Mechanism.EVENT
-
-
-def default(operation: Operation) -> DecisionId:
-    """The verdict on a class that is in no row."""
-    return DecisionId.HOST_ONLY if operation.flow is Flow.POWER else DecisionId.STE_DISJOINT
-
