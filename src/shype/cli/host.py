@@ -329,6 +329,7 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
             word = "held, though no VM runs (released by the next command)"
         rows.append((f"wall member {wall.member}", word))
     rows += [("unknown domain", text) for text in now.unknown]
+    rows += [("expired guard", f"{text}: stop it, or renew it") for text in now.expired]
     if now.unfinished is not None:
         left = now.unfinished
         rows.append(("journal", f"unfinished launch of {left.vm} ({left.label}), pid {left.pid}"))
@@ -354,6 +355,7 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
         "window": {"open": window.open, "label": window.label} if window else None,
         "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
         "unknown": list(now.unknown),
+        "expired": list(now.expired),
         "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
         "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
         "busy": now.busy,

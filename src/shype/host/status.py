@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
-from shype.host.census import Window, held, residents, window
+from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
 from shype.policy.model import Enforcement
@@ -30,24 +32,25 @@ class WallState:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
-    window and the wall are unknown."""
+    window and the wall are unknown.  ``expired`` are guards that run after their last day."""
 
     enforcement: Enforcement
     problem: Unavailable | None
     window: Window | None
     wall: tuple[WallState, ...]
     unknown: tuple[str, ...]
+    expired: tuple[str, ...]
     unfinished: Reservation | None
     journal_problem: Unavailable | None
     busy: int | None
 
     @property
     def sound(self) -> bool:
-        """Enforcing, our policy, window closed, wall true, nothing unfinished."""
+        """Enforcing, our policy, window closed, wall true, guards valid, nothing unfinished."""
         return (
             self.able and self.window is not None and not self.window.open
             and all(state.safe for state in self.wall) and not self.unknown
-            and self.unfinished is None and self.journal_problem is None
+            and not self.expired and self.unfinished is None and self.journal_problem is None
         )
 
     @property
@@ -63,6 +66,7 @@ def status(agent: Agent) -> Status:
     now: Window | None = None
     wall: tuple[WallState, ...] = ()
     unknown: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
     try:
         require_policy(agent)
     except Unavailable as error:
@@ -79,10 +83,21 @@ def status(agent: Agent) -> Status:
             f"{r.domain.name} (domain {r.domain.domid}, {r.domain.context})"
             for r in found if r.label is None
         )
+        expired = tuple(_expired(agent, found))
     unfinished, journal_problem = _journal(agent)
     return Status(
-        enforcement, problem, now, wall, unknown, unfinished, journal_problem, agent.lock.holder(),
+        enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
+        agent.lock.holder(),
     )
+
+
+def _expired(agent: Agent, found: Sequence[Resident]) -> Iterator[str]:
+    today = date.today()
+    for resident in found:
+        guard = agent.policy.guards.get(resident.label) if resident.label else None
+        if guard is not None and guard.expired(today):
+            domain = resident.domain
+            yield f"{domain.name} (domain {domain.domid}, {guard.name}, expired {guard.expires})"
 
 
 def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:
