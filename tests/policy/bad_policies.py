@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from shype.policy.findings import Id
 
@@ -22,10 +23,37 @@ host: {dom0: boss, drivers: []}
 vms: {vm-1: front}
 """
 
+#: Another one, with everything that `GOOD` has not.
+RICH = """\
+shype: 1
+policy: {name: clinic, version: "1.4", from: "1.3", was: hospital}
+coalitions:
+  wards: {}
+  lab: {mechanisms: [event, grant], write-up: true, was: tests}
+  world: {mechanisms: [network]}
+walls:
+  firms: {members: [red, blue], was: rivals}
+levels: {order: [public, internal, secret], categories: [names, pay]}
+integrity: {order: [low, high]}
+labels:
+  boss: {coalitions: all}
+  nic: {coalitions: all, level: [public, "secret {all}"], integrity: [low, high]}
+  ward: {coalitions: [wards], level: "secret {names}", integrity: high, was: station}
+  bench: {coalitions: [lab], wall: [red], level: secret, integrity: high}
+  desk: {coalitions: [world], wall: [blue], level: public, integrity: low, mechanisms: [event]}
+guards:
+  release: {from: wards, to: world, level: [public, "secret {names}"], integrity: high,
+    reason: "names are removed", expires: "2099-01-31"}
+host: {dom0: boss, drivers: [nic]}
+vms: {vm-1: release}
+"""
+#: The day on which the policies here are judged.
+TODAY = date(2030, 1, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """``old`` in `GOOD` becomes ``new``; then ``id`` is found at ``line``:``column``.
+    """``old`` in ``base`` becomes ``new``; then ``id`` is found at ``line``:``column``.
 
     ``says`` and ``fix`` are parts of the sentence and of the fix.
     """
@@ -38,14 +66,15 @@ class Bad:
     says: str
     fix: str
     warning: bool = False
+    base: str = GOOD
 
     @property
     def text(self) -> str:
         """The spoiled policy."""
         if not self.old:
             return self.new
-        assert GOOD.count(self.old) == 1, self.old
-        return GOOD.replace(self.old, self.new)
+        assert self.base.count(self.old) == 1, self.old
+        return self.base.replace(self.old, self.new)
 
 
 _DEEP = "[" * 40 + "]" * 40
@@ -159,4 +188,103 @@ CASES = (
     Bad(Id.VM_DOM0_LABEL, "vm-1: front", "vm-1: boss", 12, 13, "`vm-1`", "label of its own"),
     Bad(Id.VM_NAMED_LIKE_LABEL, "vm-1: front", "back: front", 12, 7,
         "the VM `back` has the label `front`", "`label:back`", warning=True),
+    # levels, guards, mechanisms, updates
+    Bad(Id.COALITION_WRITE_UP, "coalitions: [web, data]\n",
+        "coalitions: {web: {write-up: true}, data: {}}\n", 3, 20, "`web` means nothing", "levels",
+        warning=True),
+    Bad(Id.MECHANISM_UNKNOWN, "[event, grant]", "[events, grant]", 5, 22, "`events`",
+        "did you mean `event`?", base=RICH),
+    Bad(Id.MECHANISM_UNKNOWN, "mechanisms: [event]", "mechanisms: [foreign]", 16, 89, "`foreign`",
+        "one of", base=RICH),
+    Bad(Id.TYPE_WRONG, "write-up: true", "write-up: 1", 5, 47, "true or false", "", base=RICH),
+    Bad(Id.TYPE_WRONG, "level: public", "level: {public: []}", 16, 52, "a level, or a list of two",
+        "a level", base=RICH),
+    Bad(Id.TYPE_QUOTE, '"2099-01-31"', "2099-01-31", 19, 43, "a date in YAML", '"2099-01-31"',
+        base=RICH),
+    Bad(Id.TYPE_QUOTE,
+        "level: [public, \"secret {all}\"]", "level: [1, secret]", 13, 34, "a number",
+        '"1"', base=RICH),
+    Bad(Id.SET_EMPTY, "integrity: {order: [low, high]}", "integrity: {order: []}", 10, 20,
+        "`order` is empty", "at least one", base=RICH),
+    Bad(Id.SET_TOO_LARGE,
+        "[names, pay]", f"[names, pay, {', '.join(f'c{i}' for i in range(1100))}]",
+        9, 57, "1102 entries", "fewer", base=RICH),
+    Bad(Id.KEY_MISSING, "from: wards, ", "", 18, 3, "in `release`: `from`", "a name", base=RICH),
+    Bad(Id.NAME_RESERVED, "[names, pay]", "[names, pay, all]", 9, 70, "category", "another",
+        base=RICH),
+    Bad(Id.NAME_RESERVED,
+        '"secret {names}", integrity: high, was', '"secret {names, all}", integrity: high, was',
+        14, 38, "every category", "`secret {all}`", base=RICH),
+    Bad(Id.NAME_RESERVED, "from: wards", "from: all", 18, 19, "two coalitions", "name", base=RICH),
+    Bad(Id.LIST_DUPLICATE,
+        "[public, internal, secret]", "[public, secret, public, internal]", 9, 34,
+        "`public`", "delete", base=RICH),
+    Bad(Id.LIST_DUPLICATE,
+        '"secret {names}", integrity: high, was', '"secret {names, names}", integrity: high, was',
+        14, 38, "second time", "delete", base=RICH),
+    Bad(Id.WALL_TOO_SMALL, "was: rivals}", "was: rivals}\n  lonely: {members: [red]}", 9, 21,
+        "`lonely`", "two members", base=RICH),
+    Bad(Id.WALL_SELF_CONFLICT, "reason:", "wall: [red, blue], reason:", 19, 17, "`release`",
+        "two labels", base=RICH),
+    Bad(Id.LEVEL_SYNTAX, "level: public", 'level: "public {"', 16, 52, "`public {` is not a level",
+        "NAME", base=RICH),
+    Bad(Id.LEVEL_SYNTAX, "level: public", 'level: ""', 16, 52, "not a level", "NAME", base=RICH),
+    Bad(Id.LEVEL_SYNTAX, 'level: [public, "secret {all}"]', "level: [public]", 13, 33,
+        "has 1 levels", "list of two", base=RICH),
+    Bad(Id.LEVEL_SYNTAX, 'level: [public, "secret {all}"]', "level: [public, internal, secret]", 13,
+        33, "has 3 levels", "list of two", base=RICH),
+    Bad(Id.LEVEL_UNDECLARED, "level: public", "level: pubic", 16, 52, "`pubic`",
+        "did you mean `public`?", base=RICH),
+    Bad(Id.LEVEL_UNDECLARED, "integrity: low,", "integrity: public,", 16, 71, "`public`",
+        "`integrity.order`", base=RICH),
+    Bad(Id.CATEGORY_UNDECLARED, "level: public", 'level: "public {nmaes}"', 16, 52, "`nmaes`",
+        "did you mean `names`?", base=RICH),
+    Bad(Id.LEVEL_MISSING, "level: public, ", "", 16, 3, "the label `desk` has no `level`",
+        "`public`", base=RICH),
+    Bad(Id.LEVEL_MISSING, "integrity: low, ", "", 16, 3, "the label `desk` has no `integrity`",
+        "`low`", base=RICH),
+    Bad(Id.LEVEL_MISSING, ' level: [public, "secret {names}"],', "", 18, 3,
+        "the guard `release` has no `level`", "`public`", base=RICH),
+    Bad(Id.LEVEL_WITHOUT_SECTION, "[data], wall", "[data], level: secret, wall", 9, 30,
+        "has `level`, but the policy has no `levels`", "levels: {order"),
+    Bad(Id.LEVEL_WITHOUT_SECTION, "[data], wall", "[data], integrity: high, wall", 9, 30,
+        "no `integrity`", "integrity: {order"),
+    Bad(Id.LEVEL_DOM0, "boss: {coalitions: all}", "boss: {coalitions: all, level: public}", 12, 27,
+        "`boss`", "delete `level`", base=RICH),
+    Bad(Id.LEVEL_RANGE, 'level: [public, "secret {all}"]', "level: [secret, public]", 13, 42,
+        "from `secret` to `public`", "swap", base=RICH),
+    Bad(Id.LEVEL_RANGE,
+        'level: [public, "secret {all}"]', 'level: ["public {pay}", secret]', 13, 50,
+        "from `public {pay}` to `secret`", "`secret {pay}`", base=RICH),
+    Bad(Id.LEVEL_NOT_TRUSTED, "level: public", "level: [public, secret]", 16, 45,
+        "`desk` has a range", "`host.drivers`", base=RICH),
+    Bad(Id.GUARD_NAME, "  release:", "  desk: ", 18, 3, "(line 16)", "rename", base=RICH.replace(
+        "vm-1: release", "vm-1: ward")),
+    Bad(Id.COALITION_UNDECLARED, "to: world", "to: word", 18, 30, "`word`", "`world`", base=RICH),
+    Bad(Id.GUARD_SAME, "to: world", "to: wards", 18, 30, "`wards` to itself", "two", base=RICH),
+    Bad(Id.GUARD_REASON, '"names are removed"', '" "', 19, 13, "say something", "why", base=RICH),
+    Bad(Id.GUARD_DATE, '"2099-01-31"', '"2099-02-30"', 19, 43, "`2099-02-30`", "YYYY", base=RICH),
+    Bad(Id.GUARD_DATE, '"2099-01-31"', '"next year"', 19, 43, "`next year`", "YYYY", base=RICH),
+    Bad(Id.GUARD_EXPIRED, '"2099-01-31"', '"2030-01-01"', 19, 43, "expired on 2030-01-01",
+        "later day", base=RICH),
+    Bad(Id.GUARD_EXPIRES_SOON, '"2099-01-31"', '"2030-01-31"', 19, 43, "in 30 days", "review",
+        warning=True, base=RICH),
+    Bad(Id.GUARD_EXPIRES_SOON, '"2099-01-31"', '"2030-01-02"', 19, 43, "in 1 day,", "review",
+        warning=True, base=RICH),
+    Bad(Id.GUARD_HOST, "dom0: boss", "dom0: release", 20, 14, "dom0's label", "declare",
+        base=RICH.replace("vm-1: release", "vm-1: ward").replace("boss: {coalitions: all}",
+                          "boss: {coalitions: [wards], level: public, integrity: low}")),
+    Bad(Id.GUARD_HOST, "drivers: [nic]", "drivers: [nic, release]", 20, 35, "driver domain's",
+        "declare", base=RICH),
+    Bad(Id.GUARD_UNLABELED, "  release:", "  unlabeled:", 18, 3, "`unlabeled`", "another",
+        base=RICH.replace("vm-1: release", "vm-1: ward")),
+    Bad(Id.POLICY_FROM, 'from: "1.3"', 'from: "1.4"', 2, 46, "cannot replace version 1.4",
+        "raise", base=RICH),
+    Bad(Id.WAS_EXISTS, "was: hospital", "was: clinic", 2, 58, "`clinic`", "delete", base=RICH),
+    Bad(Id.WAS_EXISTS, "was: station", "was: desk", 14, 78, "label `desk`", "delete", base=RICH),
+    Bad(Id.WAS_EXISTS, "was: tests", "was: world", 5, 58, "coalition `world`", "delete", base=RICH),
+    Bad(Id.WAS_EXISTS, "was: rivals", "was: firms", 8, 38, "conflict set `firms`", "delete",
+        base=RICH),
+    Bad(Id.WAS_TWICE, "wall: [red], level", "was: station, wall: [red], level", 15, 35,
+        "(first in line 14)", "one of the two", base=RICH),
 )

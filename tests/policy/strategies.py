@@ -1,6 +1,7 @@
 """Random valid policies, for every test that wants one.
 
-`policies()` draws a `Policy` whose spans are those of the text that
+`policies()` draws one of coalitions and walls only, `full_policies()` one that
+may have everything else too.  Each draws a `Policy` whose spans are those of the text that
 `policy_yaml` writes for it, so that reading the text gives back the very same
 policy, spans included.
 """
@@ -10,14 +11,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from shype.policy.grammar import NAME_LIMIT
-from shype.policy.model import Assignment, Coalition, Enforcement, Host, Label, Policy, Wall
-from shype.policy.names import UNLABELED, CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.lattice import Lattice, Level, LevelRange
+from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.model import (
+    Assignment,
+    Coalition,
+    Enforcement,
+    Guard,
+    Host,
+    Label,
+    Policy,
+    Wall,
+)
+from shype.policy.names import (
+    UNLABELED,
+    CategoryName,
+    CoalitionName,
+    LabelName,
+    MemberName,
+    SensitivityName,
+    VmId,
+    WallName,
+)
 from shype.policy.source import Span
 
 #: For tests on a machine that others use too: how long an example takes proves nothing.
@@ -25,6 +47,9 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 #: The file name that policies drawn here carry in their spans.
 SOURCE = "random.yaml"
+
+#: The day on which no guard drawn here has expired, or does so soon.
+TODAY = date(2030, 1, 1)
 
 #: Plain YAML reads these as booleans or null, so the writer must quote them: let them occur.
 _TRAPS = ("no", "on", "y", "null", "true", "e1", "off", "yes", "n")
@@ -131,64 +156,248 @@ def _members(draw: st.DrawFn, walls: Sequence[Wall]) -> frozenset[MemberName]:
     return frozenset(chosen)
 
 
+@st.composite
+def full_policies(
+    draw: st.DrawFn, max_labels: int = 6, max_coalitions: int = 5, max_walls: int = 3
+) -> Policy:
+    """As `policies`, and perhaps levels, integrity, guards, mechanisms and renames.
+
+    Driver domains' labels and guards may have ranges.  Valid on `TODAY`.
+    """
+    plain = draw(policies(max_labels, max_coalitions, max_walls))
+    levels = draw(_lattices())
+    integrity = draw(_lattices())
+    guards = draw(_guards(plain))
+    labels = {
+        **plain.labels,
+        **{
+            name: Label(name, frozenset(), _members(draw, list(plain.walls.values())), guard.span)
+            for name, guard in guards.items()
+        },
+    }
+    for name, label in labels.items():
+        trusted = name in guards or name in plain.host.drivers
+        exempt = name == plain.host.dom0
+        labels[name] = replace(
+            label,
+            level=None if exempt else draw(_ranges(levels, trusted=trusted)),
+            integrity=None if exempt else draw(_ranges(integrity, trusted=trusted)),
+            mechanisms=draw(_mechanisms()),
+        )
+    # A renamed thing had a name that nothing has now, and nothing else had.
+    old = iter(draw(st.lists(names(), min_size=6, max_size=6, unique=True)))
+    taken = {*labels, *plain.coalitions, *plain.walls, plain.name}
+    free = [name for name in old if name not in taken]
+    was = dict(zip(draw(_subset(["label", "coalition", "wall", "policy"], 4)), free, strict=False))
+    coalitions = {
+        name: replace(c, mechanisms=draw(_mechanisms()), write_up=draw(st.booleans()))
+        for name, c in plain.coalitions.items()
+    }
+    walls = dict(plain.walls)
+    if "label" in was:
+        renamed = draw(st.sampled_from(list(labels)))
+        labels[renamed] = replace(labels[renamed], was=LabelName(was["label"]))
+    if "coalition" in was:
+        chosen = draw(st.sampled_from(list(coalitions)))
+        coalitions[chosen] = replace(coalitions[chosen], was=CoalitionName(was["coalition"]))
+    if "wall" in was and walls:
+        wall = draw(st.sampled_from(list(walls)))
+        walls[wall] = replace(walls[wall], was=WallName(was["wall"]))
+    assignments = dict(plain.assignments)
+    if draw(st.booleans()) and guards:
+        vm = VmId(f"vm.of.{len(guards)}")
+        assignments[vm] = Assignment(vm, draw(st.sampled_from(list(guards))), plain.host.span)
+    major, minor = (int(part) for part in plain.version.split("."))
+    lower = f"{major}.{minor - 1}" if minor else None
+    return _layout(replace(
+        plain, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
+        integrity=integrity, assignments=assignments, was=was.get("policy"),
+        replaces=lower if draw(st.booleans()) else None,
+    ))[1]
+
+
+@st.composite
+def _lattices(draw: st.DrawFn) -> Lattice | None:
+    if not draw(st.booleans()):
+        return None
+    return Lattice(
+        tuple(SensitivityName(n) for n in draw(_distinct(1, 4))),
+        tuple(CategoryName(n) for n in draw(_distinct(0, 4))),
+        Span(SOURCE, 1, 1),
+    )
+
+
+def levels_of(lattice: Lattice) -> st.SearchStrategy[Level]:
+    """A level of ``lattice``."""
+    return st.builds(
+        Level, st.integers(0, len(lattice.order) - 1),
+        _subset(lattice.categories, len(lattice.categories)).map(frozenset),
+    )
+
+
+@st.composite
+def _ranges(draw: st.DrawFn, lattice: Lattice | None, *, trusted: bool) -> LevelRange | None:
+    if lattice is None:
+        return None
+    one = draw(levels_of(lattice))
+    other = draw(levels_of(lattice)) if trusted and draw(st.booleans()) else one
+    return LevelRange(one.meet(other), one.join(other))
+
+
+def _mechanisms() -> st.SearchStrategy[frozenset[Mechanism]]:
+    some = st.sets(st.sampled_from(sorted(SWITCHABLE))).map(frozenset)
+    return st.one_of(st.just(SWITCHABLE), st.just(SWITCHABLE), some)
+
+
+@st.composite
+def _guards(draw: st.DrawFn, policy: Policy) -> dict[LabelName, Guard]:
+    taken = {*policy.labels, UNLABELED}
+    result: dict[LabelName, Guard] = {}
+    for name in map(LabelName, draw(_distinct(0, 2))):
+        if name in taken or len(policy.coalitions) < 2:
+            continue
+        source, sink = draw(st.permutations(list(policy.coalitions)))[:2]
+        expires = draw(st.none() | st.dates(date(2031, 1, 1), date(2999, 12, 31)))
+        reason = draw(st.text("abc .:'\"{}\u00e9", min_size=1, max_size=9).map("r".__add__))
+        result[name] = Guard(name, source, sink, reason, expires, policy.host.span)
+    return result
+
+
 def policy_yaml(policy: Policy) -> str:
     """A policy file that says what ``policy`` says (whatever its spans are)."""
     return _layout(policy)[0]
 
 
+class _Page:
+    """The lines of a policy file, and where each part stands."""
+
+    def __init__(self, source: str) -> None:
+        self.lines: list[str] = []
+        self._source = source
+
+    def put(self, line: str) -> Span:
+        """One more line; the span of what stands in it after blanks and `- `."""
+        self.lines.append(line)
+        return Span(self._source, len(self.lines), 1 + len(line) - len(line.lstrip(" -")))
+
+    def entry(self, indent: str, name: str, parts: Iterable[str]) -> Span:
+        """A name with a mapping of ``parts``."""
+        return self.put(f"{indent}{_quoted(name)}: {{{', '.join(part for part in parts if part)}}}")
+
+
 def _layout(policy: Policy) -> tuple[str, Policy]:
     """The text, and ``policy`` with the spans that its parts have in the text."""
-    lines: list[str] = []
-
-    def put(line: str) -> Span:
-        lines.append(line)
-        return Span(policy.source, len(lines), 1 + len(line) - len(line.lstrip(" -")))
-
-    put("# drawn at random")
-    put("shype: 1")
-    put(f"policy: {{name: {_quoted(policy.name)}, version: {_quoted(policy.version)}}}")
-    put("coalitions:")
+    page = _Page(policy.source)
+    page.put("# drawn at random")
+    page.put("shype: 1")
+    page.entry("", "policy", [
+        f"name: {_quoted(policy.name)}", f"version: {_quoted(policy.version)}",
+        f"from: {_quoted(policy.replaces)}" if policy.replaces else "", _was(policy.was),
+    ])
+    page.put("coalitions:")
+    plain = all(c == Coalition(c.name, c.span) for c in policy.coalitions.values())
     coalitions = {
-        name: Coalition(name, put(f"  - {_quoted(name)}")) for name in policy.coalitions
+        name: replace(c, span=page.put(f"  - {_quoted(name)}") if plain else page.entry(
+            "  ", name,
+            [_switches(c.mechanisms), "write-up: true" if c.write_up else "", _was(c.was)],
+        ))
+        for name, c in policy.coalitions.items()
     }
     walls = {}
     if policy.walls:
-        put("walls:")
+        page.put("walls:")
         for name, wall in policy.walls.items():
-            walls[name] = replace(wall, span=put(f"  {_quoted(name)}: {_flow(wall.members)}"))
-    put("labels:")
+            members = _flow(wall.members)
+            walls[name] = replace(
+                wall, span=page.put(f"  {_quoted(name)}: {members}") if wall.was is None
+                else page.entry("  ", name, [f"members: {members}", _was(wall.was)]),
+            )
+    levels = _lattice_out(page, "levels", policy.levels)
+    integrity = _lattice_out(page, "integrity", policy.integrity)
+    page.put("labels:")
     labels = {}
     for label_name, label in policy.labels.items():
+        if label_name in policy.guards:
+            continue
         privileged = label_name == policy.host.dom0 or label_name in policy.host.drivers
-        parts = []
+        shares = f"coalitions: {_flow(label.coalitions)}" if label.coalitions else ""
         if privileged and label.coalitions == policy.coalitions.keys():
-            parts.append("coalitions: all")
-        elif label.coalitions:
-            parts.append(f"coalitions: {_flow(label.coalitions)}")
-        if label.members:
-            parts.append(f"wall: {_flow(label.members)}")
-        span = put(f"  {_quoted(label_name)}: {{{', '.join(parts)}}}")
+            shares = "coalitions: all"
+        span = page.entry("  ", label_name, [shares, *_carried(policy, label)])
         labels[label_name] = replace(label, span=span)
-    host_span = put("host:")
-    put(f"  dom0: {_quoted(policy.host.dom0)}")
+    guards = {}
+    if policy.guards:
+        page.put("guards:")
+        for label_name, guard in policy.guards.items():
+            span = page.entry("  ", label_name, [
+                f"from: {_quoted(guard.source)}", f"to: {_quoted(guard.sink)}",
+                f"reason: {_quoted(guard.reason)}",
+                f"expires: {_quoted(guard.expires.isoformat())}" if guard.expires else "",
+                *_carried(policy, policy.labels[label_name]),
+            ])
+            guards[label_name] = replace(guard, span=span)
+            labels[label_name] = replace(policy.labels[label_name], span=span)
+    host_span = page.put("host:")
+    page.put(f"  dom0: {_quoted(policy.host.dom0)}")
     if policy.host.drivers:
-        put(f"  drivers: {_flow(policy.host.drivers)}")
-    put(f"  minimum: {policy.host.minimum}")
+        page.put(f"  drivers: {_flow(policy.host.drivers)}")
+    page.put(f"  minimum: {policy.host.minimum}")
     assignments = {}
     if policy.assignments:
-        put("vms:")
+        page.put("vms:")
         for vm, assignment in policy.assignments.items():
-            span = put(f"  {_quoted(vm)}: {_quoted(assignment.label)}")
+            span = page.put(f"  {_quoted(vm)}: {_quoted(assignment.label)}")
             assignments[vm] = replace(assignment, span=span)
     placed = replace(
-        policy, coalitions=coalitions, walls=walls, labels=labels,
-        host=replace(policy.host, span=host_span), assignments=assignments,
+        policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
+        integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
     )
-    return "\n".join(lines) + "\n", placed
+    return "\n".join(page.lines) + "\n", placed
 
 
-def _flow(items: Iterable[str]) -> str:
-    return "[" + ", ".join(_quoted(item) for item in sorted(items)) + "]"
+def _lattice_out(page: _Page, section: str, lattice: Lattice | None) -> Lattice | None:
+    if lattice is None:
+        return None
+    span = page.entry("", section, [
+        f"order: {_flow(lattice.order, ordered=True)}",
+        f"categories: {_flow(lattice.categories, ordered=True)}" if lattice.categories else "",
+    ])
+    return replace(lattice, span=span)
+
+
+def _carried(policy: Policy, label: Label) -> list[str]:
+    """What a label and a guard have in common."""
+    return [
+        f"wall: {_flow(label.members)}" if label.members else "",
+        _range_out("level", policy.levels, label.level),
+        _range_out("integrity", policy.integrity, label.integrity),
+        _switches(label.mechanisms), _was(label.was),
+    ]
+
+
+def _range_out(key: str, lattice: Lattice | None, levels: LevelRange | None) -> str:
+    if lattice is None or levels is None:
+        return ""
+    low, high = _level_out(lattice, levels.low), _level_out(lattice, levels.high)
+    return f"{key}: {low}" if levels.single else f"{key}: [{low}, {high}]"
+
+
+def _level_out(lattice: Lattice, level: Level) -> str:
+    if level.categories and level.categories == frozenset(lattice.categories):
+        return _quoted(f"{lattice.order[level.rank]} {{all}}")
+    return _quoted(lattice.show(level))
+
+
+def _switches(mechanisms: frozenset[Mechanism]) -> str:
+    return "" if mechanisms == SWITCHABLE else f"mechanisms: {_flow(mechanisms)}"
+
+
+def _was(name: str | None) -> str:
+    return "" if name is None else f"was: {_quoted(name)}"
+
+
+def _flow(items: Iterable[str], *, ordered: bool = False) -> str:
+    return "[" + ", ".join(_quoted(item) for item in (items if ordered else sorted(items))) + "]"
 
 
 def _quoted(text: str) -> str:

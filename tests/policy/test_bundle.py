@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.policy.bundle import policy_from_json, policy_to_json
+from shype.policy.loader import check_text
 from shype.policy.model import Policy
-from tests.policy.strategies import PATIENT, policies
+from tests.policy.bad_policies import RICH, TODAY
+from tests.policy.strategies import PATIENT, full_policies, policies
 
 
 @PATIENT
-@given(policies())
+@given(policies() | full_policies())
 def test_round_trip_is_exact(policy: Policy) -> None:
     """Spans and the order of the file survive canonical JSON, which sorts keys."""
     again = policy_from_json(json.loads(canonical.dumps(policy_to_json(policy))))
     assert again == policy
     assert list(again.labels) == list(policy.labels)
+    assert list(again.guards) == list(policy.guards)
     assert list(again.assignments) == list(policy.assignments)
     assert canonical.dumps(policy_to_json(again)) == canonical.dumps(policy_to_json(policy))
 
@@ -45,7 +48,7 @@ def _places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str |
 
 
 @PATIENT
-@given(st.data(), policies())
+@given(st.data(), policies() | full_policies())
 def test_mutated_json_is_refused_or_valid(data: st.DataObject, policy: Policy) -> None:
     """Whatever one place is changed to: `bundle.corrupt`, or a policy that says just that."""
     value: object = json.loads(json.dumps(policy_to_json(policy)))
@@ -80,55 +83,79 @@ def test_arbitrary_json_is_refused(value: object) -> None:
     assert _read(value) == "bundle.corrupt"
 
 
-def _banks() -> dict[str, object]:
-    at = ["p.yaml", 1, 1]
-    return {
-        "format": 1, "name": "banks", "version": "1.0", "source": "p.yaml",
-        "coalitions": [{"name": "a", "span": at}, {"name": "b", "span": at}],
-        "walls": [{"name": "w", "members": ["x", "y"], "span": at}],
-        "labels": [
-            {"name": "boss", "coalitions": ["a", "b"], "members": [], "span": at},
-            {"name": "la", "coalitions": ["a"], "members": ["x"], "span": at},
-            {"name": "unlabeled", "coalitions": [], "members": [], "span": at},
-        ],
-        "host": {"dom0": "boss", "drivers": [], "minimum": "enforcing", "span": at},
-        "assignments": [{"vm": "vm1", "label": "la", "span": at}],
-    }
+def _clinic() -> dict[str, object]:
+    policy, findings = check_text(RICH, "p.yaml", TODAY)
+    assert policy is not None, findings
+    value = policy_to_json(policy)
+    assert isinstance(value, dict)
+    return value
 
 
 def test_the_base_of_the_table_is_valid() -> None:
-    assert policy_to_json(policy_from_json(_banks())) == _banks()
+    assert policy_to_json(policy_from_json(_clinic())) == _clinic()
+
+
+_LOW: object = {"rank": 0, "categories": []}
+_HIGH: object = {"rank": 2, "categories": []}
 
 
 @pytest.mark.parametrize(
     ("path", "new", "says"),
     [
-        (("format",), 2, "format"),
+        (("format",), 1, "format"),
         (("format",), True, "format"),
         (("version",), "1", "spelled"),
+        (("replaces",), "1.4", "cannot replace"),
+        (("was",), "clinic", "named as it is"),
         (("source",), "\udcff", "Unicode"),
         (("coalitions",), [], "coalitions are empty"),
         (("coalitions", 1, "name"), "all", "named `all`"),
-        (("coalitions", 1, "name"), "a", "two entries"),
+        (("coalitions", 1, "name"), "wards", "two entries"),
+        (("coalitions", 1, "mechanisms"), ["control"], "cannot be switched"),
+        (("coalitions", 1, "mechanisms"), ["grant", "event"], "not sorted"),
+        (("coalitions", 1, "write_up"), 1, "true or false"),
+        (("coalitions", 1, "was"), "wards", "is still there"),
         (("walls", 0, "members"), ["x"], "fewer than two"),
-        (("walls", 0, "members"), ["y", "x"], "not sorted"),
-        (("labels", 1, "coalitions"), ["zz"], "undeclared coalition"),
-        (("labels", 1, "members"), ["zz"], "undeclared member"),
-        (("labels", 1, "members"), ["x", "y"], "conflicts with itself"),
-        (("labels", 0, "members"), ["x"], "dom0's label has wall"),
+        (("walls", 0, "members"), ["red", "blue"], "not sorted"),
+        (("walls", 0, "was"), "firms", "is still there"),
+        (("levels", "order"), [], "no order"),
+        (("levels", "order"), ["public", "public", "secret"], "twice"),
+        (("levels", "order"), [f"l{i}" for i in range(1025)], "more than 1024"),
+        (("levels", "categories"), ["all", "names"], "named `all`"),
+        (("levels",), None, "has a level"),
+        (("labels", 0, "level"), {"low": _LOW, "high": _LOW}, "`boss` has a level"),
+        (("labels", 2, "level"), None, "`ward` has no level"),
+        (("labels", 2, "integrity"), None, "`ward` has no integrity"),
+        (("labels", 2, "level"), {"low": _LOW, "high": _HIGH}, "not trusted"),
+        (("labels", 1, "level"), {"low": _HIGH, "high": _LOW}, "upwards"),
+        (("labels", 2, "level", "low", "rank"), 3, "not declared"),
+        (("labels", 2, "level", "low", "rank"), -1, "from 0"),
+        (("labels", 2, "level", "low", "categories"), ["x"], "not declared"),
+        (("labels", 3, "coalitions"), ["zz"], "undeclared coalition"),
+        (("labels", 3, "members"), ["zz"], "undeclared member"),
+        (("labels", 3, "members"), ["blue", "red"], "conflicts with itself"),
+        (("labels", 3, "was"), "station", "renamed twice"),
+        (("labels", 0, "members"), ["red"], "dom0's label has wall"),
         (("labels", 0, "span"), ["p.yaml", 0, 1], "from 1"),
         (("labels", 0, "span"), ["p.yaml", 1], "file, line"),
+        (("labels", 5, "coalitions"), ["wards"], "one with coalitions"),
+        (("guards", 0, "name"), "nobody", "has no label"),
+        (("guards", 0, "from"), "world", "does not join"),
+        (("guards", 0, "to"), "zz", "does not join"),
+        (("guards", 0, "reason"), "  ", "spelled"),
+        (("guards", 0, "expires"), "2099-02-30", "not a day"),
+        (("host", "drivers"), ["nic", "release"], "the guard `release` is"),
         (("host", "dom0"), "nobody", "dom0's label is undeclared"),
+        (("host", "drivers"), ["nic", "unlabeled"], "driver"),
         (("host", "dom0"), "unlabeled", "dom0's label is undeclared"),
-        (("host", "drivers"), ["boss"], "driver"),
-        (("host", "drivers"), ["unlabeled"], "driver"),
+        (("host", "drivers"), ["boss", "nic"], "driver"),
         (("host", "minimum"), "none", "enforcing"),
-        (("assignments", 0, "label"), "boss", "the VM `vm1`"),
+        (("assignments", 0, "label"), "boss", "the VM `vm-1`"),
         (("assignments", 0, "vm"), "a b", "spelled"),
     ],
 )
 def test_each_rule_is_checked_again(path: tuple[str | int, ...], new: object, says: str) -> None:
-    value = _banks()
+    value = _clinic()
     parent: object = value
     for step in path[:-1]:
         parent = parent[step]  # type: ignore[index]

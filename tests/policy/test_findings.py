@@ -13,7 +13,8 @@ from shype.policy.findings import Id
 from shype.policy.loader import FINDINGS_LIMIT, check, check_text
 from shype.policy.reading import decode
 from shype.policy.source import Finding, Severity
-from tests.policy.bad_policies import CASES, GOOD, Bad
+from tests.policy import findings_page
+from tests.policy.bad_policies import CASES, GOOD, RICH, TODAY, Bad
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests/fixtures/policies"
@@ -29,12 +30,13 @@ def _check(text: str) -> tuple[bool, tuple[Finding, ...]]:
     decoded = decode(text.encode(), "p.yaml")
     if isinstance(decoded, Finding):
         return False, (decoded,)
-    policy, findings = check_text(decoded, "p.yaml")
+    policy, findings = check_text(decoded, "p.yaml", TODAY)
     return policy is not None, findings
 
 
-def test_the_base_of_the_table_is_valid_and_without_warnings() -> None:
-    assert _check(GOOD) == (True, ())
+@pytest.mark.parametrize("base", [GOOD, RICH])
+def test_the_bases_of_the_table_are_valid_and_without_warnings(base: str) -> None:
+    assert _check(base) == (True, ())
 
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: f"{bad.id}-{bad.line}-{bad.column}")
@@ -108,6 +110,12 @@ def _documented() -> dict[str, str]:
     text = (ROOT / "docs/reference/findings.md").read_text(encoding="utf-8")
     parts = re.split(r"^### `([a-z0-9.-]+)`.*$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_reference_is_made_from_its_texts() -> None:
+    assert findings_page.PAGE.read_text(encoding="utf-8") == findings_page.page(), (
+        "run: python -m tests.policy.findings_page"
+    )
 
 
 def test_exactly_the_ids_that_can_occur_are_documented() -> None:

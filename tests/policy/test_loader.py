@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,21 @@ from hypothesis import strategies as st
 from shype.base import canonical
 from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.findings import Id
+from shype.policy.lattice import LevelRange
 from shype.policy.loader import check, check_text, load
+from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import Policy
+from shype.policy.names import CoalitionName, LabelName, VmId, WallName
 from shype.policy.source import Severity, Span
-from tests.policy.bad_policies import CASES, GOOD
-from tests.policy.strategies import PATIENT, SOURCE, policies, policy_yaml
+from tests.policy.bad_policies import CASES, GOOD, RICH
+from tests.policy.strategies import (
+    PATIENT,
+    SOURCE,
+    TODAY,
+    full_policies,
+    policies,
+    policy_yaml,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -127,6 +138,54 @@ def test_quoted_names_that_yaml_would_misread_are_names() -> None:
     assert {"no", "on", "null"} <= set(policy.labels)
 
 
+def test_levels_guards_and_mechanisms_become_the_model() -> None:
+    policy, findings = check_text(RICH, "p.yaml", TODAY)
+    assert policy is not None, findings
+    assert (policy.replaces, policy.was) == ("1.3", "hospital")
+    lab = policy.coalitions[CoalitionName("lab")]
+    assert lab.mechanisms == {Mechanism.EVENT, Mechanism.GRANT}
+    assert (lab.write_up, lab.was) == (True, "tests")
+    assert policy.coalitions[CoalitionName("wards")].mechanisms == SWITCHABLE
+    assert policy.walls[WallName("firms")].was == "rivals"
+    assert policy.levels is not None
+    assert policy.levels.order == ("public", "internal", "secret")
+    assert policy.levels.span == Span("p.yaml", 9, 1)
+    assert policy.integrity is not None
+    assert policy.integrity.categories == ()
+    nic = policy.labels[LabelName("nic")]
+    assert nic.level == LevelRange(policy.levels.bottom, policy.levels.top)
+    ward = policy.labels[LabelName("ward")]
+    assert ward.level is not None
+    assert ward.level.single
+    assert ward.level.low == policy.levels.level("secret", ["names"])
+    assert ward.was == "station"
+    assert policy.labels[LabelName("boss")].level is None
+    assert policy.labels[LabelName("desk")].mechanisms == {Mechanism.EVENT}
+    guard = policy.guards[LabelName("release")]
+    assert (guard.source, guard.sink) == ("wards", "world")
+    assert (guard.reason, guard.expires) == ("names are removed", date(2099, 1, 31))
+    assert policy.labels[guard.name].coalitions == frozenset()
+    assert policy.coalitions_of(guard.name) == {"wards", "world"}
+    assert policy.assignments[VmId("vm-1")].label == guard.name
+
+
+def test_a_guard_expires_on_its_day_and_not_before() -> None:
+    for day, ids in (
+        (date(2099, 1, 31), ["guard.expired"]), (date(2099, 1, 30), ["guard.expires-soon"]),
+        (date(2098, 12, 31), []),
+    ):
+        policy, findings = check_text(RICH, "p.yaml", day)
+        assert [f.id for f in findings] == ids
+        assert (policy is None) == (ids == ["guard.expired"])
+
+
+def test_the_present_day_counts_if_none_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(RICH.replace("2099-01-31", date.today().isoformat()))
+    assert [f.id for f in check(path)[1]] == [Id.GUARD_EXPIRED]
+    assert load(path, date(2020, 1, 1)).warnings == ()
+
+
 def test_another_version_says_nothing_else() -> None:
     policy, findings = check_text("shype: 7\nnew-things: {a: b}\n", "p.yaml")
     assert policy is None
@@ -134,10 +193,10 @@ def test_another_version_says_nothing_else() -> None:
 
 
 @PATIENT
-@given(policies())
+@given(policies() | full_policies())
 def test_round_trip_through_yaml_and_bundle(policy: Policy) -> None:
     """Text -> model -> JSON -> model: equal, order and spans included."""
-    read, findings = check_text(policy_yaml(policy), SOURCE)
+    read, findings = check_text(policy_yaml(policy), SOURCE, TODAY)
     assert read == policy, findings
     assert list(read.labels) == list(policy.labels)
     assert list(read.coalitions) == list(policy.coalitions)
@@ -145,7 +204,7 @@ def test_round_trip_through_yaml_and_bundle(policy: Policy) -> None:
     assert again == policy
 
 
-_LINES = st.lists(st.sampled_from([*GOOD.splitlines(), *(
+_LINES = st.lists(st.sampled_from([*GOOD.splitlines(), *RICH.splitlines(), *(
     line for bad in CASES for line in bad.text.splitlines() if len(line) < 80
 )]), max_size=14).map("\n".join)
 
@@ -153,7 +212,7 @@ _LINES = st.lists(st.sampled_from([*GOOD.splitlines(), *(
 @st.composite
 def _spoiled(draw: st.DrawFn) -> str:
     """A valid policy with a few characters changed."""
-    text = draw(st.sampled_from([GOOD, *(bad.text for bad in CASES if len(bad.text) < 1000)]))
+    text = draw(st.sampled_from([GOOD, RICH, *(bad.text for bad in CASES if len(bad.text) < 1000)]))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text)))
         cut = draw(st.integers(0, 6))

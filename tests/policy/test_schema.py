@@ -12,12 +12,24 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from shype.policy import schema
-from shype.policy.grammar import NAME_LIMIT, VM_LIMIT, is_name, is_version, is_vm
+from shype.policy.grammar import (
+    LATTICE_LIMIT,
+    LEVEL_LIMIT,
+    NAME_LIMIT,
+    REASON_LIMIT,
+    VM_LIMIT,
+    has_date_form,
+    is_name,
+    is_reason,
+    is_version,
+    is_vm,
+)
 from shype.policy.loader import check_text
+from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import Policy
 from shype.policy.yaml_source import parse
-from tests.policy.bad_policies import CASES, GOOD
-from tests.policy.strategies import PATIENT, policies, policy_yaml
+from tests.policy.bad_policies import CASES, GOOD, RICH
+from tests.policy.strategies import PATIENT, full_policies, policies, policy_yaml
 
 
 def _judge() -> Any:
@@ -31,11 +43,17 @@ def test_it_is_a_valid_schema_of_draft_2020_12() -> None:
 
 def test_its_limits_are_those_of_the_grammar() -> None:
     assert schema.document()["$defs"]["name"]["maxLength"] == NAME_LIMIT
-    assert schema.document()["$defs"]["vm"]["maxLength"] == VM_LIMIT
+    defs = schema.document()["$defs"]
+    assert defs["vm"]["maxLength"] == VM_LIMIT
+    assert defs["levelText"]["maxLength"] == defs["range"]["else"]["maxLength"] == LEVEL_LIMIT
+    assert defs["lattice"]["properties"]["order"]["maxItems"] == LATTICE_LIMIT
+    assert defs["lattice"]["properties"]["categories"]["maxItems"] == LATTICE_LIMIT
+    assert defs["reason"]["maxLength"] == REASON_LIMIT
+    assert set(defs["mechanisms"]["items"]["enum"]) == {str(one) for one in SWITCHABLE}
 
 
 @PATIENT
-@given(policies())
+@given(policies() | full_policies())
 def test_plain_jsonschema_accepts_valid_policies(policy: Policy) -> None:
     _judge().validate(yaml.safe_load(policy_yaml(policy)))
 
@@ -70,7 +88,7 @@ def _places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @given(st.data())
 def test_any_value_of_any_type_anywhere_is_judged_alike(data: st.DataObject) -> None:
     """Structure findings exist if plain jsonschema finds the policy invalid, and then only."""
-    value: Any = yaml.safe_load(GOOD)
+    value: Any = yaml.safe_load(data.draw(st.sampled_from([GOOD, RICH])))
     for _ in range(data.draw(st.integers(1, 3))):
         *path, last = data.draw(st.sampled_from(_places(value)[1:]))
         parent = value
@@ -89,9 +107,14 @@ def test_patterns_and_grammar_agree() -> None:
     words = [
         "a", "a-b", "a--b", "-a", "a-", "A", "a_b", "1a", "a1", "", "a\n", "ä", "a" * 48, "a" * 49,
         "1.0", "0.0", "01.0", "1", "1.0.0", "1.0\n", "１.0", "vm.x", "vm x", "@a", "a@b", "V" * 128,
-        "V" * 129, "_x", "6f0c2d8e-3f57-4b0f-9a0c-6a1f5a4f2b11",
+        "V" * 129, "_x", " ", "\n", "\u3000", "r" * 1000, "r" * 1001, "2030-01-31", "2030-13-01",
+        "2030-1-1", "2030-01-31\n", "2030-02-31",
+        "２030-01-01", "6f0c2d8e-3f57-4b0f-9a0c-6a1f5a4f2b11",
     ]
-    for name, rule in (("name", is_name), ("version", is_version), ("vm", is_vm)):
+    for name, rule in (
+        ("name", is_name), ("version", is_version), ("vm", is_vm), ("date", has_date_form),
+        ("reason", is_reason),
+    ):
         judge = Draft202012Validator(schema.document()["$defs"][name])
         for word in words:
             assert judge.is_valid(word) == rule(word), (name, word)

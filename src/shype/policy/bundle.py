@@ -2,7 +2,8 @@
 
 Standard library only, because the agent on an enforcing host reads this and
 never YAML.  Lists keep the order of the policy file (canonical JSON sorts the
-keys of objects), sets are sorted, and a span is ``[file, line, column]``.
+keys of objects), sets are sorted, a level is its rank and categories, and a
+span is ``[file, line, column]``.
 
 Reading trusts nothing: `policy_from_json` re-checks every rule that decisions
 rely on, so that a damaged or forged bundle is refused and never half used.
@@ -10,27 +11,49 @@ rely on, so that a damaged or forged bundle is refused and never half used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn, TypeVar
+from datetime import date
 
-from shype.base.errors import BadInput
 from shype.policy import grammar
+from shype.policy.bundle_rules import check
+from shype.policy.json_values import (
+    corrupt,
+    flag,
+    keyed,
+    name,
+    name_or_none,
+    names,
+    number,
+    obj,
+    order,
+    span,
+    span_out,
+    spelled,
+    text,
+)
+from shype.policy.lattice import Lattice, Level, LevelRange
+from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
     Coalition,
     Enforcement,
+    Guard,
     Host,
     Label,
     Policy,
     Wall,
 )
-from shype.policy.names import UNLABELED, CoalitionName, LabelName, MemberName, VmId, WallName
-from shype.policy.source import Span
+from shype.policy.names import (
+    CategoryName,
+    CoalitionName,
+    LabelName,
+    MemberName,
+    SensitivityName,
+    VmId,
+    WallName,
+)
 
-FORMAT = 1
-
-_K = TypeVar("_K", bound=str)
-_V = TypeVar("_V")
+#: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
+FORMAT = 2
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -40,26 +63,44 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
         "name": policy.name,
         "version": policy.version,
         "source": policy.source,
+        "replaces": policy.replaces,
+        "was": policy.was,
         "coalitions": [
-            {"name": c.name, "span": _span_out(c.span)} for c in policy.coalitions.values()
+            {
+                "name": c.name, "mechanisms": sorted(c.mechanisms), "write_up": c.write_up,
+                "was": c.was, "span": span_out(c.span),
+            }
+            for c in policy.coalitions.values()
         ],
         "walls": [
-            {"name": w.name, "members": sorted(w.members), "span": _span_out(w.span)}
+            {"name": w.name, "members": sorted(w.members), "was": w.was, "span": span_out(w.span)}
             for w in policy.walls.values()
         ],
+        "levels": _lattice_out(policy.levels),
+        "integrity": _lattice_out(policy.integrity),
         "labels": [
             {
                 "name": label.name, "coalitions": sorted(label.coalitions),
-                "members": sorted(label.members), "span": _span_out(label.span),
+                "members": sorted(label.members), "level": _range_out(label.level),
+                "integrity": _range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
+                "was": label.was, "span": span_out(label.span),
             }
             for label in policy.labels.values()
         ],
+        "guards": [
+            {
+                "name": g.name, "from": g.source, "to": g.sink, "reason": g.reason,
+                "expires": None if g.expires is None else g.expires.isoformat(),
+                "span": span_out(g.span),
+            }
+            for g in policy.guards.values()
+        ],
         "host": {
             "dom0": policy.host.dom0, "drivers": sorted(policy.host.drivers),
-            "minimum": str(policy.host.minimum), "span": _span_out(policy.host.span),
+            "minimum": str(policy.host.minimum), "span": span_out(policy.host.span),
         },
         "assignments": [
-            {"vm": a.vm, "label": a.label, "span": _span_out(a.span)}
+            {"vm": a.vm, "label": a.label, "span": span_out(a.span)}
             for a in policy.assignments.values()
         ],
     }
@@ -71,24 +112,31 @@ def policy_from_json(value: object) -> Policy:
     Raises BadInput (``bundle.corrupt``) for anything else: a wrong type, a key
     too many or too few, a bad name, or a rule of the language that is broken.
     """
-    top = _object(
+    top = obj(
         value, "policy",
-        "format", "name", "version", "source", "coalitions", "walls", "labels", "host",
-        "assignments",
+        "format", "name", "version", "source", "replaces", "was", "coalitions", "walls", "levels",
+        "integrity", "labels", "guards", "host", "assignments",
     )
     if type(top["format"]) is not int or top["format"] != FORMAT:
-        _corrupt(f"the policy's format is not {FORMAT}")
+        corrupt(f"the policy's format is not {FORMAT}")
+    replaces = top["replaces"]
     policy = Policy(
-        name=_name(top["name"], "policy.name"),
-        version=_spelled(top["version"], "policy.version", grammar.is_version),
-        source=_text(top["source"], "policy.source"),
-        coalitions=_keyed(top["coalitions"], "coalitions", _coalition, lambda c: c.name),
-        walls=_keyed(top["walls"], "walls", _wall, lambda w: w.name),
-        labels=_keyed(top["labels"], "labels", _label, lambda label: label.name),
+        name=name(top["name"], "policy.name"),
+        version=spelled(top["version"], "policy.version", grammar.is_version),
+        source=text(top["source"], "policy.source"),
+        coalitions=keyed(top["coalitions"], "coalitions", _coalition, lambda c: c.name),
+        walls=keyed(top["walls"], "walls", _wall, lambda w: w.name),
+        labels=keyed(top["labels"], "labels", _label, lambda label: label.name),
         host=_host(top["host"]),
-        assignments=_keyed(top["assignments"], "assignments", _assignment, lambda a: a.vm),
+        assignments=keyed(top["assignments"], "assignments", _assignment, lambda a: a.vm),
+        levels=_lattice(top["levels"], "levels"),
+        integrity=_lattice(top["integrity"], "integrity"),
+        guards=keyed(top["guards"], "guards", _guard, lambda g: g.name),
+        replaces=None if replaces is None
+        else spelled(replaces, "policy.replaces", grammar.is_version),
+        was=name_or_none(top["was"], "policy.was"),
     )
-    _check(policy)
+    check(policy)
     return policy
 
 
@@ -96,156 +144,137 @@ def policy_from_json(value: object) -> Policy:
 
 
 def _coalition(value: object, where: str) -> Coalition:
-    entry = _object(value, where, "name", "span")
-    return Coalition(CoalitionName(_name(entry["name"], where)), _span_in(entry["span"], where))
+    entry = obj(value, where, "name", "mechanisms", "write_up", "was", "span")
+    return Coalition(
+        CoalitionName(name(entry["name"], where)),
+        span(entry["span"], where),
+        _mechanisms(entry["mechanisms"], where),
+        flag(entry["write_up"], f"{where}.write_up"),
+        _coalition_name(entry["was"], where),
+    )
+
+
+def _coalition_name(value: object, where: str) -> CoalitionName | None:
+    return None if value is None else CoalitionName(name(value, where))
+
+
+def _mechanisms(value: object, where: str) -> frozenset[Mechanism]:
+    found = names(value, f"{where}.mechanisms")
+    if not set(found) <= SWITCHABLE:
+        corrupt(f"{where}.mechanisms names one that cannot be switched")
+    return frozenset(Mechanism(one) for one in found)
 
 
 def _wall(value: object, where: str) -> Wall:
-    entry = _object(value, where, "name", "members", "span")
+    entry = obj(value, where, "name", "members", "was", "span")
     return Wall(
-        WallName(_name(entry["name"], where)),
-        frozenset(MemberName(name) for name in _names(entry["members"], f"{where}.members")),
-        _span_in(entry["span"], where),
+        WallName(name(entry["name"], where)),
+        frozenset(MemberName(n) for n in names(entry["members"], f"{where}.members")),
+        span(entry["span"], where),
+        None if entry["was"] is None else WallName(name(entry["was"], where)),
     )
 
 
 def _label(value: object, where: str) -> Label:
-    entry = _object(value, where, "name", "coalitions", "members", "span")
+    entry = obj(
+        value, where, "name", "coalitions", "members", "level", "integrity", "mechanisms", "was",
+        "span",
+    )
     return Label(
-        LabelName(_name(entry["name"], where)),
-        frozenset(CoalitionName(n) for n in _names(entry["coalitions"], f"{where}.coalitions")),
-        frozenset(MemberName(n) for n in _names(entry["members"], f"{where}.members")),
-        _span_in(entry["span"], where),
+        LabelName(name(entry["name"], where)),
+        frozenset(CoalitionName(n) for n in names(entry["coalitions"], f"{where}.coalitions")),
+        frozenset(MemberName(n) for n in names(entry["members"], f"{where}.members")),
+        span(entry["span"], where),
+        _range(entry["level"], f"{where}.level"),
+        _range(entry["integrity"], f"{where}.integrity"),
+        _mechanisms(entry["mechanisms"], where),
+        None if entry["was"] is None else LabelName(name(entry["was"], where)),
     )
 
 
+def _guard(value: object, where: str) -> Guard:
+    entry = obj(value, where, "name", "from", "to", "reason", "expires", "span")
+    return Guard(
+        LabelName(name(entry["name"], where)),
+        CoalitionName(name(entry["from"], where)),
+        CoalitionName(name(entry["to"], where)),
+        spelled(entry["reason"], f"{where}.reason", grammar.is_reason),
+        _day(entry["expires"], f"{where}.expires"),
+        span(entry["span"], where),
+    )
+
+
+def _day(value: object, where: str) -> date | None:
+    if value is None:
+        return None
+    day = grammar.as_date(text(value, where))
+    if day is None:
+        corrupt(f"{where} is not a day")
+    return day
+
+
 def _host(value: object) -> Host:
-    entry = _object(value, "host", "dom0", "drivers", "minimum", "span")
+    entry = obj(value, "host", "dom0", "drivers", "minimum", "span")
     if entry["minimum"] != str(Enforcement.ENFORCING):
-        _corrupt("host.minimum is not `enforcing`")
+        corrupt("host.minimum is not `enforcing`")
     return Host(
-        LabelName(_name(entry["dom0"], "host.dom0")),
-        frozenset(LabelName(name) for name in _names(entry["drivers"], "host.drivers")),
+        LabelName(name(entry["dom0"], "host.dom0")),
+        frozenset(LabelName(one) for one in names(entry["drivers"], "host.drivers")),
         Enforcement.ENFORCING,
-        _span_in(entry["span"], "host"),
+        span(entry["span"], "host"),
     )
 
 
 def _assignment(value: object, where: str) -> Assignment:
-    entry = _object(value, where, "vm", "label", "span")
+    entry = obj(value, where, "vm", "label", "span")
     return Assignment(
-        VmId(_spelled(entry["vm"], where, grammar.is_vm)),
-        LabelName(_name(entry["label"], where)),
-        _span_in(entry["span"], where),
+        VmId(spelled(entry["vm"], where, grammar.is_vm)),
+        LabelName(name(entry["label"], where)),
+        span(entry["span"], where),
     )
 
 
-# -- rules that decisions rely on ----------------------------------------------------------------
+# -- levels --------------------------------------------------------------------------------------
 
 
-def _check(policy: Policy) -> None:
-    if not policy.coalitions or grammar.ALL in policy.coalitions:
-        _corrupt("the coalitions are empty or include one named `all`")
-    for wall in policy.walls.values():
-        if len(wall.members) < 2:
-            _corrupt(f"the conflict set `{wall.name}` has fewer than two members")
-    members = policy.members
-    for label in policy.labels.values():
-        if not label.coalitions <= policy.coalitions.keys():
-            _corrupt(f"the label `{label.name}` names an undeclared coalition")
-        if not label.members <= members:
-            _corrupt(f"the label `{label.name}` names an undeclared member")
-        for wall in policy.walls.values() if len(label.members) > 1 else ():
-            if len(label.members & wall.members) > 1:
-                _corrupt(f"the label `{label.name}` conflicts with itself in `{wall.name}`")
-    host = policy.host
-    if host.dom0 not in policy.labels or host.dom0 == UNLABELED:
-        _corrupt("dom0's label is undeclared or `unlabeled`")
-    if policy.labels[host.dom0].members:
-        _corrupt("dom0's label has wall members")
-    if not host.drivers <= policy.labels.keys() - {host.dom0, UNLABELED}:
-        _corrupt("a driver domain's label is undeclared, dom0's or `unlabeled`")
-    for assignment in policy.assignments.values():
-        if assignment.label not in policy.labels or assignment.label == host.dom0:
-            _corrupt(f"the VM `{assignment.vm}` has an undeclared label or dom0's")
+def _lattice_out(lattice: Lattice | None) -> dict[str, object] | None:
+    if lattice is None:
+        return None
+    return {
+        "order": list(lattice.order), "categories": list(lattice.categories),
+        "span": span_out(lattice.span),
+    }
 
 
-# -- values --------------------------------------------------------------------------------------
-
-
-def _corrupt(reason: str) -> NoReturn:
-    raise BadInput(
-        "bundle.corrupt",
-        f"the compiled policy is damaged: {reason}",
-        "build the bundle again with `shype build` and copy it whole",
+def _lattice(value: object, where: str) -> Lattice | None:
+    if value is None:
+        return None
+    entry = obj(value, where, "order", "categories", "span")
+    return Lattice(
+        tuple(SensitivityName(n) for n in order(entry["order"], f"{where}.order")),
+        tuple(CategoryName(n) for n in order(entry["categories"], f"{where}.categories")),
+        span(entry["span"], where),
     )
 
 
-def _object(value: object, where: str, *keys: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        _corrupt(f"{where} is not an object")
-    if value.keys() != set(keys):
-        _corrupt(f"{where} must have exactly the keys {', '.join(keys)}")
-    return value
+def _range_out(levels: LevelRange | None) -> dict[str, object] | None:
+    if levels is None:
+        return None
+    return {"low": _level_out(levels.low), "high": _level_out(levels.high)}
 
 
-def _list(value: object, where: str) -> list[object]:
-    if not isinstance(value, list):
-        _corrupt(f"{where} is not a list")
-    return value
+def _level_out(level: Level) -> dict[str, object]:
+    return {"rank": level.rank, "categories": sorted(level.categories)}
 
 
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        _corrupt(f"{where} is not text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        _corrupt(f"{where} is not valid Unicode")
-    return value
+def _range(value: object, where: str) -> LevelRange | None:
+    if value is None:
+        return None
+    entry = obj(value, where, "low", "high")
+    return LevelRange(_level(entry["low"], f"{where}.low"), _level(entry["high"], f"{where}.high"))
 
 
-def _spelled(value: object, where: str, rule: Callable[[str], bool]) -> str:
-    text = _text(value, where)
-    if not rule(text):
-        _corrupt(f"{where} holds {text[:60]!r}, which is not spelled as it must be")
-    return text
-
-
-def _name(value: object, where: str) -> str:
-    return _spelled(value, where, grammar.is_name)
-
-
-def _names(value: object, where: str) -> list[str]:
-    names = [_name(item, where) for item in _list(value, where)]
-    if names != sorted(set(names)):
-        _corrupt(f"{where} is not sorted or names something twice")
-    return names
-
-
-def _keyed(
-    value: object, where: str, read: Callable[[object, str], _V], key: Callable[[_V], _K]
-) -> dict[_K, _V]:
-    entries: Iterable[_V] = (
-        read(item, f"{where}[{index}]") for index, item in enumerate(_list(value, where))
-    )
-    result: dict[_K, _V] = {}
-    for entry in entries:
-        if key(entry) in result:
-            _corrupt(f"{where} has two entries named `{key(entry)}`")
-        result[key(entry)] = entry
-    return result
-
-
-def _span_out(span: Span) -> list[object]:
-    return [span.file, span.line, span.column]
-
-
-def _span_in(value: object, where: str) -> Span:
-    parts = _list(value, f"{where}.span")
-    if len(parts) != 3:
-        _corrupt(f"{where}.span is not [file, line, column]")
-    file, line, column = parts
-    if type(line) is not int or type(column) is not int or line < 1 or column < 1:
-        _corrupt(f"{where}.span has no line and column from 1")
-    return Span(_text(file, f"{where}.span"), line, column)
+def _level(value: object, where: str) -> Level:
+    entry = obj(value, where, "rank", "categories")
+    found = names(entry["categories"], f"{where}.categories")
+    return Level(number(entry["rank"], f"{where}.rank"), frozenset(CategoryName(n) for n in found))

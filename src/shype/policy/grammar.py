@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import date
 
 #: Longest name, in characters. The compiler prefixes names (``l_..._t``), and FLASK contexts
 #: stay well below the 256 bytes that the toolstack shows.
@@ -16,6 +18,67 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8})")
 _VM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@-]*")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+_LEVEL = re.compile(r"([^\s{},]+)(?:\s*\{([^{}]*)\})?")
+_DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+#: Longest text of a level, in characters.
+LEVEL_LIMIT = 4096
+#: Sensitivities, and categories, that one lattice can have.
+LATTICE_LIMIT = 1024
+#: Longest reason of a guard, in characters.
+REASON_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LevelText:
+    """A level as written: its sensitivity and categories, which may not be declared.
+
+    ``everything``: the word `all` stood in the place of the categories.
+    """
+
+    sensitivity: str
+    categories: tuple[str, ...] = ()
+    everything: bool = False
+
+
+def as_level(text: str) -> LevelText | None:
+    """``NAME``, ``NAME {CAT, CAT}`` or ``NAME {all}``; None if ``text`` has another form."""
+    match = _LEVEL.fullmatch(text.strip()) if len(text) <= LEVEL_LIMIT else None
+    if match is None:
+        return None
+    inside = match[2]
+    if inside is None or not inside.strip():
+        return LevelText(match[1])
+    categories = tuple(word.strip() for word in inside.split(","))
+    if categories == (ALL,):
+        return LevelText(match[1], (), everything=True)
+    return LevelText(match[1], categories) if all(categories) else None
+
+
+def as_date(text: str) -> date | None:
+    """The day that ``text`` names as YYYY-MM-DD; None if it names none."""
+    if _DATE.fullmatch(text) is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def has_date_form(text: str) -> bool:
+    """Whether ``text`` looks like YYYY-MM-DD; there may be no such day."""
+    return _DATE.fullmatch(text) is not None
+
+
+def is_reason(text: str) -> bool:
+    """Whether ``text`` can be a guard's reason: it says something, and not too much."""
+    return 0 < len(text) <= REASON_LIMIT and not text.isspace()
+
+
+def version_order(text: str) -> tuple[int, int]:
+    """A valid version as numbers, so that versions compare. Raises ValueError."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
 
 
 def is_name(text: str) -> bool:

@@ -6,21 +6,13 @@ Not needed on an enforcing host: that loads the compiled bundle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
-from shype.policy import reading, schema, validator
-from shype.policy.draft import Draft, DraftLabel, draft
+from shype.policy import building, reading, schema, validator
+from shype.policy.drafting import draft
 from shype.policy.findings import Id, error
-from shype.policy.model import (
-    Assignment,
-    Coalition,
-    Enforcement,
-    Host,
-    Label,
-    Policy,
-    Wall,
-)
-from shype.policy.names import CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.model import Policy
 from shype.policy.source import Finding, PolicyInvalid, Severity
 from shype.policy.yaml_source import Mapping, Scalar, parse
 
@@ -38,27 +30,34 @@ class Loaded:
     warnings: tuple[Finding, ...]
 
 
-def load(path: Path) -> Loaded:
-    """The policy in the file ``path``.
+def load(path: Path, today: date | None = None) -> Loaded:
+    """The policy in the file ``path``, as of ``today`` (default: the present day).
 
     Raises PolicyInvalid (``policy.invalid``) with all findings if it has errors
     or cannot be read.
     """
-    policy, findings = check(path)
+    policy, findings = check(path, today)
     if policy is None:
         raise PolicyInvalid(findings)
     return Loaded(policy, findings)
 
 
-def check(path: Path) -> tuple[Policy | None, tuple[Finding, ...]]:
-    """The policy in the file ``path`` if it has no errors, and all findings in file order."""
+def check(
+    path: Path, today: date | None = None
+) -> tuple[Policy | None, tuple[Finding, ...]]:
+    """The policy in the file ``path`` if it has no errors, and all findings in file order.
+
+    A guard that has expired on ``today`` (default: the present day) is an error.
+    """
     text = reading.read(path)
     if isinstance(text, Finding):
         return None, (text,)
-    return check_text(text, reading.shown(path))
+    return check_text(text, reading.shown(path), today)
 
 
-def check_text(text: str, file: str) -> tuple[Policy | None, tuple[Finding, ...]]:
+def check_text(
+    text: str, file: str, today: date | None = None
+) -> tuple[Policy | None, tuple[Finding, ...]]:
     """As `check`, for a ``text`` whose findings shall name ``file``."""
     source = parse(text, file)
     if source.root is None:
@@ -75,10 +74,11 @@ def check_text(text: str, file: str) -> tuple[Policy | None, tuple[Finding, ...]
     if not isinstance(source.root, Mapping):
         return None, _ordered(findings)
     read = draft(source.root)
-    findings += validator.errors(read)
+    day = date.today() if today is None else today
+    findings += validator.errors(read, day)
     if findings:
         return None, _ordered(findings)
-    return _policy(read, file), _ordered(validator.warnings(read))
+    return building.policy(read, file), _ordered(validator.warnings(read, day))
 
 
 def _other_version(root: object) -> Finding | None:
@@ -103,48 +103,3 @@ def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:
         last = Finding(last.id, last.span, last.message, last.fix, Severity.WARNING)
     return (*ordered[:FINDINGS_LIMIT], last)
 
-
-def _policy(read: Draft, file: str) -> Policy:
-    """The model of a draft without errors."""
-    assert read.name is not None
-    assert read.version is not None
-    assert read.host is not None
-    assert read.dom0 is not None
-    coalitions = {
-        CoalitionName(ref.text): Coalition(CoalitionName(ref.text), ref.span)
-        for ref in (read.coalitions or {}).values()
-    }
-    everything = frozenset(coalitions)
-
-    def label(entry: DraftLabel) -> Label:
-        return Label(
-            LabelName(entry.name.text),
-            everything if entry.everything is not None
-            else frozenset(CoalitionName(ref.text) for ref in entry.coalitions),
-            frozenset(MemberName(ref.text) for ref in entry.members),
-            entry.name.span,
-        )
-
-    return Policy(
-        name=read.name.text,
-        version=read.version.text,
-        source=file,
-        coalitions=coalitions,
-        walls={
-            WallName(name.text): Wall(
-                WallName(name.text), frozenset(MemberName(ref.text) for ref in members), name.span
-            )
-            for name, members in (read.walls or {}).values()
-        },
-        labels={LabelName(name): label(entry) for name, entry in (read.labels or {}).items()},
-        host=Host(
-            LabelName(read.dom0.text),
-            frozenset(LabelName(ref.text) for ref in read.drivers or ()),
-            Enforcement.ENFORCING,
-            read.host.span,
-        ),
-        assignments={
-            VmId(vm.text): Assignment(VmId(vm.text), LabelName(name.text), vm.span)
-            for vm, name in read.vms.values()
-        },
-    )

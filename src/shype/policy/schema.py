@@ -28,6 +28,9 @@ from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence, describe
 
 #: Violations looked at in one file; more do not help anybody.
 _LIMIT = 5_000
+_MECHANISMS = "write one of `event`, `grant`, `argo`, `disk` and `network`"
+_TWO_LEVELS = "a list of two levels"
+LEVEL_FIX = "write NAME, or NAME {CATEGORY, CATEGORY} in quotes, or NAME {all}"
 _NAMES_ARE = "lower-case letters and digits, starting with a letter, words joined by single hyphens"
 
 
@@ -136,7 +139,9 @@ class _Explainer:
             "type": self._type,
             "pattern": self._spelling,
             "maxLength": self._spelling,
+            "minLength": self._spelling,
             "minItems": self._too_few,
+            "maxItems": self._too_many,
             "minProperties": self._too_few,
             "uniqueItems": self._duplicates,
             "const": self._value,
@@ -229,7 +234,9 @@ class _Explainer:
         node, schema = place.node, self._schema(violation)
         assert isinstance(node, Scalar)
         text, title = node.text, self._title(violation)
-        if violation.validator == "maxLength":
+        if title == "a level":
+            yield from _not_a_level(node)
+        elif violation.validator == "maxLength":
             limit = schema["maxLength"]
             yield error(
                 Id.NAME_TOO_LONG, node.span,
@@ -245,6 +252,13 @@ class _Explainer:
                 "without leading zeros",
                 f'write for example "{example}", in quotes',
             )
+        elif title == "a reason":
+            yield error(
+                Id.GUARD_REASON, node.span, "a guard's reason must say something",
+                "write why information may pass here, for whoever reviews the policy",
+            )
+        elif title == "a date":
+            yield not_a_day(text, node.span)
         elif title == "a VM name or UUID":
             yield error(
                 Id.VM_ID, node.span, f"{show(text)} cannot be {title}",
@@ -259,19 +273,40 @@ class _Explainer:
             )
 
     def _too_few(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        path = list(violation.absolute_path)
+        if self._title(violation) == _TWO_LEVELS:
+            yield from self._too_many(violation, place)
+            return
         if violation.validator_value == 2:
             yield error(
                 Id.WALL_TOO_SMALL, place.node.span,
-                f"the conflict set {self._what(place)} has fewer than two members, so that nothing "
-                "conflicts",
+                f"the conflict set {show(str(path[1]))} has fewer than two members, so that "
+                "nothing conflicts",
                 "name at least two members, or delete the conflict set",
             )
             return
-        optional = len(place.keys) == 0 and len(violation.absolute_path) > 1
+        optional = len(path) > 1 and path[-1] in ("coalitions", "wall")
         yield error(
             Id.SET_EMPTY, place.node.span, f"{self._what(place)} is empty",
             "delete the key if the label shall have none" if optional
             else f"name at least one: {self._title(violation)}",
+        )
+
+    def _too_many(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+        assert isinstance(place.node, Sequence)
+        if self._title(violation) != _TWO_LEVELS:
+            yield error(
+                Id.SET_TOO_LARGE, place.node.span,
+                f"{self._what(place)} has {len(place.node.items)} entries; it has at most "
+                f"{violation.validator_value}",
+                "use fewer",
+            )
+            return
+        yield error(
+            Id.LEVEL_SYNTAX, place.node.span,
+            f"{self._what(place)} has {len(place.node.items)} levels; a range has two, the low end "
+            "and the high end",
+            "write one level without brackets, or a list of two",
         )
 
     def _duplicates(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
@@ -299,6 +334,12 @@ class _Explainer:
             return
         if node.kind != "str":
             return
+        if title == "a mechanism":
+            yield error(
+                Id.MECHANISM_UNKNOWN, node.span, f"there is no mechanism {show(node.text)}",
+                self._suggest.fix(node.text, self._schema(violation)["enum"], _MECHANISMS),
+            )
+            return
         fix = f"write {title}"
         if title == "`all`":
             fix = f"write a list: [{node.text[:60]}]; the word `all` stands for every coalition"
@@ -311,6 +352,21 @@ def _title_of(schema: dict[str, Any], name: str) -> str:
     if "$ref" in part:
         part = document()["$defs"][part["$ref"].rsplit("/", 1)[1]]
     return str(part["title"])
+
+
+def _not_a_level(node: Scalar) -> Iterator[Finding]:
+    if node.kind == "str":  # otherwise its type is wrong, and that is said
+        yield error(
+            Id.LEVEL_SYNTAX, node.span, f"{show(node.text)} is not a level", LEVEL_FIX
+        )
+
+
+def not_a_day(text: str, span: Span) -> Finding:
+    """The date of a guard is none."""
+    return error(
+        Id.GUARD_DATE, span, f"{show(text)} is not a day of the calendar",
+        'write it as YYYY-MM-DD in quotes, for example "2027-01-31"',
+    )
 
 
 def unsupported(node: Scalar) -> Finding:

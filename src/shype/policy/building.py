@@ -1,0 +1,125 @@
+"""The model of a draft that has no errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from shype.policy import grammar
+from shype.policy.draft import Draft, DraftLabel, DraftRange, Ref
+from shype.policy.lattice import Lattice, LevelRange
+from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.model import (
+    Assignment,
+    Coalition,
+    Enforcement,
+    Guard,
+    Host,
+    Label,
+    Policy,
+    Wall,
+)
+from shype.policy.names import CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.rules import lattice, level_range
+
+_N = TypeVar("_N", bound=str)
+
+
+def policy(read: Draft, file: str) -> Policy:
+    """The policy that ``read`` means. ``read`` must have no errors; ``file`` is its name."""
+    return _Builder(read).policy(file)
+
+
+class _Builder:
+    """A draft, and what all parts of its model share."""
+
+    def __init__(self, read: Draft) -> None:
+        self._read = read
+        self._levels = lattice(read.levels)
+        self._integrity = lattice(read.integrity)
+        self._coalitions = {
+            CoalitionName(name): Coalition(
+                CoalitionName(name), entry.name.span, _mechanisms(entry.mechanisms),
+                entry.write_up is not None, _was(CoalitionName, entry.was),
+            )
+            for name, entry in (read.coalitions or {}).items()
+        }
+        self._everything = frozenset(self._coalitions)
+
+    def policy(self, file: str) -> Policy:
+        read = self._read
+        assert read.name is not None
+        assert read.version is not None
+        assert read.host is not None
+        assert read.dom0 is not None
+        return Policy(
+            name=read.name.text,
+            version=read.version.text,
+            source=file,
+            coalitions=self._coalitions,
+            walls={
+                WallName(name): Wall(
+                    WallName(name), frozenset(MemberName(ref.text) for ref in wall.members),
+                    wall.name.span, _was(WallName, wall.was),
+                )
+                for name, wall in (read.walls or {}).items()
+            },
+            labels={LabelName(entry.name.text): self._label(entry) for entry in read.carried},
+            host=Host(
+                LabelName(read.dom0.text),
+                frozenset(LabelName(ref.text) for ref in read.drivers or ()),
+                Enforcement.ENFORCING,
+                read.host.span,
+            ),
+            assignments={
+                VmId(vm.text): Assignment(VmId(vm.text), LabelName(name.text), vm.span)
+                for vm, name in read.vms.values()
+            },
+            levels=self._levels,
+            integrity=self._integrity,
+            guards=dict(self._guards()),
+            replaces=None if read.replaces is None else read.replaces.text,
+            was=None if read.was is None else read.was.text,
+        )
+
+    def _label(self, entry: DraftLabel) -> Label:
+        return Label(
+            LabelName(entry.name.text),
+            self._everything if entry.everything is not None else _coalitions(entry.coalitions),
+            frozenset(MemberName(ref.text) for ref in entry.members),
+            entry.name.span,
+            _range(self._levels, entry.level),
+            _range(self._integrity, entry.integrity),
+            _mechanisms(entry.mechanisms),
+            _was(LabelName, entry.was),
+        )
+
+    def _guards(self) -> Iterable[tuple[LabelName, Guard]]:
+        for name, guard in self._read.guards.items():
+            assert guard.source is not None
+            assert guard.sink is not None
+            assert guard.reason is not None
+            yield LabelName(name), Guard(
+                LabelName(name), CoalitionName(guard.source.text), CoalitionName(guard.sink.text),
+                guard.reason.text,
+                None if guard.expires is None else grammar.as_date(guard.expires.text),
+                guard.label.name.span,
+            )
+
+
+def _coalitions(refs: Iterable[Ref]) -> frozenset[CoalitionName]:
+    return frozenset(CoalitionName(ref.text) for ref in refs)
+
+
+def _mechanisms(refs: Iterable[Ref] | None) -> frozenset[Mechanism]:
+    return SWITCHABLE if refs is None else frozenset(Mechanism(ref.text) for ref in refs)
+
+
+def _was(name: Callable[[str], _N], ref: Ref | None) -> _N | None:
+    return None if ref is None else name(ref.text)
+
+
+def _range(points: Lattice | None, draft: DraftRange | None) -> LevelRange | None:
+    found = level_range(points, draft)
+    assert (found is None) == (draft is None)
+    return found

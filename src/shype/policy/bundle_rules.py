@@ -1,0 +1,114 @@
+"""The rules of the language that decisions rely on, checked again on what a bundle holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shype.policy import grammar
+from shype.policy.json_values import corrupt
+from shype.policy.lattice import Lattice, LevelRange
+from shype.policy.model import Label, Policy
+from shype.policy.names import UNLABELED
+
+
+def check(policy: Policy) -> None:
+    """Raises BadInput (``bundle.corrupt``) if ``policy`` breaks a rule."""
+    _coalitions(policy)
+    _walls(policy)
+    _host(policy)
+    _guards(policy)
+    _levels(policy)
+    _updates(policy)
+
+
+def _coalitions(policy: Policy) -> None:
+    if not policy.coalitions or grammar.ALL in policy.coalitions:
+        corrupt("the coalitions are empty or include one named `all`")
+    for label in policy.labels.values():
+        if not label.coalitions <= policy.coalitions.keys():
+            corrupt(f"the label `{label.name}` names an undeclared coalition")
+
+
+def _walls(policy: Policy) -> None:
+    for wall in policy.walls.values():
+        if len(wall.members) < 2:
+            corrupt(f"the conflict set `{wall.name}` has fewer than two members")
+    members = policy.members
+    for label in policy.labels.values():
+        if not label.members <= members:
+            corrupt(f"the label `{label.name}` names an undeclared member")
+        for wall in policy.walls.values() if len(label.members) > 1 else ():
+            if len(label.members & wall.members) > 1:
+                corrupt(f"the label `{label.name}` conflicts with itself in `{wall.name}`")
+
+
+def _levels(policy: Policy) -> None:
+    for section, lattice in (("levels", policy.levels), ("integrity", policy.integrity)):
+        if lattice is None:
+            continue
+        for part in (lattice.order, lattice.categories):
+            if len(part) > grammar.LATTICE_LIMIT:
+                corrupt(f"{section} has more than {grammar.LATTICE_LIMIT} names")
+        if not lattice.order or grammar.ALL in lattice.categories:
+            corrupt(f"{section} has no order, or a category named `all`")
+    for label in policy.labels.values():
+        _level(policy, label, policy.levels, label.level, "level")
+        _level(policy, label, policy.integrity, label.integrity, "integrity")
+
+
+def _level(
+    policy: Policy, label: Label, lattice: Lattice | None, levels: LevelRange | None, what: str
+) -> None:
+    needed = lattice is not None and label.name != policy.host.dom0
+    if (levels is not None) != needed:
+        corrupt(f"the label `{label.name}` has {'no ' if needed else 'a '}{what}")
+    if lattice is None or levels is None:
+        return
+    if not (lattice.contains(levels.low) and lattice.contains(levels.high)):
+        corrupt(f"the {what} of `{label.name}` is not declared")
+    if not levels.high.dominates(levels.low):
+        corrupt(f"the {what} of `{label.name}` is a range that does not go upwards")
+    trusted = label.name in policy.host.drivers or label.name in policy.guards
+    if not levels.single and not trusted:
+        corrupt(f"`{label.name}` has a range as its {what} and is not trusted")
+
+
+def _guards(policy: Policy) -> None:
+    for guard in policy.guards.values():
+        label = policy.labels.get(guard.name)
+        if label is None or label.coalitions:
+            corrupt(f"the guard `{guard.name}` has no label, or one with coalitions")
+        if guard.source == guard.sink or not {guard.source, guard.sink} <= policy.coalitions.keys():
+            corrupt(f"the guard `{guard.name}` does not join two declared coalitions")
+        if guard.name in (policy.host.dom0, UNLABELED) or guard.name in policy.host.drivers:
+            corrupt(f"the guard `{guard.name}` is dom0's label, a driver domain's or `unlabeled`")
+
+
+def _host(policy: Policy) -> None:
+    host = policy.host
+    if host.dom0 not in policy.labels or host.dom0 == UNLABELED:
+        corrupt("dom0's label is undeclared or `unlabeled`")
+    if policy.labels[host.dom0].members:
+        corrupt("dom0's label has wall members")
+    if not host.drivers <= policy.labels.keys() - {host.dom0, UNLABELED}:
+        corrupt("a driver domain's label is undeclared, dom0's or `unlabeled`")
+    for assignment in policy.assignments.values():
+        if assignment.label not in policy.labels or assignment.label == host.dom0:
+            corrupt(f"the VM `{assignment.vm}` has an undeclared label or dom0's")
+
+
+def _updates(policy: Policy) -> None:
+    old, new = policy.replaces, policy.version
+    if old is not None and grammar.version_order(old) >= grammar.version_order(new):
+        corrupt(f"version {new} cannot replace version {old}")
+    if policy.was == policy.name:
+        corrupt("the policy was named as it is")
+    _renamed("label", (label.was for label in policy.labels.values()), policy.labels)
+    _renamed("coalition", (c.was for c in policy.coalitions.values()), policy.coalitions)
+    _renamed("conflict set", (wall.was for wall in policy.walls.values()), policy.walls)
+
+
+def _renamed(kind: str, claims: Iterable[str | None], present: Iterable[str]) -> None:
+    old = [name for name in claims if name is not None]
+    if len(set(old)) != len(old) or not set(old).isdisjoint(present):
+        corrupt(f"a {kind} was renamed twice, or is still there")

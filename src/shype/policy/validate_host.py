@@ -1,0 +1,177 @@
+"""Rules about dom0, driver domains and the VMs that have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shype.policy import grammar
+from shype.policy.findings import Id, error, show, warning
+from shype.policy.names import UNLABELED
+from shype.policy.rules import Case, Rule
+from shype.policy.source import Finding
+
+
+def dom0_has_a_declared_label(case: Case) -> Iterator[Finding]:
+    """dom0's label is declared under ``labels``."""
+    dom0, labels = case.draft.dom0, case.draft.labels
+    if dom0 is None or labels is None or dom0.text in case.draft.guards:
+        return  # a guard as dom0 is another mistake
+    if dom0.text != UNLABELED:
+        yield from case.undeclared(
+            [dom0], labels, Id.HOST_DOM0_UNDECLARED, "label of dom0,", "labels"
+        )
+
+
+def dom0_is_labelled(case: Case) -> Iterator[Finding]:
+    """dom0's label is not ``unlabeled``, which is what VMs without a label get."""
+    dom0 = case.draft.dom0
+    if dom0 is not None and dom0.text == UNLABELED:
+        yield error(
+            Id.HOST_DOM0_UNLABELED, dom0.span,
+            "dom0 cannot have the label `unlabeled`: VMs without a label would get it too",
+            "declare a label for dom0 alone and name it here",
+        )
+
+
+def dom0_is_behind_no_wall(case: Case) -> Iterator[Finding]:
+    """dom0's label has no wall members: dom0 always runs and would exclude others for ever."""
+    dom0 = case.draft.dom0
+    label = (case.draft.labels or {}).get(dom0.text) if dom0 is not None else None
+    if label is not None and label.members:
+        yield error(
+            Id.HOST_DOM0_WALL, label.members[0].span,
+            f"dom0's label {show(label.name.text)} has wall members; dom0 always runs, so that "
+            "whatever conflicts with it could never start",
+            "delete `wall` from this label",
+        )
+
+
+def drivers_have_declared_labels(case: Case) -> Iterator[Finding]:
+    """Driver domains' labels are declared under ``labels``."""
+    if case.draft.labels is not None:
+        others = {UNLABELED, *case.draft.guards}
+        refs = [ref for ref in case.draft.drivers or () if ref.text not in others]
+        yield from case.undeclared(
+            refs, case.draft.labels, Id.HOST_DRIVER_UNDECLARED, "label of a driver domain,",
+            "labels",
+        )
+
+
+def drivers_are_vms_of_their_own(case: Case) -> Iterator[Finding]:
+    """A driver domain's label is neither dom0's nor ``unlabeled``."""
+    dom0 = case.draft.dom0
+    for ref in case.draft.drivers or ():
+        if dom0 is not None and ref.text == dom0.text:
+            yield error(
+                Id.HOST_DRIVER_DOM0, ref.span,
+                f"{show(ref.text)} is dom0's label and cannot be a driver domain's as well",
+                "delete it here: dom0 serves devices anyway",
+            )
+        elif ref.text == UNLABELED:
+            yield error(
+                Id.HOST_DRIVER_UNLABELED, ref.span,
+                "`unlabeled` cannot be a driver domain's label: VMs without a label would get its "
+                "coalitions",
+                "declare a label for the driver domain and name it here",
+            )
+
+
+def vms_have_declared_labels(case: Case) -> Iterator[Finding]:
+    """A VM is assigned to a label that is declared under ``labels``."""
+    if case.draft.labels is not None:
+        refs = [label for _, label in case.draft.vms.values()]
+        yield from case.undeclared(
+            refs, case.vm_labels, Id.VM_UNDECLARED_LABEL, "label", "labels"
+        )
+
+
+def no_vm_has_dom0s_label(case: Case) -> Iterator[Finding]:
+    """No VM is assigned to dom0's label."""
+    dom0 = case.draft.dom0
+    for vm, label in case.draft.vms.values():
+        if dom0 is not None and label.text == dom0.text:
+            yield error(
+                Id.VM_DOM0_LABEL, label.span,
+                f"the VM {show(vm.text)} cannot have {show(label.text)}, the label of dom0",
+                "give the VM a label of its own",
+            )
+
+
+def dom0_is_no_vm(case: Case) -> Iterator[Finding]:
+    """dom0 is not assigned a label under ``vms`` (Xen names it ``Domain-0``)."""
+    for vm, _ in case.draft.vms.values():
+        if vm.text == "Domain-0":
+            yield error(
+                Id.VM_DOM0, vm.span, "`Domain-0` is dom0, and its label stands under `host.dom0`",
+                "delete this line and set `host.dom0`",
+            )
+
+
+def uuids_are_in_lower_case(case: Case) -> Iterator[Finding]:
+    """A UUID is written as the toolstack prints it, so that comparing text compares UUIDs."""
+    for vm, _ in case.draft.vms.values():
+        if grammar.is_uuid(vm.text) and vm.text != vm.text.lower():
+            yield error(
+                Id.VM_ID, vm.span, f"the UUID {show(vm.text)} is not in lower case",
+                f"write {vm.text.lower()}",
+            )
+
+
+def dom0_may_run_every_label(case: Case) -> Iterator[Finding]:
+    """dom0 may run a label only if dom0's own label has all of that label's coalitions."""
+    draft = case.draft
+    labels = draft.labels or {}
+    boss = labels.get(draft.dom0.text) if draft.dom0 is not None else None
+    if boss is None or boss.everything is not None:
+        return
+    allowed = {ref.text for ref in boss.coalitions}
+    lacking_of_all = [name for name in draft.coalitions or {} if name not in allowed]
+    guarded = {
+        name: [ref for ref in (guard.source, guard.sink) if ref is not None]
+        for name, guard in draft.guards.items()
+    }
+    for label in draft.carried:
+        needed = guarded.get(label.name.text, label.coalitions)
+        lacking = [ref.text for ref in needed if ref.text not in allowed]
+        if label.everything is not None:
+            lacking = lacking_of_all
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            yield warning(
+                Id.LABEL_NOT_AUTHORIZED, label.name.span,
+                f"dom0 may not run {show(label.name.text)}: dom0's label {show(boss.name.text)} "
+                f"lacks the coalition {show(lacking[0])}{more}",
+                f"give {show(boss.name.text)} `coalitions: all`, or accept that this host never "
+                f"runs {show(label.name.text)}",
+            )
+
+
+def vms_are_not_named_like_other_labels(case: Case) -> Iterator[Finding]:
+    """A VM's name that is a label's too means two things to `shype explain` (label.ambiguous)."""
+    names = case.vm_labels
+    for vm, label in case.draft.vms.values():
+        if vm.text in names and vm.text != label.text:
+            yield warning(
+                Id.VM_NAMED_LIKE_LABEL, vm.span,
+                f"the VM {show(vm.text)} has the label {show(label.text)}, and there is a label "
+                f"{show(vm.text)} too",
+                f"rename one of them, or ask about {show('label:' + vm.text)} and "
+                f"{show('vm:' + vm.text)}",
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    dom0_has_a_declared_label,
+    dom0_is_labelled,
+    dom0_is_behind_no_wall,
+    drivers_have_declared_labels,
+    drivers_are_vms_of_their_own,
+    vms_have_declared_labels,
+    no_vm_has_dom0s_label,
+    dom0_is_no_vm,
+    uuids_are_in_lower_case,
+)
+ADVICE: tuple[Rule, ...] = (
+    dom0_may_run_every_label,
+    vms_are_not_named_like_other_labels,
+)
