@@ -16,8 +16,11 @@ LAYERS = ("base", "policy", "decision", "compile", "host", "lab", "demo", "cli")
 #: What runs in dom0 is in the trusted computing base: standard library only.
 AGENT = (
     "base", "policy/names.py", "policy/source.py", "policy/model.py", "policy/bundle.py",
-    "policy/manifest.py", "decision", "host",
+    "policy/manifest.py", "policy/contents.py", "policy/envelope.py", "policy/signed.py",
+    "policy/ed25519.py", "decision", "host",
 )
+#: The one exception: what checks a signature (docs/adr/0007-signed-bundles.md).
+SIGNATURES = ("policy/ed25519.py", "cryptography")
 
 MODULES = sorted(SOURCE.rglob("*.py"))
 
@@ -65,7 +68,21 @@ def test_agent_imports_only_the_standard_library(part: str) -> None:
     for module in modules:
         for line, name in imports(module):
             top = name.split(".")[0]
+            if (str(module.relative_to(SOURCE)), top) == SIGNATURES:
+                continue
             assert top == "shype" or top in sys.stdlib_module_names, f"{module}:{line}: {name}"
+
+
+def test_only_one_module_uses_cryptography_and_only_when_it_must() -> None:
+    users = {
+        str(module.relative_to(SOURCE)) for module in MODULES
+        if any(name.split(".")[0] == SIGNATURES[1] for _, name in imports(module))
+    }
+    assert users == {SIGNATURES[0]}
+    tree = ast.parse((SOURCE / SIGNATURES[0]).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert SIGNATURES[1] not in ast.unparse(node), "import it where a signature is checked"
 
 
 def test_agent_imports_nothing_above_the_bundle() -> None:

@@ -12,6 +12,7 @@ import pytest
 from shype.base.errors import ShypeError, Unavailable
 from shype.cli import host as cli
 from shype.cli import output
+from shype.cli.agent import open_agent
 from shype.host.agent import Agent
 from shype.host.drivers.model import UNLABELLED
 from shype.host.drivers.xen import driver
@@ -20,13 +21,17 @@ from shype.host.journal import reservation
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName
 from tests.host.builders import config, context, host, model
+from tests.signing import AUTHOR, keys, sealed
 
 Shell = Callable[..., int]
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    return host(tmp_path)
+    made = host(tmp_path)
+    (tmp_path / "policy.shype").write_bytes(sealed(tmp_path / "bundle", AUTHOR))
+    keys(tmp_path / "keys")
+    return made
 
 
 @pytest.fixture
@@ -37,7 +42,8 @@ def run(tmp_path: Path, agent: Agent) -> Shell:
         top = argparse.ArgumentParser(prog="shype")
         cli.add(top.add_subparsers())
         args = top.parse_args([
-            command, "--bundle", str(tmp_path / "bundle"), "--state", str(agent.state),
+            command, "--bundle", str(tmp_path / "policy.shype"), "--keys", str(tmp_path / "keys"),
+            "--state", str(agent.state),
             "--driver", "model", "--model-file", str(tmp_path / "model.json"),
             *(str(word) for word in words),
         ])
@@ -198,10 +204,10 @@ def test_denials(run: Shell, agent: Agent, capsys: pytest.CaptureFixture[str]) -
 def test_bundle_must_be_there_and_whole(
     run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bundle" / "policy.bin").write_bytes(b"other")
+    (tmp_path / "policy.shype").write_bytes(b"other")
     assert run("run", config(tmp_path, "a-db")) == 2
     assert "bundle.corrupt" in capsys.readouterr().err
-    (tmp_path / "bundle" / "policy.bin").unlink()
+    (tmp_path / "policy.shype").unlink()
     assert run("ps") == 2
     assert "bundle.missing" in capsys.readouterr().err
 
@@ -230,9 +236,9 @@ def test_the_model_leaves_the_real_host_s_state_alone(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own journal is beside its file: the host's may wait to be recovered."""
-    monkeypatch.setattr("shype.policy.manifest.load_bundle", lambda directory: agent.bundle)
+    monkeypatch.setattr("shype.host.trust.load_trusted", lambda path, keys: agent.bundle)
     args = _parsed("ps", "--driver", "model", "--model-file", str(tmp_path / "m.json"))
-    assert cli._agent(args).state == tmp_path / "m.json.state"
+    assert open_agent(args).state == tmp_path / "m.json.state"
 
 
 def test_a_machine_without_xen_is_named_before_anything_else(

@@ -14,7 +14,8 @@ from shype.base import canonical
 from shype.base.errors import BadInput, Internal, ShypeError, Unavailable
 from shype.compile.flask import build, cil, reader, tables, verify
 from shype.compile.flask.tables import Tables
-from shype.policy.manifest import FILES, load_bundle
+from shype.policy.contents import FILES
+from shype.policy.manifest import load_bundle
 from shype.policy.model import Policy
 from shype.policy.names import LabelName
 from tests.compile.policies import BANKS, EDGES
@@ -43,7 +44,7 @@ def test_bundle(target: str, tmp_path: Path) -> None:
     bundle = load_bundle(tmp_path / "out")
     assert bundle.manifest == manifest
     assert bundle.policy == BANKS
-    assert bundle.directory == tmp_path / "out"
+    assert bundle.path == tmp_path / "out"
     assert set(content(tmp_path / "out")) == {*FILES, "manifest.json"}
     assert manifest.target == target
     assert manifest.validation is not None

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.compile.flask import build
-from shype.policy.manifest import FILES, Manifest, load_bundle
+from shype.policy.contents import FILES
+from shype.policy.manifest import Manifest, load_bundle
 from shype.policy.names import LabelName
 from tests.compile.policies import BANKS
 

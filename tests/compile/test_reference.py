@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shype.compile.flask import reference, rules
-from shype.policy.manifest import FILES
+from shype.policy.contents import FILES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
 

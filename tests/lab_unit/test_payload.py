@@ -31,15 +31,11 @@ def index(disk: Path) -> dict[str, tuple[int, int]]:
     return {name: (mode, length) for name, mode, length in json.loads(data[24 : 24 + size])}
 
 
-def test_it_holds_shype_bundle_and_files(tmp_path: Path, initrd: Path) -> None:
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    (bundle / "policy.bin").write_bytes(b"policy")
+def test_it_holds_shype_and_files(tmp_path: Path, initrd: Path) -> None:
     disk = tmp_path / "disk"
-    payload.write(disk, guest_initrd=initrd, bundle=bundle,
+    payload.write(disk, guest_initrd=initrd,
                   files={"/etc/xen/vms/a.cfg": "name", "/root/tool": b"#!/bin/sh\n"})
     found = index(disk)
-    assert found["/etc/shype/bundle/policy.bin"] == (0o644, 6)
     assert found["/usr/local/bin/shype"][0] == 0o755
     assert found["/usr/local/bin/probe"] == (0o755, 7)
     assert found["/etc/xen/vms/a.cfg"] == (0o644, 4)
@@ -56,7 +52,7 @@ def test_the_agent_writes_the_same_files(
     monkeypatch.setattr(payload, "package", lambda: iter(()))
     monkeypatch.setattr(payload, "WRAPPER", b"")
     big = bytes(range(256)) * 20_000
-    payload.write(disk, guest_initrd=initrd, bundle=None,
+    payload.write(disk, guest_initrd=initrd,
                   files={f"{target}/a/big": big, f"{target}/a/empty": b"",
                          f"{target}/run": b"#!/bin/sh\n"})
     data = disk.read_bytes()  # keep to the test's own directory
@@ -94,12 +90,12 @@ def test_byte_code_is_what_python_would_use(tmp_path: Path) -> None:
 
 def test_too_big(tmp_path: Path, initrd: Path) -> None:
     with pytest.raises(BadInput) as caught:
-        payload.write(tmp_path / "disk", guest_initrd=initrd, bundle=None,
+        payload.write(tmp_path / "disk", guest_initrd=initrd,
                       files={"/big": bytes((recipe.PAYLOAD_MIB << 20) + 1)})
     assert caught.value.id == "lab.payload-too-big"
 
 
 def test_relative_path(tmp_path: Path, initrd: Path) -> None:
     with pytest.raises(BadInput) as caught:
-        payload.write(tmp_path / "disk", guest_initrd=initrd, bundle=None, files={"x": b""})
+        payload.write(tmp_path / "disk", guest_initrd=initrd, files={"x": b""})
     assert caught.value.id == "lab.bad-path"

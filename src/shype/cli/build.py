@@ -12,15 +12,17 @@ from shype.cli import output
 if TYPE_CHECKING:
     from shype.cli.types import Commands
     from shype.compile.flask.tables import Tables
+    from shype.policy.ed25519 import PrivateKey
     from shype.policy.manifest import Manifest
 
 _BUILD_EPILOG = """\
 example:
-  shype build examples/banks.yaml --target xen-4.17 -o banks
+  shype keys new author
+  shype build examples/banks.yaml --target xen-4.17 --key author.key -o banks.shype
 
-The directory holds policy.bin (for the boot entry), policy.cil (the same, to
-read: every rule with its reason), policy.json and manifest.json; copy it whole
-to the host. It is replaced whole or, when anything fails, not at all.
+The file holds the policy, the compiled policy for the hypervisor, and the digests
+of both, signed: a host that trusts author.pub loads it, and no other (see
+`shype bundle --help`). It is replaced whole or, when anything fails, not at all.
 
 The binary is then read back with SETools and compared with the policy: for
 every pair of labels and every mechanism. A difference fails the build.
@@ -30,7 +32,8 @@ exit codes: 0 built, 2 the policy or an argument is wrong, 3 anything else
 _TABLES_EPILOG = """\
 example:
   shype tables import xen-4.23.0 -o xen-4.23.json
-  shype build examples/banks.yaml --target xen-4.23 --tables xen-4.23.json -o banks
+  shype build examples/banks.yaml --target xen-4.23 --tables xen-4.23.json \
+      --key author.key -o banks.shype
 
 A hypervisor refuses a policy whose classes and permissions differ from its own,
 so each Xen release has its table. Those of the targets in `shype tables list`
@@ -43,7 +46,7 @@ def add(commands: Commands) -> None:
     build = commands.add_parser(
         "build",
         help="compile a policy file for a hypervisor and validate the result",
-        description="Compile a policy file into a directory that an enforcing host loads.",
+        description="Compile a policy file into a signed bundle that an enforcing host loads.",
         epilog=_BUILD_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -52,7 +55,16 @@ def add(commands: Commands) -> None:
         "--target", required=True, metavar="TARGET", help="the hypervisor, for example xen-4.17"
     )
     build.add_argument(
-        "-o", "--output", required=True, metavar="DIR", type=Path, help="the directory to write"
+        "-o", "--output", required=True, metavar="FILE", type=Path,
+        help="the bundle to write (FILE.shype)",
+    )
+    signers = build.add_mutually_exclusive_group()
+    signers.add_argument(
+        "--key", action="append", metavar="KEY", type=Path,
+        help="sign with this key, made by `shype keys new`; may be given several times",
+    )
+    signers.add_argument(
+        "--unsigned", action="store_true", help="for experiments: every host refuses the result"
     )
     build.add_argument(
         "--tables", metavar="TABLES", type=Path,
@@ -93,34 +105,67 @@ def _add_tables(commands: Commands) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from shype.base.files import write_atomic
     from shype.compile.flask import build, tables
-    from shype.policy import loader
+    from shype.policy import loader, signed
 
+    keys = _keys(args)
+    _check_out(args.output)
     chosen = tables.load_file(args.tables) if args.tables else None
     loaded = loader.load(args.file)
     for warning in loaded.warnings:
         output.note(str(warning))
-    manifest = build.build(
-        loaded.policy, target=args.target, out=args.output, validate=not args.no_validate,
-        tables=chosen,
+    manifest, contents = build.make(
+        loaded.policy, target=args.target, validate=not args.no_validate, tables=chosen,
     )
+    write_atomic(args.output, signed.seal(contents, keys))
     if manifest.validation is None:
         output.note(
             "shype: warning: the binary was not compared with the policy (--no-validate)"
         )
+    if not keys:
+        output.note("shype: warning: the bundle is not signed, and every host refuses it")
     if args.json:
         output.print_json(manifest.to_json())
     else:
-        _print(manifest, args.output)
+        _print(manifest, args.output, keys)
     return 0
 
 
-def _print(manifest: Manifest, directory: Path) -> None:
+def _keys(args: argparse.Namespace) -> list[PrivateKey]:
+    from shype.base.errors import BadInput
+    from shype.cli.keys import read_private
+
+    if not args.key and not args.unsigned:
+        raise BadInput(
+            "build.no-key", "no --key is given, and a host loads no bundle that is not signed",
+            f"shype keys new author; shype build {args.file} --target {args.target} "
+            f"--key author.key -o {args.output} (or --unsigned, for an experiment)",
+        )
+    return [read_private(path) for path in args.key or ()]
+
+
+def _check_out(out: Path) -> None:
+    """Only an earlier bundle is replaced, and nothing is compiled in vain."""
+    from shype.base.errors import BadInput
+    from shype.policy import signed
+
+    try:
+        signed.read(out)
+    except BadInput as error:
+        if error.id != "bundle.missing":
+            raise BadInput(
+                "build.out", f"{out} is there and is no bundle", "choose another -o FILE.shype"
+            ) from error
+
+
+def _print(manifest: Manifest, file: Path, keys: list[PrivateKey]) -> None:
     done = manifest.validation
     rows = [
         ["policy", f"{manifest.policy.name} {manifest.policy.version}"],
         ["target", manifest.target],
-        ["directory", str(directory)],
+        ["bundle", str(file)],
+        *([["signed by", key.public.id] for key in keys] or [["signed by", "nobody"]]),
         ["labels", f"{len(manifest.labels)} for VMs, and {manifest.dom0.label} for dom0"],
         ["digest", manifest.digest],
         ["validated", "no" if done is None else

@@ -87,7 +87,7 @@ def _in_lab(args: argparse.Namespace, bundle: Bundle) -> int:
     with ThreadPoolExecutor(1) as pool:
         # beside the scenario: instructions are counted, so a busy machine changes nothing
         counting = None if args.no_cost else pool.submit(_costs, bundle)
-        with Lab.up(bundle=bundle.directory, files=files) as lab:
+        with Lab.up(bundle=bundle.path, files=files) as lab:
             output.note(f"up after {lab.record.seconds} s")
             lines = _play(bundle, LabStage(bundle, lab))
         costs = counting.result() if counting else None

@@ -96,12 +96,14 @@ def add(commands: Commands) -> None:
 
 def _add_policy(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "policy", type=Path, metavar="FILE", help="a policy file, or the directory of a bundle"
+        "policy", type=Path, metavar="FILE", help="a policy file, or a bundle (FILE.shype)"
     )
 
 
 def read_policy(path: Path) -> Policy:
-    """The policy of a YAML file, or of a bundle directory (all of its digests are checked).
+    """The policy of a YAML file, or of a bundle: a file, or unpacked in a directory.
+
+    All of a bundle's digests are checked, but not who signed it: a question is no danger.
 
     Raises PolicyInvalid, or BadInput ``bundle.missing`` or ``bundle.corrupt``.
     """
@@ -109,6 +111,10 @@ def read_policy(path: Path) -> Policy:
         from shype.policy.manifest import load_bundle
 
         return load_bundle(path).policy
+    if path.suffix == ".shype":
+        from shype.policy import signed
+
+        return signed.opened(signed.read(path), path)[0].policy
     from shype.policy.loader import load
 
     return load(path).policy

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
+from shype.cli.agent import add_options, open_agent
 from shype.cli.types import seconds
 
 if TYPE_CHECKING:
@@ -85,22 +86,7 @@ def _command(
         name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
-        "--bundle", type=Path, default=Path("/etc/shype/bundle"), metavar="DIR",
-        help="the compiled policy that the hypervisor has loaded (default %(default)s)",
-    )
-    command.add_argument(
-        "--state", type=Path, metavar="DIR",
-        help="the agent's own state (default /var/lib/shype; with a model, beside its file)",
-    )
-    command.add_argument(
-        "--driver", choices=("xen", "model"), default="xen",
-        help="model: an in-process model instead of Xen, for what-if; enforces nothing",
-    )
-    command.add_argument(
-        "--model-file", type=Path, metavar="FILE", help="where the model keeps its state",
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_options(command)
     command.set_defaults(run=run)
     return command
 
@@ -110,33 +96,6 @@ def _lock_option(command: argparse.ArgumentParser) -> None:
         "--lock-timeout", type=seconds, default=30.0, metavar="S",
         help="seconds to wait while another shype changes this host (default %(default)g)",
     )
-
-
-def _agent(args: argparse.Namespace) -> Agent:
-    from shype.base.errors import BadInput
-    from shype.host.agent import Agent
-    from shype.policy.manifest import load_bundle
-
-    if (args.driver == "model") != (args.model_file is not None):
-        raise BadInput(
-            "model.file", "--driver model and --model-file FILE go together",
-            "give both, or none of them on a Xen host",
-        )
-    if args.model_file is not None:
-        from shype.host.drivers.model import ModelHypervisor
-
-        output.note("MODEL: this is not a hypervisor; nothing is enforced")
-        if not args.json:
-            print("MODEL, not a hypervisor:")
-        bundle = load_bundle(args.bundle)
-        # Never the real host's state: there, a launch may be waiting to be recovered.
-        state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
-        return Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute())
-    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
-
-    require_xen()
-    state = args.state or Path("/var/lib/shype")
-    return Agent(load_bundle(args.bundle), XenHypervisor(), state.absolute())
 
 
 def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
@@ -149,7 +108,7 @@ def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
 def _run(args: argparse.Namespace) -> int:
     from shype.host.launch import launch
 
-    agent = _agent(args)
+    agent = open_agent(args)
     outcome = launch(
         agent, args.config, observer=lambda step: _progress(step, args),
         lock_timeout=args.lock_timeout,
@@ -192,7 +151,7 @@ def _stop(args: argparse.Namespace) -> int:
     from shype.host.stop import stop
 
     timeout = args.timeout if args.timeout is not None else 0.0 if args.force else 60.0
-    agent = _agent(args)
+    agent = open_agent(args)
     done = stop(
         agent, args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
     )
@@ -213,7 +172,7 @@ def _stop(args: argparse.Namespace) -> int:
 def _recover(args: argparse.Namespace) -> int:
     from shype.host.recovery import recover
 
-    agent = _agent(args)
+    agent = open_agent(args)
     with agent.lock.hold(args.lock_timeout):
         done = recover(agent)
     if args.json:
@@ -242,7 +201,7 @@ def _recover(args: argparse.Namespace) -> int:
 def _ps(args: argparse.Namespace) -> int:
     from shype.host.census import residents
 
-    agent = _agent(args)
+    agent = open_agent(args)
     found = residents(agent)
     strange = [r for r in found if r.label is None]
     if args.json:
@@ -291,7 +250,7 @@ def _resident(agent: Agent, resident: Resident) -> dict[str, object]:
 def _status(args: argparse.Namespace) -> int:
     from shype.host.status import status
 
-    agent = _agent(args)
+    agent = open_agent(args)
     now = status(agent)
     if args.json:
         _show(args, _status_json(agent, now))
@@ -365,7 +324,7 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
 def _denials(args: argparse.Namespace) -> int:
     from shype.host.denials import denials
 
-    found = denials(_agent(args))
+    found = denials(open_agent(args))
     if args.json:
         _show(args, {"denials": [_denial_json(item) for item in found]})
         return 0

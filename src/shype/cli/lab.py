@@ -44,7 +44,8 @@ def add(commands: Commands) -> None:
         "`shype lab down`.",
         epilog="example: shype lab up examples/banks.yaml --vm a-db.cfg --name demo")
     up.add_argument("policy", nargs="?", metavar="POLICY",
-                    help="policy file (YAML), or the directory of a compiled bundle")
+                    help="policy file (YAML), or a compiled bundle (FILE.shype). dom0 gets it "
+                    "signed with a key made for this lab, and trusts no other")
     _name(up)
     up.add_argument("--flask", choices=("enforcing", "permissive", "disabled"),
                     default="enforcing", help="mode of the hypervisor (default: enforcing)")
@@ -144,18 +145,19 @@ def _up(args: argparse.Namespace) -> int:
         how = "from a snapshot" if lab.record.from_snapshot else "booted"
         print(f"lab {lab.name} is up ({how}, {lab.record.seconds:.1f} s), flask={args.flask}"
               + (f", policy {lab.record.policy}" if lab.record.policy else ""))
+        if lab.record.policy:
+            print(f"its dom0 trusts bundles that are signed with {lab.key}")
     return 0
 
 
 def _bundle(policy: str, work: Path) -> Path:
-    """The bundle directory given, or the one built from the policy file given."""
+    """The bundle given, or the one built from the policy file given."""
     from pathlib import Path
 
-    path = Path(policy)
-    if path.is_dir():
-        from shype.policy.manifest import load_bundle
+    from shype.policy.signed import SUFFIX
 
-        load_bundle(path)
+    path = Path(policy)
+    if path.is_dir() or path.suffix == SUFFIX:
         return path
     from shype.compile.flask.build import build
     from shype.lab.recipe import TARGET

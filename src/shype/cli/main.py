@@ -22,6 +22,8 @@ GROUPS = {
     "check": ("check",),
     "explain": ("explain", "decide"),
     "build": ("build", "tables"),
+    "bundle": ("bundle",),
+    "keys": ("keys",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "lab": ("lab",),
     "demo": ("demo",),

@@ -95,7 +95,7 @@ def wrong_policy(agent: Agent) -> Unavailable:
     return Unavailable(
         "host.wrong-policy",
         f"the hypervisor has another policy loaded than {ref.name} {ref.version} "
-        f"({agent.bundle.directory}, digest {agent.manifest.digest[:12]})",
-        f"boot the hypervisor with {agent.bundle.directory / 'policy.bin'}, or point --bundle at "
-        "the policy that it has loaded",
+        f"({agent.bundle.path}, digest {agent.manifest.digest[:12]})",
+        f"boot the hypervisor with that policy (shype bundle extract {agent.bundle.path} -o DIR "
+        "writes its policy.bin), or point --bundle at the one that it has loaded",
     )

@@ -55,6 +55,9 @@ class Hypervisor(Protocol):
     the agent then refuses, it never guesses.
     """
 
+    def target(self) -> str:
+        """Its release, as bundles name it: ``xen-4.17``."""
+
     def enforcement(self) -> Enforcement:
         """``enforcing`` or ``permissive``; ``none`` on a Xen without FLASK."""
 

@@ -64,7 +64,7 @@ class Subject:
         # PV, because raw grant maps in dom0 then need no second address space
         config = guests.config(GUEST, type="pv", seclabel=self.seclabel, extra=extra)
         lab = Lab.up(
-            bundle=self.bundle.directory if self.bundle else None, files={CONFIG: config},
+            bundle=self.bundle.path if self.bundle else None, files={CONFIG: config},
             flask=self.flask, policy_module=self.module, snapshot=False, icount=True,
         )
         try:

@@ -14,13 +14,29 @@ from typing import Self
 
 from shype.base.child import Completed
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.lab import builder, channel, console, paths, payload, qemu, rundir, snapshot, spawn
+from shype.base.files import write_atomic
+from shype.lab import (
+    builder,
+    channel,
+    console,
+    handover,
+    paths,
+    payload,
+    qemu,
+    rundir,
+    snapshot,
+    spawn,
+)
 from shype.lab.qemu import Machine
 from shype.lab.stages import locked
+from shype.policy.contents import Contents
+from shype.policy.ed25519 import PrivateKey
 
 #: Seconds that a boot may take under emulation on a busy machine.
 BOOT_LIMIT = 180.0
 FLASK_MODES = ("enforcing", "permissive", "disabled")
+#: The key that a dom0 trusts, in its lab's directory.
+_KEY = "lab.key"
 
 
 class BootFailed(ShypeError):
@@ -55,9 +71,10 @@ class Lab:
     ) -> Lab:
         """Boot a host, or start it from a snapshot of that very boot, and wait until dom0 answers.
 
-        ``bundle``: compiled policy, its ``policy.bin`` is Xen's boot module
-        and all of it is dom0's /etc/shype/bundle.  ``policy_module``: another
-        file as boot module.  ``flask``: ``enforcing``, ``permissive`` or
+        ``bundle``: compiled policy (a file, or unpacked in a directory), its
+        ``policy.bin`` is Xen's boot module, and all of it, signed by `key`, is
+        dom0's /etc/shype/policy.shype.  ``policy_module``: another file as
+        boot module.  ``flask``: ``enforcing``, ``permissive`` or
         ``disabled`` (a Xen without FLASK: no module).  ``files``: further
         files, by absolute path in dom0.  ``icount``: one virtual nanosecond
         is one instruction, for repeatable timing.  Memory in MiB.
@@ -66,12 +83,14 @@ class Lab:
         Raises Unavailable (``lab.not-built``, ``tool.missing``, ...), BadInput
         (``lab.exists``, ``lab.bad-name``), BootFailed.
         """
-        machine = _machine(builder.load(), bundle, policy_module, flask, memory, dom0_memory,
+        built = builder.load()
+        policy = _Policy.read(bundle)
+        machine = _machine(built, _module(policy, policy_module), flask, memory, dom0_memory,
                            icount, tuple(xen_args), tuple(dom0_args))
         began = time.monotonic()
         with rundir.claimed(name or _unique()) as directory:
-            _write_payload(directory, bundle, files or {})
-            starter = _Starter(directory, machine, attached, began, _policy_name(bundle))
+            _write_payload(directory, policy, files or {})
+            starter = _Starter(directory, machine, attached, began, policy)
             return starter.from_snapshot() if snapshot else starter.boot()
 
     @classmethod
@@ -90,11 +109,12 @@ class Lab:
         began = time.monotonic()
         with rundir.claimed(name or _unique()) as directory:
             fresh = bundle is not None or files is not None
+            policy = _Policy.read(bundle)
             if fresh:
-                _write_payload(directory, bundle, files or {})
+                _write_payload(directory, policy, files or {})
             else:
                 shutil.copy(source / "payload.img", directory / "payload.img")
-            starter = _Starter(directory, machine, attached, began, _policy_name(bundle))
+            starter = _Starter(directory, machine, attached, began, policy)
             return starter.resume(source, unpack=fresh)
 
     @classmethod
@@ -111,6 +131,11 @@ class Lab:
     def name(self) -> str:
         """The lab's name."""
         return self.record.name
+
+    @property
+    def key(self) -> Path:
+        """The private key whose signatures dom0 trusts, made for this lab (if it has a policy)."""
+        return self.directory / _KEY
 
     @property
     def channel(self) -> channel.Channel:
@@ -181,37 +206,55 @@ def _unique() -> str:
     return f"lab-{os.getpid()}-{os.urandom(3).hex()}"
 
 
-def _policy_name(bundle: Path | None) -> tuple[str, str]:
-    """Name, version and digest of a bundle's policy for `status`, empty without one."""
-    if bundle is None:
-        return "", ""
-    from shype.policy.manifest import load_bundle
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """What a lab is to enforce; ``title`` and ``digest`` are for `status`, empty without one."""
 
-    manifest = load_bundle(bundle).manifest
-    return f"{manifest.policy.name} {manifest.policy.version}", manifest.digest
+    title: str = ""
+    digest: str = ""
+    contents: Contents | None = None
+
+    @classmethod
+    def read(cls, bundle: Path | None) -> Self:
+        if bundle is None:
+            return cls()
+        found, contents = handover.read(bundle)
+        ref = found.manifest.policy
+        return cls(f"{ref.name} {ref.version}", found.manifest.digest, contents)
 
 
-def _write_payload(directory: Path, bundle: Path | None, files: Mapping[str, bytes | str]) -> None:
+def _write_payload(directory: Path, policy: _Policy, files: Mapping[str, bytes | str]) -> None:
+    given: dict[str, bytes] = {}
+    if policy.contents is not None:
+        key = PrivateKey.generate()
+        write_atomic(directory / _KEY, key.pem(), 0o600)
+        given = handover.files(policy.contents, key)
     payload.write(directory / "payload.img", guest_initrd=builder.load().guest_initrd,
-                  bundle=bundle, files=files)
+                  files={**given, **files})
+
+
+def _module(policy: _Policy, file: Path | None) -> bytes | None:
+    """Xen's boot module."""
+    if file is None:
+        return None if policy.contents is None else policy.contents.files["policy.bin"]
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput("lab.no-module", f"the policy module cannot be read: {error}") from error
 
 
 def _machine(
-    built: builder.Built, bundle: Path | None, module: Path | None, flask: str, memory: int,
+    built: builder.Built, module: bytes | None, flask: str, memory: int,
     dom0_memory: int, icount: bool, xen_args: tuple[str, ...], dom0_args: tuple[str, ...],
 ) -> Machine:
     if flask not in FLASK_MODES:
         raise BadInput("lab.bad-flask", f"flask mode {flask!r}", f"one of {', '.join(FLASK_MODES)}")
-    source = module or (bundle / "policy.bin" if bundle is not None else None)
     if flask == "disabled":
-        source = None
-    try:
-        policy = None if source is None else str(snapshot.module(source.read_bytes()))
-    except OSError as error:
-        raise BadInput("lab.no-module", f"the policy module cannot be read: {error}") from error
+        module = None
     return Machine(
         xen=str(built.xen), vmlinux=str(built.vmlinux), dom0_initrd=str(built.dom0_initrd),
-        image=str(built.image), policy=policy, flask=flask, memory=memory,
+        image=str(built.image),
+        policy=None if module is None else str(snapshot.module(module)), flask=flask, memory=memory,
         dom0_memory=dom0_memory, icount=icount, xen_args=xen_args, dom0_args=dom0_args,
     )
 
@@ -224,7 +267,7 @@ class _Starter:
     machine: Machine
     attached: bool
     began: float
-    policy: tuple[str, str]
+    policy: _Policy
 
     def boot(self) -> Lab:
         """Power on and wait for dom0."""
@@ -278,12 +321,12 @@ class _Starter:
             raise
 
     def _record(self, pid: int, from_snapshot: bool, *, ready: bool) -> rundir.Record:
-        name, digest = self.policy
         return rundir.Record(
             name=self.directory.name, pid=pid, began=spawn.start_time(pid) or 0,
-            boot=spawn.boot_id(), created=time.time(), flask=self.machine.flask, policy=name,
-            digest=digest, attached=self.attached, seconds=round(time.monotonic() - self.began, 2),
-            from_snapshot=from_snapshot, ready=ready,
+            boot=spawn.boot_id(), created=time.time(), flask=self.machine.flask,
+            policy=self.policy.title, digest=self.policy.digest, attached=self.attached,
+            seconds=round(time.monotonic() - self.began, 2), from_snapshot=from_snapshot,
+            ready=ready,
         )
 
     def _ready(self, pid: int, restoring: bool) -> Lab:

@@ -1,7 +1,7 @@
 """The payload disk, whose files dom0's agent writes to its root directory.
 
-It carries what changes between runs: shype itself, the compiled policy, the
-guests' RAM disk and the caller's files.  Since dom0 reads it only when told
+It carries what changes between runs: shype itself, the guests' RAM disk and the
+caller's files, of which the compiled policy is one.  Since dom0 reads it only when told
 to, one machine snapshot serves every payload.
 
 Format: ``SHYPELAB``, sizes of index and data (two little-endian 64-bit
@@ -34,7 +34,7 @@ exec python3 -m shype "$@"
 
 
 def write(
-    path: Path, *, guest_initrd: Path, bundle: Path | None, files: Mapping[str, bytes | str]
+    path: Path, *, guest_initrd: Path, files: Mapping[str, bytes | str]
 ) -> None:
     """Write the payload disk; ``files`` are by absolute path in dom0.
 
@@ -46,9 +46,6 @@ def write(
     entries.append(("/usr/local/bin/shype", 0o755, WRAPPER))
     entries.append(("/guest/initrd", 0o644, guest_initrd.read_bytes()))
     entries.append(("/usr/local/bin/probe", 0o755, guest_initrd.with_name("probe").read_bytes()))
-    if bundle is not None:
-        entries += [(f"/etc/shype/bundle/{source.relative_to(bundle)}", 0o644, source.read_bytes())
-                    for source in sorted(p for p in bundle.rglob("*") if p.is_file())]
     for place, content in files.items():
         data = content.encode() if isinstance(content, str) else content
         if not place.startswith("/"):

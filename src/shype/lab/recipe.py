@@ -34,7 +34,8 @@ XEN_TABLES = (
 
 PACKAGES = (
     "bridge-utils", "busybox-static", "e2fsprogs", "iproute2", "kmod", "libpython3-stdlib",
-    "procps", "python3-minimal", "util-linux", "xen-utils-4.17", "xenstore-utils",
+    "procps", "python3-cryptography", "python3-minimal", "util-linux", "xen-utils-4.17",
+    "xenstore-utils",
 )
 #: The packages whose exact versions make a new dom0 image.
 VERSIONED = ("base-files", "libc6", "python3.11-minimal", "xen-utils-4.17")

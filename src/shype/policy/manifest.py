@@ -1,14 +1,14 @@
-"""The compiled bundle: what `shype build` writes and an enforcing host loads.
+"""The compiled bundle: what `shype build` makes and an enforcing host loads.
 
-A bundle is a directory with ``policy.json`` (the policy as a value),
-``policy.cil``, ``policy.bin`` (what the hypervisor loads) and
-``manifest.json``, which ties them together.  docs/reference/bundle.md has the
-format.  Standard library only: this runs in dom0.
+A bundle holds ``policy.json`` (the policy as a value), ``policy.cil``,
+``policy.bin`` (what the hypervisor loads) and ``manifest.json``, which ties
+them together.  `shype.policy.signed` is the file that it travels in; unpacked
+and unsigned, it is a directory of these four.  docs/reference/bundle.md has
+the format.  Standard library only: this runs in dom0.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,13 @@ from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.base.files import read_regular
 from shype.policy import bundle as values
+from shype.policy.contents import FILES, MAX_FILE, Contents, parse
+from shype.policy.envelope import corrupt
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 
 #: The only manifest format there is.
 FORMAT = 1
-#: The files that a manifest vouches for.
-FILES = ("policy.bin", "policy.cil", "policy.json")
-#: Largest file read from a bundle, bytes: Xen's MAX_POLICY_SIZE (xen/xsm/flask/flask_op.c).
-MAX_FILE = 64 * 1024 * 1024
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -182,11 +180,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A loaded bundle whose every file has the digest that its manifest states."""
+    """A loaded bundle whose every file has the digest that its manifest states.
+
+    ``path`` is where it was loaded from: a bundle file, or an unpacked directory.
+    """
 
     policy: Policy
     manifest: Manifest
-    directory: Path
+    path: Path
 
 
 def policy_digest(policy_json: bytes, target: str, cil: bytes) -> str:
@@ -205,32 +206,38 @@ def digest_line(digest: str) -> bytes:
 
 
 def load_bundle(directory: Path) -> Bundle:
-    """Read a bundle and check it whole.
+    """Read an unpacked bundle and check it whole. It is not signed, so no host loads it.
 
     Raises `BadInput`: ``bundle.missing`` if the directory or a file is not
     there, ``bundle.corrupt`` if a file is not what the manifest says.
     """
-    manifest = Manifest.from_json(_parse(_read(directory, "manifest.json"), "manifest.json"))
-    content = {name: _read(directory, name) for name in FILES}
-    for name, data in content.items():
+    return assemble(read_directory(directory), directory)
+
+
+def read_directory(directory: Path) -> Contents:
+    """The files of an unpacked bundle, not yet checked. Raises as `load_bundle`."""
+    manifest = parse(_read(directory, "manifest.json"), "manifest.json")
+    files = {name: _read(directory, name) for name in FILES}
+    return Contents(manifest, parse(files["policy.json"], "policy.json"), files)
+
+
+def assemble(contents: Contents, path: Path) -> Bundle:
+    """The bundle of ``contents``, if they belong together.
+
+    Raises `BadInput` (``bundle.corrupt``).
+    """
+    manifest = Manifest.from_json(contents.manifest)
+    for name, data in contents.files.items():
         if canonical.digest(data) != manifest.files[name]:
-            raise corrupt(f"{directory / name} does not have the digest that the manifest states")
+            raise corrupt(f"{path}: {name} does not have the digest that the manifest states")
     tail = digest_line(manifest.digest)
-    cil = content["policy.cil"]
-    named = policy_digest(content["policy.json"], manifest.target, cil.removesuffix(tail))
+    cil = contents.files["policy.cil"]
+    named = policy_digest(contents.files["policy.json"], manifest.target, cil.removesuffix(tail))
     if not cil.endswith(tail) or named != manifest.digest:
-        raise corrupt(f"{directory / 'policy.cil'} does not carry the digest of this policy")
-    policy = values.policy_from_json(_parse(content["policy.json"], "policy.json"))
+        raise corrupt(f"{path}: policy.cil does not carry the digest of this policy")
+    policy = values.policy_from_json(contents.policy)
     _agrees(policy, manifest)
-    return Bundle(policy, manifest, directory)
-
-
-def corrupt(problem: str) -> BadInput:
-    """The error for a bundle that is not what `shype build` wrote."""
-    return BadInput(
-        "bundle.corrupt", f"the compiled policy is damaged: {problem}",
-        "build it again with `shype build` and copy the whole directory",
-    )
+    return Bundle(policy, manifest, path)
 
 
 def _read(directory: Path, name: str) -> bytes:
@@ -248,22 +255,6 @@ def _read(directory: Path, name: str) -> bytes:
     if len(data) > MAX_FILE:
         raise corrupt(f"{path} is larger than {MAX_FILE} bytes")
     return data
-
-
-def _parse(data: bytes, name: str) -> object:
-    try:
-        value: object = json.loads(data, object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise corrupt(f"{name} is not JSON ({error})") from error
-    return value
-
-
-def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; a key that stands twice would let two readers see two policies."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
 
 
 def _agrees(policy: Policy, manifest: Manifest) -> None:

@@ -1,4 +1,8 @@
-"""From a policy to a bundle on disk: all or nothing, and the same input gives the same bytes."""
+"""From a policy to a bundle: all or nothing, and the same input gives the same bytes.
+
+`make` gives its parts, which `shype.policy.signed.seal` makes the file of; `build`
+writes them unpacked and unsigned to a directory, which no host loads.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,14 @@ from shype.compile.flask import cil, encoding
 from shype.compile.flask import tables as flask_tables
 from shype.compile.flask.tables import Tables
 from shype.policy.bundle import policy_to_json
+from shype.policy.contents import FILES, MAX_FILE, Contents
 from shype.policy.manifest import (
-    FILES,
-    MAX_FILE,
     Manifest,
     PolicyRef,
     Validation,
     digest_line,
     policy_digest,
+    read_directory,
 )
 from shype.policy.model import Policy
 
@@ -30,50 +34,71 @@ POLICY_VERSION = 30
 _MAGIC = b"\x8c\xff\x7c\xf9\x08\x00\x00\x00XenFlask" + POLICY_VERSION.to_bytes(4, "little")
 
 
+def make(
+    policy: Policy, *, target: str, validate: bool = True, tables: Tables | None = None
+) -> tuple[Manifest, Contents]:
+    """Compile ``policy`` for ``target`` (``xen-4.17``).
+
+    ``tables`` replaces the shipped ones (they must be ``target``'s).
+
+    Raises `BadInput` (``target.*``, ``compile.too-large``), `Unavailable`
+    (``tool.missing``, ``validate.no-reader``), `Internal` (``compile.secilc``,
+    ``validate.mismatch``), OSError.
+    """
+    with tempfile.TemporaryDirectory(prefix="shype-build-") as name:
+        work = Path(name)
+        return _make(policy, target, validate, tables, work), read_directory(work)
+
+
 def build(
     policy: Policy, *, target: str, out: Path, validate: bool = True, tables: Tables | None = None
 ) -> Manifest:
-    """Compile ``policy`` for ``target`` (``xen-4.17``) into the directory ``out``.
+    """The same as `make`, into the directory ``out``.
 
-    ``tables`` replaces the shipped ones (they must be ``target``'s).  The
-    bundle is built and validated beside ``out`` and then takes its place;
+    The bundle is built and validated beside ``out`` and then takes its place;
     until then an existing bundle stays as it is.
 
-    Raises `BadInput` (``target.*``, ``build.out``, ``compile.too-large``),
-    `Unavailable` (``tool.missing``, ``validate.no-reader``), `Internal`
-    (``compile.secilc``, ``validate.mismatch``), OSError.
+    Raises what `make` raises, and `BadInput` (``build.out``).
     """
+    _check_out(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new."))
+    try:
+        manifest = _make(policy, target, validate, tables, work)
+        _publish(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return manifest
+
+
+def _make(
+    policy: Policy, target: str, validate: bool, tables: Tables | None, work: Path
+) -> Manifest:
+    """Write the four files into ``work``."""
     chosen = tables or flask_tables.load(target)
     if chosen.target != target:
         raise BadInput(
             "target.other-tables", f"the tables are for {chosen.target}, not for {target}",
             f"use --target {chosen.target}",
         )
-    _check_out(out)
     text = cil.generate(policy, chosen).encode()
     source = canonical.dumps(policy_to_json(policy))
     digest = policy_digest(source, target, text)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new."))
-    try:
-        (work / "policy.json").write_bytes(source)
-        (work / "policy.cil").write_bytes(text + digest_line(digest))
-        compile_cil(work / "policy.cil", work / "policy.bin")
-        result = _validate(policy, chosen, work / "policy.bin", digest) if validate else None
-        manifest = Manifest(
-            target=target,
-            digest=digest,
-            policy=PolicyRef(policy.name, policy.version, policy.source),
-            files={name: canonical.digest((work / name).read_bytes()) for name in FILES},
-            labels=encoding.label_entries(policy),
-            dom0=encoding.dom0_entry(policy),
-            booleans=encoding.booleans(policy, digest),
-            validation=result,
-        )
-        (work / "manifest.json").write_bytes(canonical.dumps(manifest.to_json()))
-        _publish(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    (work / "policy.json").write_bytes(source)
+    (work / "policy.cil").write_bytes(text + digest_line(digest))
+    compile_cil(work / "policy.cil", work / "policy.bin")
+    result = _validate(policy, chosen, work / "policy.bin", digest) if validate else None
+    manifest = Manifest(
+        target=target,
+        digest=digest,
+        policy=PolicyRef(policy.name, policy.version, policy.source),
+        files={name: canonical.digest((work / name).read_bytes()) for name in FILES},
+        labels=encoding.label_entries(policy),
+        dom0=encoding.dom0_entry(policy),
+        booleans=encoding.booleans(policy, digest),
+        validation=result,
+    )
+    (work / "manifest.json").write_bytes(canonical.dumps(manifest.to_json()))
     return manifest
 
 

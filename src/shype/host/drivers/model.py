@@ -43,6 +43,7 @@ _SETTING = re.compile(r"""^\s*([a-z_]+)\s*=\s*(["'])(.*?)\2\s*(?:#.*)?$""")
 
 @dataclass
 class _State:
+    target: str
     enforcement: Enforcement
     booleans: dict[str, bool]
     domains: list[Domain]
@@ -67,6 +68,11 @@ class ModelHypervisor:
         self._memory = boot(bundle.manifest)
 
     # -- the Hypervisor protocol --------------------------------------------------------------
+
+    def target(self) -> str:
+        """See the protocol."""
+        with self._state() as state:
+            return state.target
 
     def enforcement(self) -> Enforcement:
         """See the protocol."""
@@ -252,13 +258,14 @@ def boot(manifest: Manifest) -> _State:
     names = manifest.booleans
     declared = (names.digest, names.enable, *names.bits, *names.running.values())
     dom0 = Domain(0, "Domain-0", manifest.dom0.context, paused=False, dying=False)
-    return _State(Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
+    return _State(manifest.target, Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
 
 
 def _dump(state: _State) -> bytes:
     return canonical.dumps({
-        "enforcement": state.enforcement, "booleans": state.booleans, "next": state.next,
-        "console": state.console, "domains": [asdict(domain) for domain in state.domains],
+        "target": state.target, "enforcement": state.enforcement, "booleans": state.booleans,
+        "next": state.next, "console": state.console,
+        "domains": [asdict(domain) for domain in state.domains],
     })
 
 
@@ -266,7 +273,7 @@ def _load(data: bytes) -> _State:
     try:
         value = json.loads(data)
         return _State(
-            Enforcement(value["enforcement"]), dict(value["booleans"]),
+            value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
             [Domain(**domain) for domain in value["domains"]], value["next"], value["console"],
         )
     except (ValueError, KeyError, TypeError) as error:

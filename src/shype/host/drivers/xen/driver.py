@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shype.base import child
@@ -11,7 +11,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.host.drivers.config import derive
 from shype.host.drivers.xen import xl
-from shype.host.drivers.xen.flask import PRIVCMD, Flask
+from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.policy.model import Enforcement
 
@@ -35,8 +35,22 @@ def require_xen(device: Path = PRIVCMD) -> None:
 class XenHypervisor:
     """Implements `shype.host.hypervisor.Hypervisor` in dom0."""
 
-    def __init__(self, flask: Flask | None = None) -> None:
+    def __init__(
+        self, flask: Flask | None = None, release: Callable[[], tuple[int, int]] = release
+    ) -> None:
         self._flask = flask or Flask()
+        self._release = release
+
+    def target(self) -> str:
+        """See the protocol."""
+        try:
+            major, minor = self._release()
+        except OSError as error:
+            raise Unavailable(
+                "host.no-xen", f"the hypervisor does not tell its release: {error.strerror}",
+                "run this command as root in dom0",
+            ) from error
+        return f"xen-{major}.{minor}"
 
     def enforcement(self) -> Enforcement:
         """See the protocol."""

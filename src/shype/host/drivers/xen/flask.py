@@ -1,8 +1,9 @@
 """FLASK's hypercall, made through /dev/xen/privcmd with nothing but the standard library.
 
 Interface: xen/include/public/xsm/flask_op.h (interface version 1), hypercall
-xsm_op, and Linux' IOCTL_PRIVCMD_HYPERCALL.  Xen reads and writes the operation
-and the names in place, so they must be locked memory.
+xsm_op; xen/include/public/version.h; and Linux' IOCTL_PRIVCMD_HYPERCALL.  Xen
+reads and writes the operation and the names in place, so they must be locked
+memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from shype.base.errors import Unavailable
 #: Every privileged hypercall of dom0 goes through it.
 PRIVCMD = Path("/dev/xen/privcmd")
 _HYPERCALL_XSM_OP = 27
+_HYPERCALL_XEN_VERSION = 17
+#: Subcommand of the latter that takes no argument; FLASK lets every domain ask it.
+_XENVER_VERSION = 0
 _INTERFACE_VERSION = 1
 
 _GETENFORCE = 2
@@ -50,9 +54,19 @@ Caller = Callable[[int], int]
 
 def privcmd(address: int) -> int:
     """The real `Caller`. Raises FileNotFoundError if this is not a Xen dom0."""
+    return _hypercall(_HYPERCALL_XSM_OP, address)
+
+
+def release() -> tuple[int, int]:
+    """Major and minor number of the Xen release. Raises OSError if there is no Xen."""
+    number = _hypercall(_HYPERCALL_XEN_VERSION, _XENVER_VERSION)
+    return number >> 16, number & 0xFFFF
+
+
+def _hypercall(number: int, first: int) -> int:
     handle = os.open(PRIVCMD, os.O_RDWR | os.O_CLOEXEC)
     try:
-        call = bytearray(_CALL.pack(_HYPERCALL_XSM_OP, address, 0, 0, 0, 0))
+        call = bytearray(_CALL.pack(number, first, 0, 0, 0, 0))
         result: int = fcntl.ioctl(handle, _IOCTL_HYPERCALL, call)
         return result
     finally:

@@ -1,0 +1,69 @@
+"""The options that every command on a host has, and the agent that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from shype.host.agent import Agent
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add them."""
+    command.add_argument(
+        "--bundle", type=Path, default=Path("/etc/shype/policy.shype"), metavar="FILE",
+        help="the signed bundle of the policy that the hypervisor has loaded (default %(default)s)",
+    )
+    command.add_argument(
+        "--keys", type=Path, default=Path("/etc/shype/keys"), metavar="DIR",
+        help="the keys whose signatures this host trusts (default %(default)s)",
+    )
+    command.add_argument(
+        "--state", type=Path, metavar="DIR",
+        help="the agent's own state (default /var/lib/shype; with a model, beside its file)",
+    )
+    command.add_argument(
+        "--driver", choices=("xen", "model"), default="xen",
+        help="model: an in-process model instead of Xen, for what-if; enforces nothing",
+    )
+    command.add_argument(
+        "--model-file", type=Path, metavar="FILE", help="where the model keeps its state",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def open_agent(args: argparse.Namespace) -> Agent:
+    """The agent, once it is sure that this host may act by the bundle.
+
+    Raises BadInput (``bundle.*``, ``key.*``, ``model.file``), Unavailable (``host.no-xen``, ...).
+    """
+    from shype.base.errors import BadInput
+    from shype.host.admission import admit
+    from shype.host.agent import Agent
+    from shype.host.trust import load_trusted
+
+    if (args.driver == "model") != (args.model_file is not None):
+        raise BadInput(
+            "model.file", "--driver model and --model-file FILE go together",
+            "give both, or none of them on a Xen host",
+        )
+    if args.model_file is not None:
+        from shype.host.drivers.model import ModelHypervisor
+
+        output.note("MODEL: this is not a hypervisor; nothing is enforced")
+        if not args.json:
+            print("MODEL, not a hypervisor:")
+        bundle = load_trusted(args.bundle, args.keys)
+        # Never the real host's state: there, a launch may be waiting to be recovered.
+        state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
+        return admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
+    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
+
+    require_xen()
+    state = args.state or Path("/var/lib/shype")
+    bundle = load_trusted(args.bundle, args.keys)
+    return admit(Agent(bundle, XenHypervisor(), state.absolute()))

@@ -1,0 +1,195 @@
+"""Whether this host may act by a bundle: made for its hypervisor, and no step back.
+
+Asked before every command.  That the bundle is signed is `shype.policy.signed`'s matter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from shype.base import canonical
+from shype.base.errors import BadInput, Unavailable
+from shype.base.files import read_regular, write_atomic
+from shype.host.agent import Agent
+from shype.host.lock import unwritable
+from shype.policy.grammar import is_name, is_version
+from shype.policy.manifest import Bundle
+from shype.policy.model import Enforcement
+
+_FORMAT = 1
+#: Far more than any record takes, bytes.
+MAX_RECORD = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The highest version of a policy that the hypervisor has been seen to enforce.
+
+    ``digests`` by target: one version is one policy, which may be compiled for several releases.
+    ``renamed``: a later policy took this one's place under another name with this very version.
+    """
+
+    version: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+    renamed: bool = False
+
+
+def admit(agent: Agent) -> Agent:
+    """``agent``, unless its bundle is for another hypervisor or older than what ran here.
+
+    A version counts from when the hypervisor enforces it, so that a bundle may be
+    copied to the host before the reboot, and back.
+
+    Raises BadInput: ``bundle.wrong-target``, ``bundle.older``, ``bundle.version-reused``;
+    Unavailable: ``accepted.corrupt``, ``state.unwritable``, what the hypervisor raises.
+    """
+    made_for, runs = agent.manifest.target, agent.hypervisor.target()
+    if made_for != runs:
+        raise BadInput(
+            "bundle.wrong-target",
+            f"{agent.bundle.path} was built for {made_for}, and this hypervisor is {runs}",
+            f"build it again with --target {runs}",
+        )
+    record = Record(agent.state)
+    known = record.read()
+    new = advanced(known, agent.bundle)
+    if new != known and _enforced(agent):
+        with record.locked():
+            record.write(advanced(record.read(), agent.bundle))
+    return agent
+
+
+def advanced(known: Mapping[str, Accepted], bundle: Bundle) -> dict[str, Accepted]:
+    """``known`` with ``bundle`` accepted; equal to it if that is nothing new.
+
+    A policy that was renamed goes on where the old name stopped: its version must be higher
+    than the old one's, and the old name's must then be higher than it.
+
+    Raises BadInput: ``bundle.older``, ``bundle.version-reused``.
+    """
+    policy, manifest = bundle.policy, bundle.manifest
+    result = dict(known)
+    if policy.was is not None and policy.was != policy.name:
+        before, mine = known.get(policy.was), known.get(policy.name)
+        apart = before is not None and (mine is None or not before.renamed)
+        if before is not None and apart and _order(policy.version) <= _order(before.version):
+            raise _older(bundle, policy.was, before)
+        if before is None or _order(before.version) < _order(policy.version):
+            result[policy.was] = Accepted(policy.version, renamed=True)
+    old = known.get(policy.name)
+    if old is None or _order(old.version) < _order(policy.version):
+        result[policy.name] = Accepted(policy.version, {manifest.target: manifest.digest})
+        return result
+    if old.renamed or _order(policy.version) < _order(old.version):
+        raise _older(bundle, policy.name, old)
+    if old.digests.get(manifest.target, manifest.digest) != manifest.digest:
+        raise BadInput(
+            "bundle.version-reused",
+            f"{bundle.path} is another {policy.name} {policy.version} than the one that ran here "
+            f"(digest {manifest.digest[:12]}, then {old.digests[manifest.target][:12]})",
+            "give the changed policy a higher version and build it again",
+        )
+    digests = {**old.digests, manifest.target: manifest.digest}
+    result[policy.name] = Accepted(old.version, digests)
+    return result
+
+
+class Record:
+    """The file ``accepted.json`` in the state directory: policy name -> `Accepted`."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / "accepted.json"
+
+    def read(self) -> dict[str, Accepted]:
+        """What was accepted. Raises Unavailable (``accepted.corrupt``)."""
+        try:
+            return _parse(json.loads(read_regular(self.path, MAX_RECORD)))
+        except FileNotFoundError:
+            return {}
+        except PermissionError:
+            raise  # not damaged: the command has not been run as root
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise Unavailable(
+                "accepted.corrupt",
+                f"the record of the policies that ran here, {self.path}, is damaged",
+                "restore it from a backup; without it an older policy would be accepted again: "
+                "remove it only if you know that the bundle is the newest",
+            ) from error
+
+    def write(self, known: Mapping[str, Accepted]) -> None:
+        """Replace the record durably. Raises Unavailable (``state.unwritable``)."""
+        policies = {name: asdict(accepted) for name, accepted in known.items()}
+        try:
+            write_atomic(
+                self.path, canonical.dumps({"format": _FORMAT, "policies": policies}), 0o600)
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Between reading and writing: two commands with two bundles must not forget one."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(
+                self.path.with_name("accepted.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _enforced(agent: Agent) -> bool:
+    """Whether the hypervisor has this very policy loaded."""
+    if agent.hypervisor.enforcement() is Enforcement.NONE:
+        return False
+    return agent.hypervisor.boolean(agent.manifest.booleans.digest) is not None
+
+
+def _older(bundle: Bundle, name: str, than: Accepted) -> BadInput:
+    policy = bundle.policy
+    return BadInput(
+        "bundle.older",
+        f"{bundle.path} is {policy.name} {policy.version}, and {name} {than.version} "
+        f"{'was replaced' if than.renamed else 'ran'} on this host already",
+        "take the newest bundle; to go back to what an old version said, build it again with a "
+        "higher version",
+    )
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _parse(value: object) -> dict[str, Accepted]:
+    if not isinstance(value, dict) or value.get("format") != _FORMAT:
+        raise ValueError("format")
+    policies = value.get("policies")
+    if not isinstance(policies, dict):
+        raise TypeError("policies")
+    return {_name(name): _accepted(item) for name, item in policies.items()}
+
+
+def _name(name: str) -> str:
+    if not is_name(name):
+        raise ValueError("name")
+    return name
+
+
+def _accepted(item: object) -> Accepted:
+    if not isinstance(item, dict) or set(item) != {"version", "digests", "renamed"}:
+        raise TypeError("entry")
+    version, digests, renamed = item["version"], item["digests"], item["renamed"]
+    if not isinstance(version, str) or not is_version(version) or type(renamed) is not bool:
+        raise ValueError("version")
+    if not isinstance(digests, dict) or not all(isinstance(d, str) for d in digests.values()):
+        raise TypeError("digests")
+    return Accepted(version, digests, renamed)

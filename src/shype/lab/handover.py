@@ -1,0 +1,35 @@
+"""How dom0 gets the policy: as a host would, in a bundle signed by a key that it trusts.
+
+The key is made for one lab.  Whatever the caller's bundle is signed with, dom0 trusts this
+key alone; it stays in the lab's directory, to sign further bundles for this dom0 with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shype.policy import signed
+from shype.policy.contents import Contents
+from shype.policy.ed25519 import PrivateKey
+from shype.policy.manifest import Bundle, assemble, read_directory
+
+#: The default of `shype run --bundle`, in dom0.
+POLICY = "/etc/shype/policy.shype"
+#: In the default of `shype run --keys`, in dom0.
+TRUSTED = "/etc/shype/keys/lab.pub"
+
+
+def read(path: Path) -> tuple[Bundle, Contents]:
+    """A bundle, from its file or unpacked in a directory; signatures are not looked at.
+
+    Raises BadInput (``bundle.missing``, ``bundle.corrupt``).
+    """
+    if path.is_dir():
+        contents = read_directory(path)
+        return assemble(contents, path), contents
+    return signed.opened(signed.read(path), path)
+
+
+def files(contents: Contents, key: PrivateKey) -> dict[str, bytes]:
+    """The files of dom0, by path, that make it load ``contents``."""
+    return {POLICY: signed.seal(contents, [key]), TRUSTED: key.public.pem()}
