@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "shype"
 
 #: Lowest first. A package may import itself and what stands before it.
-LAYERS = ("base", "policy", "decision", "compile", "host", "lab", "demo", "cli")
+LAYERS = ("base", "policy", "decision", "analysis", "compile", "host", "lab", "demo", "cli")
 
 #: What runs in dom0 is in the trusted computing base: standard library only.
 AGENT = (
     "base", "policy/names.py", "policy/source.py", "policy/model.py", "policy/bundle.py",
     "policy/manifest.py", "policy/contents.py", "policy/envelope.py", "policy/signed.py",
-    "policy/ed25519.py", "decision", "host",
+    "policy/ed25519.py", "decision", "analysis", "host",
 )
 #: The one exception: what checks a signature (docs/adr/0007-signed-bundles.md).
 SIGNATURES = ("policy/ed25519.py", "cryptography")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from shype.cli import output
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from shype.cli.types import Commands
     from shype.decision.decision import Decision
     from shype.decision.operation import Operation
@@ -100,12 +102,13 @@ def _add_policy(command: argparse.ArgumentParser) -> None:
     )
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: Path, today: date | None = None) -> Policy:
     """The policy of a YAML file, or of a bundle: a file, or unpacked in a directory.
 
     All of a bundle's digests are checked, but not who signed it: a question is no danger.
 
-    Raises PolicyInvalid, or BadInput ``bundle.missing`` or ``bundle.corrupt``.
+    ``today`` is the day by which a file's guards have expired (default: the
+    present day).  Raises PolicyInvalid, or BadInput ``bundle.missing`` or ``bundle.corrupt``.
     """
     if path.is_dir():
         from shype.policy.manifest import load_bundle
@@ -117,7 +120,7 @@ def read_policy(path: Path) -> Policy:
         return signed.opened(signed.read(path), path)[0].policy
     from shype.policy.loader import load
 
-    return load(path).policy
+    return load(path, today).policy
 
 
 # -- explain ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from shype.cli import output
 GROUPS = {
     "check": ("check",),
     "explain": ("explain", "decide"),
+    "plan": ("plan",),
     "build": ("build", "tables"),
     "bundle": ("bundle",),
     "keys": ("keys",),
