@@ -220,11 +220,7 @@ class _Reader:
         self._count(1, event)
         self._check_tag(event, "mapping" if is_mapping else "sequence", event.tag)
         if len(self._frames) >= DEPTH_LIMIT:
-            raise _Stop(error(
-                Id.YAML_TOO_DEEP, self._span(event),
-                f"values are nested more than {DEPTH_LIMIT} deep",
-                "a policy needs four levels: look for brackets that are never closed",
-            ))
+            raise _Stop(_too_deep(self._span(event)))
         self._frames.append(_Frame(self._span(event), event.anchor, is_mapping))
 
     def _close(self) -> None:
@@ -286,6 +282,13 @@ def describe(node: Node) -> str:
     return words.get(node.kind, "a number")
 
 
+def _too_deep(span: Span) -> Finding:
+    return error(
+        Id.YAML_TOO_DEEP, span, f"values are nested more than {DEPTH_LIMIT} deep",
+        "a policy needs four levels: look for brackets that are never closed",
+    )
+
+
 def _syntax(problem: yaml.YAMLError, text: str, file: str) -> Finding:
     """The finding for what the parser rejected."""
     mark = getattr(problem, "problem_mark", None)
@@ -302,6 +305,8 @@ def _syntax(problem: yaml.YAMLError, text: str, file: str) -> Finding:
                          "replace the tab by blanks")
     said = str(getattr(problem, "problem", "") or "a syntax error")
     context = str(getattr(problem, "context", "") or "")
+    if "nesting depth" in said:  # libyaml from 0.2.6 on counts brackets ahead of its events
+        return _too_deep(Span(file, mark.line + 1, mark.column + 1))
     where, hint = mark, "check brackets, quotes, colons and indentation here and just above"
     if opened is not None and not "".join(lines[mark.line:]).strip():
         # Something is never closed: the end of the file says nothing, its beginning does.
