@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from shype.policy.model import Coalition, Enforcement, Host, Label, Policy, Wall
-from shype.policy.names import CoalitionName, LabelName, MemberName, WallName
+from shype.policy.lattice import Lattice, Level, LevelRange
+from shype.policy.mechanism import Mechanism
+from shype.policy.model import Coalition, Enforcement, Guard, Host, Label, Policy, Retired, Wall
+from shype.policy.names import (
+    CategoryName,
+    CoalitionName,
+    LabelName,
+    MemberName,
+    SensitivityName,
+    WallName,
+)
 from shype.policy.source import Span
 
 _SPAN = Span("test.yaml", 1, 1)
@@ -79,3 +89,84 @@ EDGES: Mapping[str, Policy] = {
         {"w": [f"m{i}" for i in range(70)]},
     ),
 }
+
+_CONFIDENTIALITY = Lattice(
+    tuple(map(SensitivityName, ("public", "internal", "secret"))),
+    tuple(map(CategoryName, ("crew", "finance"))), _SPAN,
+)
+_INTEGRITY = Lattice(
+    tuple(map(SensitivityName, ("any", "checked", "trusted"))), (CategoryName("signed"),), _SPAN
+)
+
+
+def at(rank: int, *categories: str) -> LevelRange:
+    """The single level of this rank."""
+    level = Level(rank, frozenset(map(CategoryName, categories)))
+    return LevelRange(level, level)
+
+
+def between(low: LevelRange, high: LevelRange) -> LevelRange:
+    """The range from one single level to another."""
+    return LevelRange(low.low, high.high)
+
+
+_TRUSTED = at(2, "signed")
+
+
+def _leveled() -> Policy:
+    """Levels, integrity, write-up, switches, a driver with a range, two guards, a tombstone."""
+    base = policy(
+        {
+            "manager": (["ops", "press", "feed"], []),
+            "low": (["ops"], []), "high": (["ops"], []), "low-crew": (["ops"], []),
+            "high-crew": (["ops", "feed"], []), "high-twin": (["ops"], []),
+            "dirty": (["ops"], []), "source": (["feed"], []), "mixed": (["ops", "feed"], []),
+            "deaf": (["ops", "feed"], []), "desk": (["press"], []), "wall-desk": (["press"], []),
+            "both": (["ops", "press"], []), "netd": (["ops", "press", "feed"], []),
+            "release": ([], []), "plain-guard": ([], []),
+        },
+        drivers=["netd"],
+    )
+    levels = {
+        "low": (at(0), _TRUSTED), "high": (at(1), _TRUSTED), "low-crew": (at(0, "crew"), _TRUSTED),
+        "high-crew": (at(1, "crew"), _TRUSTED), "high-twin": (at(1), _TRUSTED),
+        "dirty": (at(0), at(1)), "source": (at(0), _TRUSTED), "mixed": (at(1, "crew"), at(1)),
+        "deaf": (at(0), _TRUSTED), "desk": (at(2, "crew"), _TRUSTED), "wall-desk": (at(0), at(0)),
+        "both": (at(1), _TRUSTED),
+        "netd": (between(at(0), at(2, "crew", "finance")), between(at(0), _TRUSTED)),
+        "release": (between(at(0), at(1, "crew")), between(at(1), _TRUSTED)),
+        "plain-guard": (at(0), _TRUSTED),
+    }
+    off = {"deaf": Mechanism.EVENT, "plain-guard": Mechanism.ARGO}
+    labels = {
+        name: replace(
+            label, level=levels.get(name, (None, None))[0],
+            integrity=levels.get(name, (None, None))[1],
+            mechanisms=label.mechanisms - {off[name]} if name in off else label.mechanisms,
+            was=LabelName("high-old") if name == "high-crew" else None,
+        )
+        for name, label in base.labels.items()
+    }
+    coalitions = {
+        name: replace(
+            coalition, write_up=name == "feed",
+            mechanisms=coalition.mechanisms - {Mechanism.ARGO if name == "press" else None},
+        )
+        for name, coalition in base.coalitions.items()
+    }
+    return replace(
+        base, labels=labels, coalitions=coalitions, levels=_CONFIDENTIALITY, integrity=_INTEGRITY,
+        guards={
+            LabelName(name): Guard(
+                LabelName(name), CoalitionName(source), CoalitionName(sink), "r", None, _SPAN
+            )
+            for name, source, sink in (
+                ("release", "ops", "press"), ("plain-guard", "feed", "press"),
+            )
+        },
+        retired={LabelName("gone"): Retired(LabelName("gone"), _SPAN)},
+    )
+
+
+#: Everything at once; see `_leveled`.
+LEVELED = _leveled()

@@ -12,7 +12,10 @@ from shype.base.errors import BadInput
 from shype.compile.flask import cil, rules, tables
 from tests.compile.policies import BANKS
 
-ALL = [*rules.BOOT, *rules.VM, *rules.CLEANUP, *rules.MANAGE, *rules.sharing("ste_x")]
+ALL = [
+    *rules.BOOT, *rules.VM, *rules.CLEANUP, *rules.MANAGE,
+    *(rule for mechanism in cil.MECHANISMS for rule in rules.sharing("ste_x", mechanism)),
+]
 
 
 def tree(root: Path, **changes: str) -> Path:

@@ -146,13 +146,13 @@ MUTATIONS: dict[str, tuple[Callable[[str], str], str]] = {
     "unknown permissions allowed": (
         _swap("(handleunknown deny)", "(handleunknown allow)"), r"platform"),
     "a constraint": (
-        _add("(mlsconstrain (grant (copy)) (eq l1 l2))"), r"other statements"),
+        _add("(mlsconstrain (grant (copy)) (eq l1 l2))"), r"constraints"),
     "a type transition of another kind": (
         _add(f"(typechange {_A} {_A} domain {_B})"), r"other statements"),
     "a second user": (
         _add("(user v)(userrole v r)(userlevel v (s0))(userrange v ((s0)(s0)))"), r"users"),
     "a resource of one VM only": (
-        _add(f"(pirqcon 3 (u r {_A} ((s0)(s0))))"), r"other statements"),
+        _add(f"(pirqcon 3 (u r {_A} ((s0)(s0))))"), r"object contexts"),
     "a type too many": (_add("(type free_t)(roletype r free_t)"), r"types"),
 }
 

@@ -30,7 +30,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,127}")
 _TARGET = re.compile(r"xen-[0-9]+\.[0-9]+")
-_CONTEXT = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){3}")
+_LEVEL = r"s[0-9]+(:c[0-9]+([.,]c[0-9]+)*)?"
+_CONTEXT = re.compile(rf"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){{2}}:{_LEVEL}(-{_LEVEL})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +355,7 @@ def _text(value: object, where: str) -> str:
 
 
 def _match(value: object, pattern: re.Pattern[str], where: str) -> str:
-    if not isinstance(value, str) or len(value) > 300 or not pattern.fullmatch(value):
+    if not isinstance(value, str) or len(value) > 4096 or not pattern.fullmatch(value):
         raise corrupt(f"{where} is not well formed")
     return value
 

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from shype.base.errors import BadInput
+from shype.compile.flask import constraining, levels, rules, trusting
 from shype.compile.flask import encoding as enc
-from shype.compile.flask import rules
+from shype.compile.flask.mls import MlsLevel, MlsRange
 from shype.compile.flask.rules import Allow
 from shype.compile.flask.tables import Tables
+from shype.compile.flask.trusting import Trusted
+from shype.decision.security_server import SecurityServer
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy
+from shype.policy.names import CoalitionName
 
 #: Types and attributes share 16 bits in the hypervisor's rule table (avtab keys).
 MAX_TYPES = 65_000
+
+#: The mechanisms that the hypervisor mediates between VMs.
+MECHANISMS = (Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO)
 
 
 def generate(policy: Policy, tables: Tables) -> str:
     """The whole policy in CIL, without the digest boolean.
 
+    Guards do not expire in it: see `shype.compile.flask.build.build`.
+
     Raises `BadInput`: ``target.unknown-permission``, ``target.unknown-sid``,
     ``compile.too-many-labels``.
     """
     if len(policy.labels) + len(policy.coalitions) > MAX_TYPES:
-        raise BadInput(
-            "compile.too-many-labels",
-            f"{len(policy.labels)} labels and {len(policy.coalitions)} coalitions are more than "
-            f"the {MAX_TYPES} types that the hypervisor can tell apart",
-            "split the policy: a host needs only the labels of the VMs that it may run",
+        raise _too_many(
+            f"{len(policy.labels)} labels and {len(policy.coalitions)} coalitions are"
         )
-    attributes = _attributes(policy)
+    trusted = trusting.rules_of(policy, SecurityServer(policy))
+    attributes = _attributes(policy, trusted)
+    if len(attributes) + len(policy.labels) + len(policy.retired) > MAX_TYPES:
+        raise _too_many(f"{len(policy.labels)} labels and {len(attributes)} sets of them are")
     idle = {name for name, members in attributes.items() if not members}
     idle |= {enc.SELF_TYPE} if not attributes[enc.ALL_LABELS] else set()
     idle |= {enc.CHANNEL_TYPE} if not attributes[enc.MANAGED] else set()
     lines = [
         f"; shype policy {policy.name} {policy.version} for {tables.target}",
-        *_head(tables),
-        *_types(policy, tables),
+        *_head(policy, tables),
+        *_types(policy, tables, trusted),
         *_membership(attributes),
         *_section("The hypervisor and dom0", rules.BOOT, tables, idle),
         *_section("VMs on themselves", rules.VM, tables, idle),
@@ -43,42 +53,95 @@ def generate(policy: Policy, tables: Tables) -> str:
         *_section("dom0 and the VMs it may run", rules.MANAGE, tables, idle),
     ]
     for coalition in policy.coalitions:
-        name = enc.coalition_attribute(coalition)
-        lines += _section(f"Coalition {coalition}", rules.sharing(name), tables, idle)
+        group = [
+            rule for mechanism in MECHANISMS
+            for rule in rules.sharing(_users(attributes, coalition, mechanism), mechanism)
+            if mechanism in policy.coalitions[coalition].mechanisms
+        ]
+        lines += _section(f"Coalition {coalition}", group, tables, idle)
+    lines += _section("Trusted labels", trusted.rules, tables, idle)
+    lines += constraining.constraints(policy, attributes)
     lines += _transitions(policy)
+    lines += trusted.transitions
     lines += _windows(policy, tables)
     return "\n".join(lines) + "\n"
 
 
-def _attributes(policy: Policy) -> dict[str, list[str]]:
-    """Attributes that have members: secilc refuses empty ones."""
+def _too_many(what: str) -> BadInput:
+    return BadInput(
+        "compile.too-many-labels",
+        f"{what} more than the {MAX_TYPES} types that the hypervisor can tell apart",
+        "split the policy: a host needs only the labels of the VMs that it may run",
+    )
+
+
+def _attributes(policy: Policy, trusted: Trusted) -> dict[str, list[str]]:
+    """Members of all attributes; secilc refuses empty ones, so they are left out later."""
     sets = {
-        enc.ALL_LABELS: [enc.type_of(label.name) for label in policy.guests],
+        enc.ALL_LABELS: [*enc.carried(policy)],
         enc.MANAGED: [enc.type_of(label.name) for label in enc.managed(policy)],
     }
     sets |= {enc.coalition_attribute(coalition): [] for coalition in policy.coalitions}
+    on: dict[str, list[str]] = {}
     for label in policy.guests:
+        if levels.trusted(policy, label):
+            continue
         for coalition in sorted(label.coalitions):
             sets[enc.coalition_attribute(coalition)].append(enc.type_of(label.name))
+            for mechanism in MECHANISMS:
+                if mechanism in label.mechanisms:
+                    name = enc.mechanism_attribute(coalition, mechanism)
+                    on.setdefault(name, []).append(enc.type_of(label.name))
+    for coalition, meaning in policy.coalitions.items():
+        for mechanism in MECHANISMS:
+            name = enc.mechanism_attribute(coalition, mechanism)
+            members = on.get(name, [])
+            if mechanism in meaning.mechanisms and members != sets[
+                enc.coalition_attribute(coalition)
+            ]:
+                sets[name] = members
+    sets |= trusted.attributes
+    if policy.guests and (policy.levels or policy.integrity):
+        sets[enc.EXEMPT] = [
+            enc.DOM0_TYPE, enc.SELF_TYPE, enc.CHANNEL_TYPE, *trusted.channels,
+            *(enc.type_of(lb.name) for lb in policy.guests if levels.trusted(policy, lb)),
+        ]
     return sets
 
 
-def _head(tables: Tables) -> Iterator[str]:
+def _users(
+    attributes: Mapping[str, list[str]], coalition: CoalitionName, mechanism: Mechanism
+) -> str:
+    """The attribute of a coalition's labels that have ``mechanism`` on."""
+    some = enc.mechanism_attribute(coalition, mechanism)
+    return some if some in attributes else enc.coalition_attribute(coalition)
+
+
+def _head(policy: Policy, tables: Tables) -> Iterator[str]:
     yield "(handleunknown deny)"
     yield "(mls true)"
     for name, permissions in tables.classes.items():
         yield f"(class {name} ({' '.join(permissions)}))"
     yield f"(classorder ({' '.join(tables.classes)}))"
-    yield f"(sensitivity {enc.LEVEL})"
-    yield f"(sensitivityorder ({enc.LEVEL}))"
+    sensitivities = [f"s{i}" for i in range(levels.sensitivities(policy))]
+    categories = [f"c{i}" for i in range(levels.categories(policy))]
+    for name in sensitivities:
+        yield f"(sensitivity {name})"
+    yield f"(sensitivityorder ({' '.join(sensitivities)}))"
+    if categories:
+        for name in categories:
+            yield f"(category {name})"
+        yield f"(categoryorder ({' '.join(categories)}))"
+        for name in sensitivities:
+            yield f"(sensitivitycategory {name} ({' '.join(categories)}))"
     yield f"(user {enc.USER})"
     yield f"(role {enc.ROLE})"
     yield f"(userrole {enc.USER} {enc.ROLE})"
-    yield f"(userlevel {enc.USER} ({enc.LEVEL}))"
-    yield f"(userrange {enc.USER} (({enc.LEVEL}) ({enc.LEVEL})))"
+    yield f"(userlevel {enc.USER} {MlsLevel(0).cil})"
+    yield f"(userrange {enc.USER} {levels.whole(policy).cil})"
 
 
-def _types(policy: Policy, tables: Tables) -> Iterator[str]:
+def _types(policy: Policy, tables: Tables, trusted: Trusted) -> Iterator[str]:
     system = [enc.sid_type(sid) for sid in tables.initial_sids]
     needed = {"xenboot", "xen", "dom0", "domxen", "unlabeled", "security", "irq", "device", "domU"}
     missing = sorted(needed - set(tables.initial_sids))
@@ -88,21 +151,22 @@ def _types(policy: Policy, tables: Tables) -> Iterator[str]:
             f"{tables.target} has no initial SID {', '.join(missing)}",
             "shype does not support this release",
         )
-    helpers = (enc.SELF_TYPE, enc.CHANNEL_TYPE) if policy.guests else ()
-    for type_ in (*system, *helpers):
+    carried = enc.carried(policy)
+    helpers = (enc.SELF_TYPE, enc.CHANNEL_TYPE, *trusted.channels) if carried else ()
+    for type_ in (*system, *helpers, *carried):
         yield f"(type {type_})(roletype {enc.ROLE} {type_})"
-    for label in policy.guests:
-        type_ = enc.type_of(label.name)
-        yield f"(type {type_})(roletype {enc.ROLE} {type_})"
+    for old, new in enc.aliases(policy).items():
+        yield f"(typealias {old})(typealiasactual {old} {new})"
     for sid in tables.initial_sids:
         yield f"(sid {sid})"
     yield f"(sidorder ({' '.join(tables.initial_sids)}))"
-    levels = f"(({enc.LEVEL}) ({enc.LEVEL}))"
+    lowest = MlsRange(MlsLevel(0), MlsLevel(0))
     for sid, type_ in zip(tables.initial_sids, system, strict=True):
-        yield f"(sidcontext {sid} ({enc.USER} {enc.ROLE} {type_} {levels}))"
+        range_ = levels.whole(policy) if type_ == enc.DOM0_TYPE else lowest
+        yield f"(sidcontext {sid} ({enc.USER} {enc.ROLE} {type_} {range_.cil}))"
 
 
-def _membership(attributes: dict[str, list[str]]) -> Iterator[str]:
+def _membership(attributes: Mapping[str, list[str]]) -> Iterator[str]:
     for name, members in attributes.items():
         if members:
             yield f"(typeattribute {name})"
@@ -126,10 +190,10 @@ def _section(
 
 def _transitions(policy: Policy) -> Iterator[str]:
     """A VM is self_t to itself; dom0's channels to VMs have a type of their own."""
-    for label in policy.guests:
-        type_ = enc.type_of(label.name)
+    carried = enc.carried(policy)
+    for type_ in carried:
         yield f"(typetransition {type_} {type_} domain {enc.SELF_TYPE})"
-    if policy.guests:
+    if carried:
         yield f"(typetransition {enc.DOM0_TYPE} {enc.ALL_LABELS} event {enc.CHANNEL_TYPE})"
 
 

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from shype.base.errors import BadInput
+from shype.compile.flask import levels
+from shype.compile.flask.mls import MlsRange
 from shype.policy.manifest import Booleans, Dom0Entry, LabelEntry, digest_boolean
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Label, Policy
 from shype.policy.names import CoalitionName, LabelName, MemberName
 
 USER = "u"
 ROLE = "r"
-#: The one sensitivity. MLS is on so that levels can be added by a reload: the
-#: hypervisor refuses a reload that switches MLS on or off.
-LEVEL = "s0"
 
 DOM0_TYPE = "dom0_t"
 #: What every VM is to itself, so that one rule set serves all labels.
 SELF_TYPE = "self_t"
 #: dom0's own end of an event channel to a VM.
 CHANNEL_TYPE = "dom0ch_t"
-#: Attribute of every VM label.
+#: A trusted label's own end of an event channel, on which it may notify its peer.
+SPEAKING_TYPE = "speakch_t"
+#: The same, on which it may not: only the peer notifies.
+MUTE_TYPE = "mutech_t"
+#: Attribute of every type that a VM may carry, retired ones included.
 ALL_LABELS = "label"
+#: Attribute of the types that the level constraints leave alone.
+EXEMPT = "mlsexempt"
 #: Attribute of the VM labels that dom0 is authorised to run.
 MANAGED = "managed"
 
@@ -33,6 +40,8 @@ ENABLE = "win_en"
 
 #: Terms per group in a long condition; see `conjunction`.
 _GROUP = 64
+#: Longest context, bytes: libxl gives it one page.
+MAX_CONTEXT = 4000
 
 
 def type_of(label: LabelName) -> str:
@@ -46,8 +55,18 @@ def sid_type(sid: str) -> str:
 
 
 def coalition_attribute(coalition: CoalitionName) -> str:
-    """Attribute that holds the types of a coalition's labels."""
+    """Attribute that holds the types of a coalition's labels, trusted ones left out."""
     return f"ste_{_word(coalition)}"
+
+
+def mechanism_attribute(coalition: CoalitionName, mechanism: Mechanism) -> str:
+    """Attribute of those of them that have ``mechanism`` on, if some have it off."""
+    return f"{mechanism}_{_word(coalition)}"
+
+
+def peers_attribute(label: LabelName, number: int) -> str:
+    """Attribute of labels for which a trusted label has the same rules."""
+    return f"to{number}_{_word(label)}"
 
 
 def running_boolean(member: MemberName) -> str:
@@ -55,9 +74,20 @@ def running_boolean(member: MemberName) -> str:
     return f"run_{_word(member)}"
 
 
-def context_of(type_: str) -> str:
-    """Security context in the form that the hypervisor's tools show and take."""
-    return f"{USER}:{ROLE}:{type_}:{LEVEL}"
+def context_of(type_: str, levels_: MlsRange) -> str:
+    """Security context in the form that the hypervisor's tools show and take.
+
+    Raises `BadInput` (``compile.long-context``) if the tools would cut it off.
+    """
+    context = f"{USER}:{ROLE}:{type_}:{levels_}"
+    if len(context) > MAX_CONTEXT:
+        raise BadInput(
+            "compile.long-context",
+            f"the security context of {type_} has {len(context)} bytes; Xen's tools "
+            f"take {MAX_CONTEXT}",
+            "declare fewer categories",
+        )
+    return context
 
 
 def window_bits(labels: int) -> tuple[str, ...]:
@@ -68,7 +98,26 @@ def window_bits(labels: int) -> tuple[str, ...]:
 def managed(policy: Policy) -> tuple[Label, ...]:
     """VM labels that dom0 may run: dom0 is in all their coalitions (sHype's authorization)."""
     own = policy.labels[policy.host.dom0].coalitions
-    return tuple(label for label in policy.guests if label.coalitions <= own)
+    return tuple(label for label in policy.guests if policy.coalitions_of(label.name) <= own)
+
+
+def carried(policy: Policy) -> tuple[str, ...]:
+    """Types that a VM may carry: those of all VM labels, then those of retired ones."""
+    return (
+        *(type_of(label.name) for label in policy.guests), *map(type_of, policy.retired),
+    )
+
+
+def aliases(policy: Policy) -> dict[str, str]:
+    """Types of labels under the name that they had before, with their type now.
+
+    A running VM keeps its label through a reload by this: the hypervisor looks
+    its old type's name up in the new policy. dom0's type never changes.
+    """
+    return {
+        type_of(label.was): type_of(label.name)
+        for label in policy.guests if label.was is not None
+    }
 
 
 def conflicting(policy: Policy, label: Label) -> tuple[MemberName, ...]:
@@ -117,13 +166,14 @@ def label_entries(policy: Policy) -> dict[LabelName, LabelEntry]:
     entries = {}
     for index, label in enumerate(policy.guests):
         type_ = type_of(label.name)
-        entries[label.name] = LabelEntry(type_, context_of(type_), index)
+        context = context_of(type_, levels.range_of(policy, label))
+        entries[label.name] = LabelEntry(type_, context, index)
     return entries
 
 
 def dom0_entry(policy: Policy) -> Dom0Entry:
     """Manifest entry of dom0."""
-    return Dom0Entry(policy.host.dom0, DOM0_TYPE, context_of(DOM0_TYPE))
+    return Dom0Entry(policy.host.dom0, DOM0_TYPE, context_of(DOM0_TYPE, levels.whole(policy)))
 
 
 def booleans(policy: Policy, digest: str) -> Booleans:

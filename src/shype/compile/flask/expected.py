@@ -8,7 +8,7 @@ for, of whom on whom) and from the decision code, and shares no table with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from shype.decision.operation import Operation
@@ -16,6 +16,8 @@ from shype.policy.mechanism import Mechanism
 
 #: Permissions by class.
 Grants = Mapping[str, frozenset[str]]
+#: Adds (subjects, targets, permissions) to a matrix; the first two are masks.
+Put = Callable[[int, int, Grants], None]
 
 #: The mechanism that each class of operations on another domain belongs to.
 MECHANISM_OF: Mapping[str, Mechanism] = MappingProxyType({
@@ -49,16 +51,29 @@ def _grants(**classes: str) -> Grants:
     return MappingProxyType({name: frozenset(words.split()) for name, words in classes.items()})
 
 
-#: Between VMs, per mechanism. EVTCHNOP_alloc_unbound and bind_interdomain: create and
-#: bind; EVTCHNOP_send: send. GNTTABOP_map_grant_ref: map_read, map_write; GNTTABOP_copy:
-#: copy. Argo: a ring for one named sender, and sending. Foreign memory and control: nothing.
-BETWEEN_VMS: Mapping[Mechanism, Grants] = MappingProxyType({
-    Mechanism.EVENT: _grants(event="create send bind"),
-    Mechanism.GRANT: _grants(grant="map_read map_write copy"),
-    Mechanism.ARGO: _grants(argo="register_single_source send"),
-    Mechanism.FOREIGN: _grants(),
-    Mechanism.CONTROL: _grants(),
-})
+#: Between VMs: the permission that each operation asks for, and whether of the one who acts
+#: on the other (else of the other on the one who acts). GNTTABOP_map_grant_ref: map_read,
+#: map_write; GNTTABOP_copy: from data source to data sink, whoever issues it; Argo: the owner
+#: of a ring registers it for one sender, and the sender sends.
+BETWEEN_VMS: tuple[tuple[Operation, str, str, bool], ...] = (
+    (Operation.MAP_READ, "grant", "map_read", True),
+    (Operation.MAP_WRITE, "grant", "map_write", True),
+    (Operation.COPY_TO, "grant", "copy", True),
+    (Operation.COPY_FROM, "grant", "copy", False),
+    (Operation.ARGO_SEND, "argo", "send", True),
+    (Operation.ARGO_SEND, "argo", "register_single_source", False),
+)
+
+#: Event channels between VMs. EVTCHNOP_alloc_unbound and bind_interdomain: create and
+#: bind; EVTCHNOP_send: send. Whose type they are asked for is in `wanted`.
+OPEN = _grants(event="create")
+NOTIFY = _grants(event="send")
+OPEN_AND_NOTIFY = _grants(event="create send")
+BIND = _grants(event="bind")
+
+#: No VM may do these to another: there is no rule for them.
+NEVER_BETWEEN_VMS = (Operation.FOREIGN_MAP, Operation.CONTROL)
+IMPOSSIBLE = _grants(domain="(no rule exists)")
 
 #: dom0 on a VM that it may run. Its event channels have a type of their own (see below);
 #: on the VM's type it has nothing of class event. `domain create` is checked by itself.

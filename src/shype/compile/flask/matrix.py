@@ -28,6 +28,7 @@ class Names:
         for name, types_of in attributes.items():
             self.members[name] = [self.index[type_] for type_ in types_of]
         self._masks: dict[str, int] = {}
+        self._unions: dict[tuple[str, ...], int] = {}
 
     def mask(self, name: str) -> int:
         """All types that ``name`` stands for."""
@@ -37,6 +38,16 @@ class Names:
             for index in self.members[name]:
                 found |= 1 << index
             self._masks[name] = found
+        return found
+
+    def mask_of(self, names: tuple[str, ...]) -> int:
+        """All types that any of ``names`` stands for. Raises KeyError for an unknown one."""
+        found = self._unions.get(names)
+        if found is None:
+            found = 0
+            for name in names:
+                found |= self.mask(name)
+            self._unions[names] = found
         return found
 
 

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shype.base import child
 from shype.base.errors import Internal, Unavailable
+from shype.compile.flask.mls import MlsRange, parse_range
 
 #: The interpreter for which Debian's python3-setools is installed.
 INTERPRETER = Path("/usr/bin/python3")
@@ -38,13 +40,53 @@ class Access:
     branch: bool
 
 
+#: An operand, operator or set of names in a constraint's expression.
+Token = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What must hold for ``permissions``, in postfix order. ``kind`` plays no part for Xen."""
+
+    kind: str
+    cls: str
+    permissions: frozenset[str]
+    expression: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A security context, in its parts."""
+
+    user: str
+    role: str
+    type: str
+    range: MlsRange
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectContext:
+    """What hardware carries: numbers ``first`` to ``last`` of a kind.
+
+    ``kind`` is ``irq`` (GSI), ``ioport``, ``memory`` (page frames) or ``pci``
+    (segment, bus, device and function in one number).
+    """
+
+    kind: str
+    first: int
+    last: int
+    context: Context
+
+
 @dataclass(frozen=True, slots=True)
 class Binary:
     """What a binary policy says. ``other`` lists every statement of a kind not covered here.
 
     ``expressions`` are conditions in postfix order; ``transitions`` map
-    (source, target, class) to the new type; ``sids`` are the types of the
-    initial SIDs in the hypervisor's order.
+    (source, target, class) to the new type; ``aliases`` map other names of
+    types to them; ``levels`` map a sensitivity to itself with all categories
+    that it may have; ``sids`` are the contexts of the initial SIDs in the
+    hypervisor's order; ``objects`` keep the order in which it looks.
     """
 
     reader: str
@@ -54,14 +96,20 @@ class Binary:
     unknown: str
     classes: Mapping[str, frozenset[str]]
     types: tuple[str, ...]
+    aliases: Mapping[str, str]
     attributes: Mapping[str, tuple[str, ...]]
     allows: tuple[Access, ...]
     expressions: tuple[tuple[str, ...], ...]
     transitions: Mapping[tuple[str, str, str], str]
+    constraints: tuple[Constraint, ...]
     booleans: Mapping[str, bool]
     roles: Mapping[str, frozenset[str]]
     users: tuple[str, ...]
-    sids: tuple[str, ...]
+    levels: Mapping[str, str]
+    sensitivities: tuple[str, ...]
+    categories: tuple[str, ...]
+    sids: tuple[Context, ...]
+    objects: tuple[ObjectContext, ...]
     other: tuple[str, ...]
 
 
@@ -81,7 +129,24 @@ def read(path: Path) -> Binary:
             "validate.unreadable",
             f"SETools cannot read the compiled policy back: {done.err.strip()[-1000:]}",
         )
-    value = json.loads(done.out)
+    try:
+        return _binary(json.loads(done.out))
+    except ValueError as error:
+        raise Internal(
+            "validate.unreadable", f"the compiled policy, read back, makes no sense: {error}"
+        ) from error
+
+
+def context(text: str) -> Context:
+    """``u:r:dom0_t:s0-s1:c0``. Raises ValueError."""
+    parts = text.split(":", 3)
+    if len(parts) != 4:
+        raise ValueError(f"not a security context: {text!r}")
+    user, role, type_, levels = parts
+    return Context(user, role, type_, parse_range(levels))
+
+
+def _binary(value: Any) -> Binary:
     return Binary(
         reader=value["reader"],
         platform=value["platform"],
@@ -90,6 +155,7 @@ def read(path: Path) -> Binary:
         unknown=value["unknown"],
         classes={name: frozenset(perms) for name, perms in value["classes"].items()},
         types=tuple(value["types"]),
+        aliases=value["aliases"],
         attributes={name: tuple(types) for name, types in value["attributes"].items()},
         allows=tuple(
             Access(source, target, cls, tuple(perms), condition, branch)
@@ -99,10 +165,24 @@ def read(path: Path) -> Binary:
         transitions={
             (source, target, cls): default for source, target, cls, default in value["transitions"]
         },
+        constraints=tuple(
+            Constraint(
+                kind, cls, frozenset(perms),
+                tuple(token if isinstance(token, str) else tuple(token) for token in tokens),
+            )
+            for kind, cls, perms, tokens in value["constraints"]
+        ),
         booleans=value["booleans"],
         roles={name: frozenset(types) for name, types in value["roles"].items()},
         users=tuple(value["users"]),
-        sids=tuple(value["sids"]),
+        levels=value["levels"],
+        sensitivities=tuple(value["sensitivities"]),
+        categories=tuple(value["categories"]),
+        sids=tuple(context(text) for text in value["sids"]),
+        objects=tuple(
+            ObjectContext(kind, first, last, context(text))
+            for kind, first, last, text in value["objects"]
+        ),
         other=tuple(value["other"]),
     )
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shype.compile.flask import cil, rules
 from shype.compile.flask import encoding as enc
-from shype.compile.flask import rules
 from shype.compile.flask.rules import Allow
 
 _HEAD = f"""\
@@ -103,7 +103,9 @@ def text() -> str:
         ("VMs on themselves", rules.VM),
         ("Cleanup, never refused", rules.CLEANUP),
         ("dom0 and the VMs it may run", rules.MANAGE),
-        ("Labels of one coalition", rules.sharing("ste_X")),
+        ("Labels of one coalition", [
+            rule for mechanism in cil.MECHANISMS for rule in rules.sharing("ste_X", mechanism)
+        ]),
     ):
         parts.append(f"\n### {title}\n\n{_table(group)}")
     return "".join(parts)

@@ -9,8 +9,9 @@ these tuples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from shype.compile.flask.encoding import (
     ALL_LABELS,
@@ -21,6 +22,7 @@ from shype.compile.flask.encoding import (
     sid_type,
 )
 from shype.compile.flask.tables import Tables
+from shype.policy.mechanism import Mechanism
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +205,26 @@ MANAGE: tuple[Allow, ...] = (
 )
 
 
-def sharing(attribute: str) -> tuple[Allow, ...]:
-    """What the labels of one coalition may do with each other (simple type enforcement)."""
-    return (
-        _allow(attribute, attribute, "event", "create send bind",
-               "event channels in the coalition: a channel carries the type of the remote VM, "
-               "so create and send are from VM to VM and bind from that type to itself"),
-        _allow(attribute, attribute, "grant", "map_read map_write copy",
-               "shared memory in the coalition (unmap is granted to everyone)"),
-        _allow(attribute, attribute, "argo", "register_single_source send",
-               "Argo in the coalition; register_any_source would admit everyone"),
+def sharing(attribute: str, mechanism: Mechanism) -> tuple[Allow, ...]:
+    """What ordinary labels of one coalition may do with each other (simple type enforcement).
+
+    Where the policy has levels, the constraints of `constraining` take from it.
+    """
+    return tuple(
+        _allow(attribute, attribute, mechanism, permissions, reason)
+        for permissions, reason in _SHARING.get(mechanism, ())
     )
+
+
+_SHARING: Mapping[Mechanism, tuple[tuple[str, str], ...]] = MappingProxyType({
+    Mechanism.EVENT: ((
+        "create send bind",
+        "event channels in the coalition: a channel carries the type of the remote VM, "
+        "so create and send are from VM to VM and bind from that type to itself"),),
+    Mechanism.GRANT: ((
+        "map_read map_write copy",
+        "shared memory in the coalition (unmap is granted to everyone)"),),
+    Mechanism.ARGO: ((
+        "register_single_source send",
+        "Argo in the coalition; register_any_source would admit everyone"),),
+})

@@ -15,88 +15,188 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-#: SETools 4.4.1 names the initial SIDs of old Xen releases and stumbles over the
-#: newer ones, so their contexts are read from the file itself. On disk an entry is
-#: number, user, role, type, then a range of one level: count, sensitivity, and an
-#: empty category set (unit size 64, highest bit 0, no nodes); all 32 bit, little endian.
-_ENTRY = struct.Struct("<9I")
 
+class _Contexts:
+    """Contexts of the initial SIDs, read from the file itself.
 
-def initial_sids(data: bytes, types: list[str], count: int) -> list[str]:
-    """Types of the initial SIDs 1 to ``count``, in order."""
-    names: dict[int, str] = {}
-    for name in types:
-        # A type on disk: length of its name, value, properties (1: primary), bounds, name.
-        raw = name.encode()
-        at = data.find(raw)
+    SETools 4.4.1 names the initial SIDs of old Xen releases and stumbles over
+    the newer ones. On disk (all 32 bit, little endian, but for the maps) an
+    entry is number, user, role, type, then a range: the number of levels (1 if
+    both ends are the same), the sensitivities, and one set of categories each:
+    unit size 64, bits in use, number of units, and per unit its first bit and a
+    map of 64 bits.
+    """
+
+    def __init__(self, data: bytes, types: list[str], users: list[str], roles: list[str]) -> None:
+        self._data = data
+        self._types = self._values(types)
+        # object_r is always the first role; of more than one other, the numbers are not known.
+        others = [role for role in roles if role != "object_r"]
+        self._roles = {1: "object_r", **({2: others[0]} if len(others) == 1 else {})}
+        self._users = {1: users[0]} if len(users) == 1 else {}
+
+    def _values(self, types: list[str]) -> dict[int, str]:
+        """Types by number: length of the name, number, properties (1: primary), bounds, name."""
+        names: dict[int, str] = {}
+        for name in types:
+            raw = name.encode()
+            at = self._data.find(raw)
+            while at >= 0:
+                if at >= 16:
+                    length, value, kind, bounds = struct.unpack_from("<4I", self._data, at - 16)
+                    if (length, kind, bounds) == (len(raw), 1, 0) and 0 < value < 65536:
+                        names[value] = name
+                        break
+                at = self._data.find(raw, at + 1)
+        return names
+
+    def initial(self, count: int) -> list[str]:
+        """Contexts of the initial SIDs 1 to ``count``, in order."""
+        start = struct.pack("<II", count, 1)
+        found = []
+        at = self._data.find(start)
         while at >= 0:
-            if at >= 16:
-                length, value, properties, bounds = struct.unpack_from("<4I", data, at - 16)
-                if (length, properties, bounds) == (len(raw), 1, 0) and 0 < value < 65536:
-                    names[value] = name
-                    break
-            at = data.find(raw, at + 1)
-    size = _ENTRY.size
-    start = struct.pack("<II", count, 1)
-    found: list[list[str]] = []
-    at = data.find(start)
-    while at >= 0:
-        rows = [
-            _ENTRY.unpack_from(data, at + 4 + i * size)
-            for i in range(count) if at + 4 + (i + 1) * size <= len(data)
+            with suppress(ValueError, struct.error, KeyError):
+                found.append(self._section(at + 4, count))
+            at = self._data.find(start, at + 1)
+        if len(found) != 1:
+            raise ValueError("the contexts of the initial SIDs cannot be found")
+        return found[0]
+
+    def _section(self, at: int, count: int) -> list[str]:
+        contexts = []
+        for number in range(1, count + 1):
+            found, user, role, type_, ends = struct.unpack_from("<5I", self._data, at)
+            if found != number or ends not in (1, 2):
+                raise ValueError("no list of contexts")
+            at += 20
+            sensitivities = struct.unpack_from(f"<{ends}I", self._data, at)
+            at += 4 * ends
+            levels = []
+            for sensitivity in sensitivities:
+                at, categories = self._set(at)
+                if not 0 < sensitivity < 65536:
+                    raise ValueError("no sensitivity")
+                names = ",".join(f"c{bit}" for bit in categories)
+                levels.append(f"s{sensitivity - 1}" + (f":{names}" if names else ""))
+            who = f"{self._users.get(user, user)}:{self._roles.get(role, role)}"
+            contexts.append(f"{who}:{self._types[type_]}:{'-'.join(levels)}")
+        return contexts
+
+    def _set(self, at: int) -> tuple[int, list[int]]:
+        unit, _, count = struct.unpack_from("<3I", self._data, at)
+        if unit != 64 or count > 4096:
+            raise ValueError("no set")
+        at += 12
+        members = []
+        for _ in range(count):
+            first, bits = struct.unpack_from("<IQ", self._data, at)
+            members += [first + i for i in range(64) if bits >> i & 1]
+            at += 12
+        return at, members
+
+
+class _Rules:
+    """Type enforcement rules, sorted by kind."""
+
+    def __init__(self, policy: Any, setools: Any) -> None:
+        self._setools = setools
+        self._conditions: dict[str, int] = {}
+        self.allows: list[list[object]] = []
+        self.transitions: list[list[str]] = []
+        self.expressions: list[list[str]] = []
+        self.other: list[str] = []
+        kinds = setools.TERuletype
+        for rule in policy.terules():
+            if rule.ruletype == kinds.dontaudit:
+                continue
+            index, branch = self._condition(rule)
+            if rule.ruletype == kinds.allow:
+                self.allows.append([
+                    str(rule.source), str(rule.target), str(rule.tclass), sorted(rule.perms),
+                    index, branch,
+                ])
+            elif rule.ruletype == kinds.type_transition and index < 0 and self._plain(rule):
+                self.transitions.append([
+                    str(rule.source), str(rule.target), str(rule.tclass), str(rule.default),
+                ])
+            else:
+                self.other.append(str(rule))
+
+    def _condition(self, rule: Any) -> tuple[int, bool]:
+        try:
+            condition = rule.conditional
+        except self._setools.exception.RuleNotConditional:
+            return -1, True
+        tokens = [str(node) for node in condition.expression()]
+        index = self._conditions.setdefault(" ".join(tokens), len(self.expressions))
+        if index == len(self.expressions):
+            self.expressions.append(tokens)
+        return index, bool(rule.conditional_block)
+
+    def _plain(self, rule: Any) -> bool:
+        """Whether a type transition holds for every object, not only one with a certain name."""
+        try:
+            return rule.filename is None
+        except (AttributeError, self._setools.exception.TERuleNoFilename):
+            return True
+
+
+def constraints(policy: Any, setools: Any) -> tuple[list[list[object]], list[str]]:
+    """(Kind, class, permissions, postfix expression with sets as lists), and all others."""
+    known: list[list[object]] = []
+    other: list[str] = []
+    kinds = setools.ConstraintRuletype
+    for item in policy.constraints():
+        if item.ruletype not in (kinds.constrain, kinds.mlsconstrain):
+            other.append(str(item))
+            continue
+        tokens = [
+            token if isinstance(token, str) else sorted(str(name) for name in token)
+            for token in item.expression
         ]
-        plain = all(row[4:] == (1, 1, 64, 0, 0) and row[3] in names for row in rows)
-        if len(rows) == count and [row[0] for row in rows] == [*range(1, count + 1)] and plain:
-            found.append([names[row[3]] for row in rows])
-        at = data.find(start, at + 1)
-    if len(found) != 1:
-        raise ValueError("the contexts of the initial SIDs cannot be found")
-    return found[0]
+        known.append([str(item.ruletype), str(item.tclass), sorted(item.perms), tokens])
+    return known, other
+
+
+def objects(policy: Any) -> list[list[object]]:
+    """(Kind, first, last, context) in the order of the file, in which the hypervisor looks."""
+    found: list[list[object]] = []
+    for item in policy.pirqcons():
+        found.append(["irq", int(item.irq), int(item.irq), str(item.context)])
+    for item in policy.ioportcons():
+        found.append(["ioport", int(item.ports.low), int(item.ports.high), str(item.context)])
+    for item in policy.iomemcons():
+        found.append(["memory", int(item.addr.low), int(item.addr.high), str(item.context)])
+    for item in policy.pcidevicecons():
+        found.append(["pci", int(item.device), int(item.device), str(item.context)])
+    return found
+
+
+def numbered(items: Any) -> list[str]:
+    """Names in the order of their numbers, by which the hypervisor compares."""
+    found = sorted((int(item._value), str(item)) for item in items)
+    if [number for number, _ in found] != [*range(1, len(found) + 1)]:
+        raise ValueError("levels or categories are not numbered from 1")
+    return [name for _, name in found]
 
 
 def translate(path: str, setools: Any) -> dict[str, object]:
     """The whole policy; whatever has no place of its own is listed under ``other``."""
     policy = setools.SELinuxPolicy(path)
-    kinds = setools.TERuletype
-    allows: list[list[object]] = []
-    transitions: list[list[str]] = []
-    silent = (kinds.dontaudit,)
-    other: list[str] = []
-    conditions: dict[str, int] = {}
-    expressions: list[list[str]] = []
-    for rule in policy.terules():
-        if rule.ruletype in silent:
-            continue
-        try:
-            condition = rule.conditional
-        except setools.exception.RuleNotConditional:
-            index, branch = -1, True
-        else:
-            tokens = [str(node) for node in condition.expression()]
-            key = " ".join(tokens)
-            index = conditions.setdefault(key, len(expressions))
-            if index == len(expressions):
-                expressions.append(tokens)
-            branch = bool(rule.conditional_block)
-        if rule.ruletype == kinds.allow:
-            allows.append([
-                str(rule.source), str(rule.target), str(rule.tclass), sorted(rule.perms),
-                index, branch,
-            ])
-        elif rule.ruletype == kinds.type_transition and index < 0 and _plain(rule, setools):
-            transitions.append([
-                str(rule.source), str(rule.target), str(rule.tclass), str(rule.default),
-            ])
-        else:
-            other.append(str(rule))
+    rules = _Rules(policy, setools)
+    constraining, other = constraints(policy, setools)
+    other += rules.other
     for group in (
-        policy.constraints(), policy.rbacrules(), policy.mlsrules(), policy.bounds(),
-        policy.defaults(), policy.polcaps(), policy.pirqcons(), policy.ioportcons(),
-        policy.iomemcons(), policy.pcidevicecons(), policy.devicetreecons(),
+        policy.rbacrules(), policy.mlsrules(), policy.bounds(), policy.defaults(),
+        policy.polcaps(), policy.devicetreecons(),
     ):
         other.extend(str(item) for item in group)
     types = sorted(str(type_) for type_ in policy.types())
     other.extend(f"permissive {type_};" for type_ in policy.types() if type_.ispermissive)
+    users = [str(user) for user in policy.users()]
+    roles = {str(role): sorted(str(type_) for type_ in role.types()) for role in policy.roles()}
+    contexts = _Contexts(Path(path).read_bytes(), types, users, [*roles])
     return {
         "reader": f"setools {setools.__version__}",
         "platform": str(policy.target_platform),
@@ -105,29 +205,27 @@ def translate(path: str, setools: Any) -> dict[str, object]:
         "unknown": str(policy.handle_unknown),
         "classes": {str(cls): sorted(_permissions(cls, setools)) for cls in policy.classes()},
         "types": types,
+        "aliases": {
+            str(alias): str(type_) for type_ in policy.types() for alias in type_.aliases()
+        },
         "attributes": {
             str(attribute): sorted(str(type_) for type_ in attribute.expand())
             for attribute in policy.typeattributes()
         },
-        "allows": allows,
-        "expressions": expressions,
-        "transitions": transitions,
+        "allows": rules.allows,
+        "expressions": rules.expressions,
+        "transitions": rules.transitions,
+        "constraints": constraining,
         "booleans": {str(boolean): bool(boolean.state) for boolean in policy.bools()},
-        "roles": {
-            str(role): sorted(str(type_) for type_ in role.types()) for role in policy.roles()
-        },
+        "roles": roles,
         "users": [user.statement() for user in policy.users()],
-        "sids": initial_sids(Path(path).read_bytes(), types, int(policy.initialsids_count)),
+        "levels": {str(level).partition(":")[0]: str(level) for level in policy.levels()},
+        "sensitivities": numbered(policy.sensitivities()),
+        "categories": numbered(policy.categories()),
+        "sids": contexts.initial(int(policy.initialsids_count)),
+        "objects": objects(policy),
         "other": other,
     }
-
-
-def _plain(rule: Any, setools: Any) -> bool:
-    """Whether a type transition holds for every object, not only for one with a certain name."""
-    try:
-        return rule.filename is None
-    except (AttributeError, setools.exception.TERuleNoFilename):
-        return True
 
 
 def _permissions(cls: Any, setools: Any) -> set[str]:

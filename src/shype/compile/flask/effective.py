@@ -1,0 +1,108 @@
+"""What a binary policy lets happen: its rules, less what its constraints take away."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from shype.compile.flask.constraints import Interpreter, Malformed
+from shype.compile.flask.matrix import Matrix
+from shype.compile.flask.mismatch import Mismatch
+from shype.compile.flask.mls import MlsLevel
+from shype.compile.flask.reader import Access, Constraint, Context
+from shype.compile.flask.world import World
+
+
+class Effective:
+    """The binary's rules and constraints.
+
+    ``rules`` is type enforcement alone, without dom0's conditional `domain
+    create`, which is in ``create`` by target.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._interpreter = Interpreter(world.names, world.contexts)
+        self.rules = Matrix()
+        self.create: dict[int, list[Access]] = defaultdict(list)
+        self._constraints: dict[tuple[str, str], list[Constraint]] = defaultdict(list)
+        self._known: dict[object, int] = {}
+        for constraint in world.binary.constraints:
+            for permission in constraint.permissions:
+                self._constraints[constraint.cls, permission].append(constraint)
+        for rule in world.binary.allows:
+            self._add(rule)
+
+    def _add(self, rule: Access) -> None:
+        names = self._world.names
+        windowed = rule.cls == "domain" and rule.permissions == ("create",)
+        if rule.condition >= 0 and windowed and rule.source == self._world.dom0_type:
+            for target in names.members[rule.target]:
+                self.create[target].append(rule)
+            return
+        # Any other condition counts as fulfilled: nothing else may depend on one,
+        # and a rule that does is then seen as a permission too many.
+        self.rules.allow(rule, names)
+        if rule.condition >= 0:
+            self.rules.add(
+                names.members[rule.source], names.mask(rule.target),
+                rule.cls, (f"{p} (conditional)" for p in rule.permissions),
+            )
+
+    def malformed(self) -> Iterator[Mismatch]:
+        """Constraints that cannot be evaluated, or that cover what the interpreter is not for."""
+        source = self._world.contexts[self._world.dom0]
+        for constraint in self._world.binary.constraints:
+            try:
+                self._interpreter.holds(constraint, source)
+            except Malformed as error:
+                yield Mismatch("constraint", " ".join(sorted(constraint.permissions)),
+                               constraint.cls, "one that can be evaluated", str(error))
+
+    def matrix(self) -> Matrix:
+        """Who may do what to whom, each with the context of its type."""
+        found = Matrix()
+        for permission, rows in self.rules.rows.items():
+            constrained = permission in self._constraints
+            kept = {
+                subject: targets & self.lawful(permission, self._world.contexts[subject])
+                for subject, targets in rows.items()
+            } if constrained else dict(rows)
+            found.rows[permission] = kept
+        return found
+
+    def unlawful_create(self) -> int:
+        """Targets for which a constraint keeps dom0 from `domain create`."""
+        lawful = self.lawful(("domain", "create"), self._world.contexts[self._world.dom0])
+        return sum(1 << target for target in self.create if not lawful >> target & 1)
+
+    def allowed(self, permission: tuple[str, str], subject: int) -> int:
+        """The types on which a type has a permission, by type enforcement alone."""
+        return self.rules.rows.get(permission, {}).get(subject, 0)
+
+    def lawful(
+        self, permission: tuple[str, str], source: Context, *, follow: bool = False,
+        fixed: MlsLevel | None = None,
+    ) -> int:
+        """The targets for which all constraints on ``permission`` hold; see `Interpreter.holds`."""
+        found = -1
+        for constraint in self._constraints.get(permission, ()):
+            likeness = self._interpreter.signature(constraint, source)
+            key = id(constraint), likeness, follow, fixed
+            # An expression that compares two types directly tells every source apart.
+            if "t1" in constraint.expression and _direct(constraint):
+                key = id(constraint), source, follow, fixed
+            value = self._known.get(key)
+            if value is None:
+                value = self._interpreter.holds(constraint, source, follow=follow, fixed=fixed)
+                self._known[key] = value
+            found &= value
+        return found
+
+
+def _direct(constraint: Constraint) -> bool:
+    """Whether ``t1`` and ``t2`` stand side by side."""
+    tokens = constraint.expression
+    return any({a, b} == {"t1", "t2"} for a, b in pairwise(tokens)
+               if isinstance(a, str) and isinstance(b, str))
