@@ -13,6 +13,7 @@ from shype.base.errors import ShypeError, Unavailable
 from shype.cli import host as cli
 from shype.cli import output
 from shype.cli.agent import open_agent
+from shype.host.admission import Accepted, Record
 from shype.host.agent import Agent
 from shype.host.drivers.model import UNLABELLED
 from shype.host.drivers.xen import driver
@@ -21,7 +22,7 @@ from shype.host.journal import reservation
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName
 from tests.host.builders import config, context, host, model
-from tests.signing import AUTHOR, keys, sealed
+from tests.signing import AUTHOR, STRANGER, keys, sealed
 
 Shell = Callable[..., int]
 
@@ -210,6 +211,55 @@ def test_bundle_must_be_there_and_whole(
     (tmp_path / "policy.shype").unlink()
     assert run("ps") == 2
     assert "bundle.missing" in capsys.readouterr().err
+
+
+def _unsigned(directory: Path) -> None:
+    (directory / "policy.shype").write_bytes(sealed(directory / "bundle"))
+
+
+def _by_a_stranger(directory: Path) -> None:
+    (directory / "policy.shype").write_bytes(sealed(directory / "bundle", STRANGER))
+
+
+def _altered(directory: Path) -> None:
+    data = bytearray((directory / "policy.shype").read_bytes())
+    data[200:204] = b"AAAA"
+    (directory / "policy.shype").write_bytes(data)
+
+
+def _older(directory: Path) -> None:
+    Record(directory / "state").write({"banks": Accepted("1.1")})
+
+
+def _wrong_target(directory: Path) -> None:
+    file = directory / "model.json"
+    state = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**state, "target": "xen-4.18"}))
+
+
+@pytest.mark.parametrize("command", [
+    ("run", "x.cfg"), ("stop", "x"), ("ps",), ("status",), ("denials",), ("recover",)])
+@pytest.mark.parametrize(("harm", "id"), [
+    (_unsigned, "bundle.unsigned"), (_by_a_stranger, "bundle.unknown-key"),
+    (_altered, "bundle.altered"), (_older, "bundle.older"),
+    (_wrong_target, "bundle.wrong-target"),
+])
+def test_every_command_refuses_before_anything_else(
+    run: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...],
+    harm: Callable[[Path], None], id: str,
+) -> None:
+    run("stop", "nobody")  # the model's file is there from now on
+    capsys.readouterr()
+    (tmp_path / "x.cfg").write_text('name = "x"\nseclabel = "market-data"\n')
+    before = (tmp_path / "model.json").read_bytes()
+    harm(tmp_path)
+    asked = [command[0], *(tmp_path / w if w.endswith(".cfg") else w for w in command[1:])]
+    assert run(*asked) == 2
+    said = capsys.readouterr()
+    assert f"[{id}]" in said.err
+    assert said.out == MARK
+    after = json.loads((tmp_path / "model.json").read_bytes())
+    assert {**after, "target": "xen-4.17"} == json.loads(before)
 
 
 def test_the_model_needs_its_file(tmp_path: Path, agent: Agent) -> None:

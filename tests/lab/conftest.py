@@ -18,7 +18,10 @@ from shype.compile.flask.build import build
 from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
+from shype.policy.ed25519 import PrivateKey
 from shype.policy.loader import load
+from shype.policy.manifest import read_directory
+from shype.policy.signed import seal
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 #: For guests that need not get anywhere: 1 % of a processor. dom0 has the same, only, emulated
@@ -74,6 +77,12 @@ def empty_lab(banks_lab: Lab) -> Iterator[Lab]:
     assert guests(banks_lab) == {}
     assert not boolean(banks_lab, "win_en")
     assert banks_lab.run(["xl", "getenforce"]).out.strip() == "Enforcing"
+
+
+def sealed_for(lab: Lab, unpacked: Path) -> bytes:
+    """The file of an unpacked bundle, signed with the key that the lab's dom0 trusts."""
+    key = PrivateKey.from_pem(lab.key.read_bytes(), str(lab.key))
+    return seal(read_directory(unpacked), [key])
 
 
 def guests(lab: Lab) -> dict[str, str]:

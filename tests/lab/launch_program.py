@@ -19,7 +19,7 @@ from shype.host.drivers.xen.driver import XenHypervisor
 from shype.host.launch import Step, launch
 from shype.host.recovery import recover
 from shype.host.stop import stop
-from shype.policy.manifest import load_bundle
+from shype.host.trust import KEYS, load_trusted
 
 VMS = Path("/etc/xen/vms")
 STATE = Path("/run/shype-kill-test")
@@ -89,7 +89,7 @@ def tell(step: str, how: str, wrong: list[str]) -> None:
 
 
 def main() -> None:
-    bundle = load_bundle(Path("/etc/shype/bundle"))
+    bundle = load_trusted(Path("/etc/shype/policy.shype"), KEYS)
     agent = Agent(bundle, XenHypervisor(), STATE)
     for number, step in enumerate(Step):
         how = "group" if number % 2 else "self"

@@ -18,7 +18,7 @@ from shype.lab import builder, paths, rundir, spawn
 from shype.lab.channel import RemoteError
 from shype.lab.guests import config
 from shype.lab.host import BootFailed, Lab, forget
-from tests.lab.conftest import Factory
+from tests.lab.conftest import Factory, sealed_for
 
 pytestmark = pytest.mark.lab
 
@@ -42,8 +42,10 @@ def test_boots_enforcing_and_has_everything(fresh_lab: Factory, bundle: Path) ->
     assert not lab.record.from_snapshot
     assert lab.run(["xl", "getenforce"]).out.strip() == "Enforcing"
     assert "u:r:dom0_t:s0" in lab.run(["xl", "list", "-Z"]).out
-    assert lab.get("/etc/shype/bundle/policy.bin") == (bundle / "policy.bin").read_bytes()
-    assert lab.run(["python3", "-c", "import shype.policy.manifest, ctypes, fcntl, mmap"]).code == 0
+    assert lab.get("/etc/shype/policy.shype") == sealed_for(lab, bundle)
+    assert lab.key.stat().st_mode & 0o777 == 0o600
+    uses = "import shype.policy.manifest, ctypes, fcntl, mmap, cryptography"
+    assert lab.run(["python3", "-c", uses]).code == 0
     assert lab.sh("test -e /dev/fd/0 && test -d /var/lib/shype && test -d /etc/xen/vms").code == 0
     assert lab.sh("cat /sys/class/net/xenbr0/bridge/forward_delay").out.strip() == "0"
     assert "Xen version 4.17" in lab.console()
@@ -129,7 +131,7 @@ def test_a_host_without_flask_can_be_told(fresh_lab: Factory, bundle: Path) -> N
     lab = fresh_lab(bundle=bundle, flask="disabled")
     assert "Disabled" in lab.run(["xl", "getenforce"]).out
     assert "u:r:" not in lab.run(["xl", "list", "-Z"]).out
-    assert lab.sh("test -f /etc/shype/bundle/manifest.json").code == 0
+    assert lab.sh("test -f /etc/shype/policy.shype").code == 0
 
 
 def test_permissive_is_not_enforcing(fresh_lab: Factory, bundle: Path) -> None:

@@ -145,3 +145,14 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_the_target_is_the_release_that_runs() -> None:
+    assert XenHypervisor(release=lambda: (4, 17)).target() == "xen-4.17"
+
+    def none() -> tuple[int, int]:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(Unavailable, match="Permission denied") as caught:
+        XenHypervisor(release=none).target()
+    assert caught.value.id == "host.no-xen"
