@@ -46,6 +46,19 @@ guards:
     reason: "names are removed", expires: "2099-01-31"}
 host: {dom0: boss, drivers: [nic]}
 vms: {vm-1: release}
+resource-labels:
+  mail: {coalitions: [wards], level: "secret {names}", integrity: high, was: post}
+  tpm: {inaccessible: true}
+  unlabeled: {level: public, integrity: low}
+resources:
+  - {disk: "/dev/vg0/mail-*", label: mail}
+  - {disk: /dev/vg0/mail-web, coalitions: [world], level: public, integrity: low}
+  - {network: br-web, coalitions: [world], level: public, integrity: low}
+  - {pci: "0000:03:00.*", label: mail}
+  - {irq: 16, label: mail}
+  - {ioport: "0x2f8-0x2ff", label: mail}
+  - {memory: "0xfed40000-0xfed44fff", label: tpm}
+retired: [theatre]
 """
 #: The day on which the policies here are judged.
 TODAY = date(2030, 1, 1)
@@ -53,7 +66,7 @@ TODAY = date(2030, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """``old`` in ``base`` becomes ``new``; then ``id`` is found at ``line``:``column``.
+    """The first ``old`` in ``base`` becomes ``new``; then ``id`` is found at ``line``:``column``.
 
     ``says`` and ``fix`` are parts of the sentence and of the fix.
     """
@@ -73,8 +86,8 @@ class Bad:
         """The spoiled policy."""
         if not self.old:
             return self.new
-        assert self.base.count(self.old) == 1, self.old
-        return self.base.replace(self.old, self.new)
+        assert self.old in self.base, self.old
+        return self.base.replace(self.old, self.new, 1)
 
 
 _DEEP = "[" * 40 + "]" * 40
@@ -197,7 +210,8 @@ CASES = (
     Bad(Id.MECHANISM_UNKNOWN, "mechanisms: [event]", "mechanisms: [foreign]", 16, 89, "`foreign`",
         "one of", base=RICH),
     Bad(Id.TYPE_WRONG, "write-up: true", "write-up: 1", 5, 47, "true or false", "", base=RICH),
-    Bad(Id.TYPE_WRONG, "level: public", "level: {public: []}", 16, 52, "a level, or a list of two",
+    Bad(Id.TYPE_WRONG,
+        "[blue], level: public", "[blue], level: {public: []}", 16, 52, "a level, or a list of two",
         "a level", base=RICH),
     Bad(Id.TYPE_QUOTE, '"2099-01-31"', "2099-01-31", 19, 43, "a date in YAML", '"2099-01-31"',
         base=RICH),
@@ -226,22 +240,27 @@ CASES = (
         "`lonely`", "two members", base=RICH),
     Bad(Id.WALL_SELF_CONFLICT, "reason:", "wall: [red, blue], reason:", 19, 17, "`release`",
         "two labels", base=RICH),
-    Bad(Id.LEVEL_SYNTAX, "level: public", 'level: "public {"', 16, 52, "`public {` is not a level",
+    Bad(Id.LEVEL_SYNTAX,
+        "[blue], level: public", '[blue], level: "public {"', 16, 52, "`public {` is not a level",
         "NAME", base=RICH),
-    Bad(Id.LEVEL_SYNTAX, "level: public", 'level: ""', 16, 52, "not a level", "NAME", base=RICH),
+    Bad(Id.LEVEL_SYNTAX,
+        "[blue], level: public", '[blue], level: ""', 16, 52, "not a level", "NAME", base=RICH),
     Bad(Id.LEVEL_SYNTAX, 'level: [public, "secret {all}"]', "level: [public]", 13, 33,
         "has 1 levels", "list of two", base=RICH),
     Bad(Id.LEVEL_SYNTAX, 'level: [public, "secret {all}"]', "level: [public, internal, secret]", 13,
         33, "has 3 levels", "list of two", base=RICH),
-    Bad(Id.LEVEL_UNDECLARED, "level: public", "level: pubic", 16, 52, "`pubic`",
+    Bad(Id.LEVEL_UNDECLARED, "[blue], level: public", "[blue], level: pubic", 16, 52, "`pubic`",
         "did you mean `public`?", base=RICH),
-    Bad(Id.LEVEL_UNDECLARED, "integrity: low,", "integrity: public,", 16, 71, "`public`",
+    Bad(Id.LEVEL_UNDECLARED, "integrity: low, mech", "integrity: public, mech", 16, 71, "`public`",
         "`integrity.order`", base=RICH),
-    Bad(Id.CATEGORY_UNDECLARED, "level: public", 'level: "public {nmaes}"', 16, 52, "`nmaes`",
+    Bad(Id.CATEGORY_UNDECLARED,
+        "[blue], level: public", '[blue], level: "public {nmaes}"', 16, 52, "`nmaes`",
         "did you mean `names`?", base=RICH),
-    Bad(Id.LEVEL_MISSING, "level: public, ", "", 16, 3, "the label `desk` has no `level`",
+    Bad(Id.LEVEL_MISSING,
+        "[blue], level: public, ", "[blue], ", 16, 3, "the label `desk` has no `level`",
         "`public`", base=RICH),
-    Bad(Id.LEVEL_MISSING, "integrity: low, ", "", 16, 3, "the label `desk` has no `integrity`",
+    Bad(Id.LEVEL_MISSING,
+        "integrity: low, mech", "mech", 16, 3, "the label `desk` has no `integrity`",
         "`low`", base=RICH),
     Bad(Id.LEVEL_MISSING, ' level: [public, "secret {names}"],', "", 18, 3,
         "the guard `release` has no `level`", "`public`", base=RICH),
@@ -256,7 +275,7 @@ CASES = (
     Bad(Id.LEVEL_RANGE,
         'level: [public, "secret {all}"]', 'level: ["public {pay}", secret]', 13, 50,
         "from `public {pay}` to `secret`", "`secret {pay}`", base=RICH),
-    Bad(Id.LEVEL_NOT_TRUSTED, "level: public", "level: [public, secret]", 16, 45,
+    Bad(Id.LEVEL_NOT_TRUSTED, "[blue], level: public", "[blue], level: [public, secret]", 16, 45,
         "`desk` has a range", "`host.drivers`", base=RICH),
     Bad(Id.GUARD_NAME, "  release:", "  desk: ", 18, 3, "(line 16)", "rename", base=RICH.replace(
         "vm-1: release", "vm-1: ward")),
@@ -287,4 +306,86 @@ CASES = (
         base=RICH),
     Bad(Id.WAS_TWICE, "wall: [red], level", "was: station, wall: [red], level", 15, 35,
         "(first in line 14)", "one of the two", base=RICH),
+    # resources
+    Bad(Id.TYPE_QUOTE, 'ioport: "0x2f8-0x2ff"', "ioport: 0x2f8", 32, 14, "a number", '"0x2f8"',
+        base=RICH),
+    Bad(Id.TYPE_QUOTE, 'pci: "0000:03:00.*"', "pci: 0000:03:00.0", 30, 11, "a number",
+        '"0000:03:00.0"', base=RICH),
+    Bad(Id.TYPE_WRONG, "irq: 16", "irq: 1.5", 31, 11, "an IRQ", "an IRQ", base=RICH),
+    Bad(Id.TYPE_WRONG, 'level: "secret {names}", integrity: high, was: post',
+        "level: [public, secret], integrity: high", 23, 38, "must be a level", "a level",
+        base=RICH),
+    Bad(Id.KEY_UNKNOWN, "{irq: 16,", "{irg: 16, irq: 17,", 31, 6, "`irg`", "`irq`", base=RICH),
+    Bad(Id.NAME_RESERVED, "mail: {coalitions: [wards]", "mail: {coalitions: [all]", 23, 23,
+        "names its own", "name", base=RICH),
+    Bad(Id.COALITION_UNDECLARED, "mail: {coalitions: [wards]", "mail: {coalitions: [ward]", 23, 23,
+        "`ward`", "`wards`", base=RICH),
+    Bad(Id.LEVEL_MISSING, "{network: br-web, coalitions: [world], level: public,",
+        "{network: br-web, coalitions: [world],", 29, 6, "the resource has no `level`", "`public`",
+        base=RICH),
+    Bad(Id.LEVEL_MISSING, "unlabeled: {level: public,", "unlabeled: {", 25, 3,
+        "the resource label `unlabeled` has no `level`", "`public`", base=RICH),
+    Bad(Id.LEVEL_UNDECLARED, "unlabeled: {level: public,", "unlabeled: {level: pubic,", 25, 22,
+        "`pubic`", "`public`", base=RICH),
+    Bad(Id.RESOURCE_KIND, "{irq: 16,", "{", 31, 5, "no kind", "add one of", base=RICH),
+    Bad(Id.RESOURCE_KIND, "{irq: 16,", "{irq: 16, network: br-x,", 31, 15, "a irq and a network",
+        "an entry for each", base=RICH),
+    Bad(Id.RESOURCE_NAME, "disk: /dev/vg0/mail-web", "disk: vg0/mail-web", 28, 12, "absolute path",
+        "/dev", base=RICH),
+    Bad(Id.RESOURCE_NAME, "disk: /dev/vg0/mail-web", "disk: /dev/../mail-web", 28, 12, "`..`",
+        "/dev", base=RICH),
+    Bad(Id.RESOURCE_NAME, '"/dev/vg0/mail-*"', '"/dev/vg0/mail-["', 27, 12, "never closed", "/dev",
+        base=RICH),
+    Bad(Id.RESOURCE_NAME, "network: br-web", 'network: "br web"', 29, 15, "no blanks", "br-web",
+        base=RICH),
+    Bad(Id.RESOURCE_NAME,
+        '"0000:03:00.*"', '"03:00"', 30, 11, "DDDD:BB:SS.F", "0000:03", base=RICH),
+    Bad(Id.RESOURCE_NAME, "irq: 16", "irq: 70000", 31, 11, "highest", "16-19", base=RICH),
+    Bad(Id.RESOURCE_NAME, '"0x2f8-0x2ff"', '"2f8"', 32, 14, "start with 0x", "0x2f8", base=RICH),
+    Bad(Id.RESOURCE_NAME, '"0x2f8-0x2ff"', '"0x2ff-0x2f8"', 32, 14, "downwards", "0x2f8",
+        base=RICH),
+    Bad(Id.RESOURCE_NAME, "0xfed44fff", "0xfed44000", 33, 14, "whole pages", "fff", base=RICH),
+    Bad(Id.RESOURCE_LABEL, "{irq: 16, label: mail}", "{irq: 16}", 31, 6, "no label",
+        "label: NAME", base=RICH),
+    Bad(Id.RESOURCE_LABEL, "{irq: 16, label: mail}", "{irq: 16, label: mail, inaccessible: true}",
+        31, 28, "has the label `mail` and `inaccessible`", "keep one", base=RICH),
+    Bad(Id.RESOURCE_LABEL_UNDECLARED, "{irq: 16, label: mail}", "{irq: 16, label: mial}", 31, 22,
+        "`mial`", "did you mean `mail`?", base=RICH),
+    Bad(Id.RESOURCE_INACCESSIBLE, "tpm: {inaccessible: true}",
+        "tpm: {inaccessible: true, coalitions: [lab]}", 24, 29, "no `coalitions`", "delete",
+        base=RICH),
+    Bad(Id.RESOURCE_CONFLICT,
+        "  - {network", '  - {disk: "/dev/vg0/*-web", label: tpm}\n  - {network',
+        29, 12, "`/dev/vg0/*-web` and `/dev/vg0/mail-*` (line 27) can name the same disk",
+        "narrower", base=RICH),
+    Bad(Id.RESOURCE_CONFLICT, "  - {network", "  - {disk: /dev/vg0/mail-web, label: tpm}\n"
+        "  - {network", 29, 12, "another label in line 28", "delete one", base=RICH),
+    Bad(Id.RESOURCE_CONFLICT, "{irq: 16, label: mail}",
+        "{irq: 16-18, label: mail}\n  - {irq: 12-16, label: tpm}", 32, 11,
+        "`12-16` and `16-18` (line 31) can name the same irq", "narrower", base=RICH),
+    Bad(Id.RESOURCE_CONFLICT, "{irq: 16, label: mail}",
+        '{irq: 16, label: mail}\n  - {pci: "03:00.*", label: tpm}', 32, 11, "line 30",
+        "delete one", base=RICH),
+    Bad(Id.RESOURCE_TOO_MANY, "  - {network", "".join(
+        f"  - {{network: 'b*-{i}', label: mail}}\n" for i in range(1001)) + "  - {network",
+        1029, 15,
+        "the network patterns are too many", "at most 1000", base=RICH),
+    Bad(Id.RESOURCE_TOO_MANY, "  - {network", "".join(
+        f"  - {{disk: /x{'?' * i}, level: public, integrity: {('low', 'high')[i % 2]}}}\n"
+        for i in range(120, 160)) + "  - {network", 50, 12, "too complicated", "exact names",
+        base=RICH),
+    Bad(Id.RESOURCE_DUPLICATE, "{irq: 16, label: mail}",
+        '{irq: 16, label: mail}\n  - {irq: "16-16", label: mail}', 32, 11, "second time",
+        "delete one", warning=True, base=RICH),
+    Bad(Id.RESOURCE_LABEL_UNUSED,
+        "  tpm:", "  spare: {level: public, integrity: low}\n  tpm:", 24, 3,
+        "`spare`", "delete", warning=True, base=RICH),
+    Bad(Id.WAS_EXISTS, "was: post", "was: tpm", 23, 78, "resource label `tpm`", "delete",
+        base=RICH),
+    Bad(Id.RETIRED_EXISTS, "[theatre]", "[theatre, ward]", 34, 20, "still a label (line 14)",
+        "delete", base=RICH),
+    Bad(Id.RETIRED_EXISTS, "[theatre]", "[station]", 34, 11, "now named `ward` (line 14)", "`was`",
+        base=RICH),
+    Bad(Id.LIST_DUPLICATE, "[theatre]", "[theatre, theatre]", 34, 20, "`theatre`", "delete",
+        base=RICH),
 )

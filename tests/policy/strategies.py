@@ -28,18 +28,25 @@ from shype.policy.model import (
     Host,
     Label,
     Policy,
+    Resource,
+    ResourceKind,
+    ResourceLabel,
+    Retired,
     Wall,
 )
 from shype.policy.names import (
     UNLABELED,
+    UNLABELED_RESOURCE,
     CategoryName,
     CoalitionName,
     LabelName,
     MemberName,
+    ResourceLabelName,
     SensitivityName,
     VmId,
     WallName,
 )
+from shype.policy.resources import canonical, conflicts, label_key
 from shype.policy.source import Span
 
 #: For tests on a machine that others use too: how long an example takes proves nothing.
@@ -160,7 +167,7 @@ def _members(draw: st.DrawFn, walls: Sequence[Wall]) -> frozenset[MemberName]:
 def full_policies(
     draw: st.DrawFn, max_labels: int = 6, max_coalitions: int = 5, max_walls: int = 3
 ) -> Policy:
-    """As `policies`, and perhaps levels, integrity, guards, mechanisms and renames.
+    """As `policies`, and perhaps levels, integrity, guards, mechanisms, resources and renames.
 
     Driver domains' labels and guards may have ranges.  Valid on `TODAY`.
     """
@@ -207,12 +214,16 @@ def full_policies(
     if draw(st.booleans()) and guards:
         vm = VmId(f"vm.of.{len(guards)}")
         assignments[vm] = Assignment(vm, draw(st.sampled_from(list(guards))), plain.host.span)
+    kept = draw(_resource_labels(list(coalitions), levels, integrity))
+    entries = draw(_resources(list(coalitions), levels, integrity, kept))
+    gone = draw(_subset([name for name in free if name not in was.values()], 2))
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
     return _layout(replace(
         plain, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
-        replaces=lower if draw(st.booleans()) else None,
+        replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
+        retired={LabelName(name): Retired(LabelName(name), plain.host.span) for name in gone},
     ))[1]
 
 
@@ -261,6 +272,78 @@ def _guards(draw: st.DrawFn, policy: Policy) -> dict[LabelName, Guard]:
         reason = draw(st.text("abc .:'\"{}\u00e9", min_size=1, max_size=9).map("r".__add__))
         result[name] = Guard(name, source, sink, reason, expires, policy.host.span)
     return result
+
+
+def _carries(
+    coalitions: list[CoalitionName], levels: Lattice | None, integrity: Lattice | None
+) -> st.SearchStrategy[ResourceLabel]:
+    """What a resource may carry, without a name."""
+    nowhere = Span(SOURCE, 1, 1)
+    usable = st.builds(
+        ResourceLabel, st.none(), _subset(coalitions, 2).map(frozenset), st.just(nowhere),
+        st.none() if levels is None else levels_of(levels),
+        st.none() if integrity is None else levels_of(integrity),
+    )
+    nobody = st.just(ResourceLabel(None, frozenset(), nowhere, inaccessible=True))
+    return st.one_of(usable, usable, nobody)
+
+
+@st.composite
+def _resource_labels(
+    draw: st.DrawFn, coalitions: list[CoalitionName], levels: Lattice | None,
+    integrity: Lattice | None,
+) -> dict[ResourceLabelName, ResourceLabel]:
+    chosen = map(ResourceLabelName, draw(_distinct(0, 3)))
+    result = {
+        name: replace(draw(_carries(coalitions, levels, integrity)), name=name) for name in chosen
+    }
+    if draw(st.booleans()):
+        result[UNLABELED_RESOURCE] = replace(
+            draw(_carries(coalitions, levels, integrity)), name=UNLABELED_RESOURCE
+        )
+    if result and "r-old" not in result and draw(st.booleans()):
+        last = list(result)[-1]
+        result[last] = replace(result[last], was=ResourceLabelName("r-old"))
+    return result
+
+
+#: Names, patterns and ranges of each kind, some of which meet.
+_RESOURCES = {
+    ResourceKind.DISK: ("/dev/vg0/a", "/dev/vg0/b", "/dev/vg0/*", "/dev/*/a", "/srv/?.img"),
+    ResourceKind.NETWORK: ("br-a", "br-b", "br-*", "*-[ab]", "lan"),
+    ResourceKind.PCI: ("03:00.0", "03:00.1", "03:00.*", "0001:3f:1f.7", "04:00.*"),
+    ResourceKind.IRQ: ("16", "17", "16-19", "18-23", "0"),
+    ResourceKind.IOPORT: ("0x2f8-0x2ff", "0x2f8", "0x2fa", "0x2fc-0x3ff", "0xcf8"),
+    ResourceKind.MEMORY: ("0xfed40000", "0xfed40000-0xfed44fff", "0x0-0xfff", "0xfed42000"),
+}
+
+
+def resource_names() -> st.SearchStrategy[tuple[ResourceKind, str]]:
+    """A kind, and a name, pattern or range of it in canonical spelling."""
+    return st.sampled_from([
+        (kind, canonical(kind, text)) for kind, texts in _RESOURCES.items() for text in texts
+    ])
+
+
+@st.composite
+def _resources(
+    draw: st.DrawFn, coalitions: list[CoalitionName], levels: Lattice | None,
+    integrity: Lattice | None, kept: dict[ResourceLabelName, ResourceLabel],
+) -> tuple[Resource, ...]:
+    """Entries without conflicts: one that would conflict is left out."""
+    result: list[Resource] = []
+    for kind, pattern in draw(st.lists(resource_names(), max_size=6)):
+        label = draw(_carries(coalitions, levels, integrity))
+        says_nothing = label == ResourceLabel(None, frozenset(), label.span)
+        if says_nothing and not kept:
+            continue
+        if says_nothing or (kept and draw(st.booleans())):
+            label = kept[draw(st.sampled_from(list(kept)))]
+        entry = Resource(kind, pattern, label, label.span)
+        tried = [(e.kind, e.pattern, label_key(e.label)) for e in (*result, entry)]
+        if next(conflicts(tried), None) is None:
+            result.append(entry)
+    return tuple(result)
 
 
 def policy_yaml(policy: Policy) -> str:
@@ -337,6 +420,31 @@ def _layout(policy: Policy) -> tuple[str, Policy]:
             ])
             guards[label_name] = replace(guard, span=span)
             labels[label_name] = replace(policy.labels[label_name], span=span)
+    resource_labels = {}
+    if policy.resource_labels:
+        page.put("resource-labels:")
+        for kept_name, kept in policy.resource_labels.items():
+            span = page.entry("  ", kept_name, [*_borne(policy, kept), _was(kept.was)])
+            resource_labels[kept_name] = replace(kept, span=span)
+    resources = []
+    if policy.resources:
+        page.put("resources:")
+        for entry in policy.resources:
+            carried = entry.label.name
+            parts = [f"{entry.kind}: {_quoted(entry.pattern)}"]
+            parts += (
+                _borne(policy, entry.label) if carried is None else [f"label: {_quoted(carried)}"]
+            )
+            span = page.put(f"  - {{{', '.join(part for part in parts if part)}}}")
+            borne = (
+                replace(entry.label, span=span) if carried is None else resource_labels[carried]
+            )
+            resources.append(replace(entry, label=borne, span=span))
+    retired = {}
+    if policy.retired:
+        page.put("retired:")
+        for old_name in policy.retired:
+            retired[old_name] = Retired(old_name, page.put(f"  - {_quoted(old_name)}"))
     host_span = page.put("host:")
     page.put(f"  dom0: {_quoted(policy.host.dom0)}")
     if policy.host.drivers:
@@ -351,6 +459,7 @@ def _layout(policy: Policy) -> tuple[str, Policy]:
     placed = replace(
         policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
+        resource_labels=resource_labels, resources=tuple(resources), retired=retired,
     )
     return "\n".join(page.lines) + "\n", placed
 
@@ -373,6 +482,20 @@ def _carried(policy: Policy, label: Label) -> list[str]:
         _range_out("integrity", policy.integrity, label.integrity),
         _switches(label.mechanisms), _was(label.was),
     ]
+
+
+def _borne(policy: Policy, label: ResourceLabel) -> list[str]:
+    """What a resource label has, and an entry without one."""
+    parts = [
+        f"coalitions: {_flow(label.coalitions)}" if label.coalitions else "",
+        "inaccessible: true" if label.inaccessible else "",
+    ]
+    for key, lattice, level in (
+        ("level", policy.levels, label.level), ("integrity", policy.integrity, label.integrity)
+    ):
+        if lattice is not None and level is not None:
+            parts.append(f"{key}: {_level_out(lattice, level)}")
+    return parts
 
 
 def _range_out(key: str, lattice: Lattice | None, levels: LevelRange | None) -> str:

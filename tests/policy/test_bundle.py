@@ -6,7 +6,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.base import canonical
@@ -18,7 +18,7 @@ from tests.policy.bad_policies import RICH, TODAY
 from tests.policy.strategies import PATIENT, full_policies, policies
 
 
-@PATIENT
+@settings(PATIENT, max_examples=60)
 @given(policies() | full_policies())
 def test_round_trip_is_exact(policy: Policy) -> None:
     """Spans and the order of the file survive canonical JSON, which sorts keys."""
@@ -144,6 +144,21 @@ _HIGH: object = {"rank": 2, "categories": []}
         (("guards", 0, "to"), "zz", "does not join"),
         (("guards", 0, "reason"), "  ", "spelled"),
         (("guards", 0, "expires"), "2099-02-30", "not a day"),
+        (("resource_labels", 0, "name"), None, "no name"),
+        (("resource_labels", 0, "level"), None, "has no level"),
+        (("resource_labels", 0, "level", "rank"), 7, "not declared"),
+        (("resource_labels", 0, "coalitions"), ["zz"], "undeclared coalition"),
+        (("resource_labels", 0, "inaccessible"), True, "has coalitions or levels"),
+        (("resource_labels", 0, "inaccessible"), 0, "true or false"),
+        (("resource_labels", 0, "was"), "tpm", "is still there"),
+        (("resources", 0, "kind"), "tape", "no kind"),
+        (("resources", 0, "pattern"), "dev", "absolute path"),
+        (("resources", 3, "pattern"), "03:00.0", "canonical"),
+        (("resources", 0, "label"), "nobody", "not declared"),
+        (("resources", 1, "label", "name"), "mail", "has a name"),
+        (("resources", 1, "pattern"), "/dev/vg0/*-x", "differently"),
+        (("retired", 0, "name"), "ward", "still there"),
+        (("retired", 0, "name"), "station", "renamed"),
         (("host", "drivers"), ["nic", "release"], "the guard `release` is"),
         (("host", "dom0"), "nobody", "dom0's label is undeclared"),
         (("host", "drivers"), ["nic", "unlabeled"], "driver"),

@@ -18,7 +18,7 @@ from shype.policy.lattice import LevelRange
 from shype.policy.loader import check, check_text, load
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import Policy
-from shype.policy.names import CoalitionName, LabelName, VmId, WallName
+from shype.policy.names import CoalitionName, LabelName, ResourceLabelName, VmId, WallName
 from shype.policy.source import Severity, Span
 from tests.policy.bad_policies import CASES, GOOD, RICH
 from tests.policy.strategies import (
@@ -169,6 +169,29 @@ def test_levels_guards_and_mechanisms_become_the_model() -> None:
     assert policy.assignments[VmId("vm-1")].label == guard.name
 
 
+def test_resources_become_the_model() -> None:
+    policy, findings = check_text(RICH, "p.yaml", TODAY)
+    assert policy is not None, findings
+    assert policy.levels is not None
+    mail = policy.resource_labels[ResourceLabelName("mail")]
+    assert mail.level == policy.levels.level("secret", ["names"])
+    assert mail.coalitions == {"wards"}
+    assert (str(mail.was), mail.span.line) == ("post", 23)
+    assert policy.resource_labels[ResourceLabelName("tpm")].inaccessible
+    assert policy.unlabeled_resources is not None
+    assert [(r.kind, r.pattern, r.span.line) for r in policy.resources] == [
+        ("disk", "/dev/vg0/mail-*", 27), ("disk", "/dev/vg0/mail-web", 28),
+        ("network", "br-web", 29), ("pci", "0000:03:00.*", 30), ("irq", "16", 31),
+        ("ioport", "0x2f8-0x2ff", 32), ("memory", "0xfed40000-0xfed44fff", 33),
+    ]
+    assert policy.resources[0].label is mail
+    inline = policy.resources[1].label
+    assert inline.name is None
+    assert inline.coalitions == {"world"}
+    assert inline.level == policy.levels.bottom
+    assert list(policy.retired) == ["theatre"]
+
+
 def test_a_guard_expires_on_its_day_and_not_before() -> None:
     for day, ids in (
         (date(2099, 1, 31), ["guard.expired"]), (date(2099, 1, 30), ["guard.expires-soon"]),
@@ -192,7 +215,7 @@ def test_another_version_says_nothing_else() -> None:
     assert [f.id for f in findings] == [Id.VERSION_UNSUPPORTED]
 
 
-@PATIENT
+@settings(PATIENT, max_examples=60)
 @given(policies() | full_policies())
 def test_round_trip_through_yaml_and_bundle(policy: Policy) -> None:
     """Text -> model -> JSON -> model: equal, order and spans included."""

@@ -27,7 +27,7 @@ def test_its_examples_exist() -> None:
 
 
 def test_its_table_has_every_key_and_which_are_required() -> None:
-    rows = dict(re.findall(r"^\| `([a-z0-9]+)` \| (yes|no) \|", TEXT, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (yes|no) \|", TEXT, flags=re.MULTILINE))
     published = schema.document()
     assert rows == {
         name: "yes" if name in published["required"] else "no" for name in published["properties"]

@@ -52,7 +52,7 @@ def test_its_limits_are_those_of_the_grammar() -> None:
     assert set(defs["mechanisms"]["items"]["enum"]) == {str(one) for one in SWITCHABLE}
 
 
-@PATIENT
+@settings(PATIENT, max_examples=50)
 @given(policies() | full_policies())
 def test_plain_jsonschema_accepts_valid_policies(policy: Policy) -> None:
     _judge().validate(yaml.safe_load(policy_yaml(policy)))
@@ -84,7 +84,7 @@ def _places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
 
 
-@settings(PATIENT, max_examples=300)
+@settings(PATIENT, max_examples=200)
 @given(st.data())
 def test_any_value_of_any_type_anywhere_is_judged_alike(data: st.DataObject) -> None:
     """Structure findings exist if plain jsonschema finds the policy invalid, and then only."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shype.policy import grammar
-from shype.policy.draft import Draft, DraftLabel, DraftRange, Ref
+from shype.policy import grammar, resources
+from shype.policy.draft import Draft, DraftLabel, DraftRange, DraftResource, DraftResourceLabel, Ref
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import (
@@ -17,10 +17,22 @@ from shype.policy.model import (
     Host,
     Label,
     Policy,
+    Resource,
+    ResourceKind,
+    ResourceLabel,
+    Retired,
     Wall,
 )
-from shype.policy.names import CoalitionName, LabelName, MemberName, VmId, WallName
+from shype.policy.names import (
+    CoalitionName,
+    LabelName,
+    MemberName,
+    ResourceLabelName,
+    VmId,
+    WallName,
+)
 from shype.policy.rules import lattice, level_range
+from shype.policy.source import Span
 
 _N = TypeVar("_N", bound=str)
 
@@ -45,6 +57,12 @@ class _Builder:
             for name, entry in (read.coalitions or {}).items()
         }
         self._everything = frozenset(self._coalitions)
+        self._resource_labels = {
+            ResourceLabelName(name): self._resource_label(
+                entry, ResourceLabelName(name), entry.name.span
+            )
+            for name, entry in (read.resource_labels or {}).items()
+        }
 
     def policy(self, file: str) -> Policy:
         read = self._read
@@ -78,6 +96,11 @@ class _Builder:
             levels=self._levels,
             integrity=self._integrity,
             guards=dict(self._guards()),
+            resource_labels=self._resource_labels,
+            resources=tuple(self._resource(entry) for entry in read.resources),
+            retired={
+                LabelName(ref.text): Retired(LabelName(ref.text), ref.span) for ref in read.retired
+            },
             replaces=None if read.replaces is None else read.replaces.text,
             was=None if read.was is None else read.was.text,
         )
@@ -92,6 +115,30 @@ class _Builder:
             _range(self._integrity, entry.integrity),
             _mechanisms(entry.mechanisms),
             _was(LabelName, entry.was),
+        )
+
+    def _resource_label(
+        self, entry: DraftResourceLabel, name: ResourceLabelName | None, span: Span
+    ) -> ResourceLabel:
+        level = _range(self._levels, entry.level)
+        integrity = _range(self._integrity, entry.integrity)
+        return ResourceLabel(
+            name, _coalitions(entry.coalitions), span,
+            None if level is None else level.low,
+            None if integrity is None else integrity.low,
+            entry.inaccessible is not None,
+            _was(ResourceLabelName, entry.was),
+        )
+
+    def _resource(self, entry: DraftResource) -> Resource:
+        (key, value), *_ = entry.kinds
+        assert value is not None
+        kind = ResourceKind(key.text)
+        return Resource(
+            kind, resources.canonical(kind, value.text),
+            self._resource_labels[ResourceLabelName(entry.label.text)] if entry.label is not None
+            else self._resource_label(entry.inline, None, entry.span),
+            entry.span,
         )
 
     def _guards(self) -> Iterable[tuple[LabelName, Guard]]:

@@ -14,23 +14,23 @@ from __future__ import annotations
 from datetime import date
 
 from shype.policy import grammar
+from shype.policy.bundle_levels import lattice, lattice_out, level_range, range_out
+from shype.policy.bundle_resources import resource, resource_label, resource_label_out, resource_out
 from shype.policy.bundle_rules import check
 from shype.policy.json_values import (
     corrupt,
     flag,
+    items,
     keyed,
     name,
     name_or_none,
     names,
-    number,
     obj,
-    order,
     span,
     span_out,
     spelled,
     text,
 )
-from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
@@ -40,14 +40,14 @@ from shype.policy.model import (
     Host,
     Label,
     Policy,
+    Retired,
     Wall,
 )
 from shype.policy.names import (
-    CategoryName,
     CoalitionName,
     LabelName,
     MemberName,
-    SensitivityName,
+    ResourceLabelName,
     VmId,
     WallName,
 )
@@ -76,13 +76,13 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
             {"name": w.name, "members": sorted(w.members), "was": w.was, "span": span_out(w.span)}
             for w in policy.walls.values()
         ],
-        "levels": _lattice_out(policy.levels),
-        "integrity": _lattice_out(policy.integrity),
+        "levels": lattice_out(policy.levels),
+        "integrity": lattice_out(policy.integrity),
         "labels": [
             {
                 "name": label.name, "coalitions": sorted(label.coalitions),
-                "members": sorted(label.members), "level": _range_out(label.level),
-                "integrity": _range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
+                "members": sorted(label.members), "level": range_out(label.level),
+                "integrity": range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
                 "was": label.was, "span": span_out(label.span),
             }
             for label in policy.labels.values()
@@ -94,6 +94,11 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
                 "span": span_out(g.span),
             }
             for g in policy.guards.values()
+        ],
+        "resource_labels": [resource_label_out(one) for one in policy.resource_labels.values()],
+        "resources": [resource_out(one) for one in policy.resources],
+        "retired": [
+            {"name": one.name, "span": span_out(one.span)} for one in policy.retired.values()
         ],
         "host": {
             "dom0": policy.host.dom0, "drivers": sorted(policy.host.drivers),
@@ -115,11 +120,15 @@ def policy_from_json(value: object) -> Policy:
     top = obj(
         value, "policy",
         "format", "name", "version", "source", "replaces", "was", "coalitions", "walls", "levels",
-        "integrity", "labels", "guards", "host", "assignments",
+        "integrity", "labels", "guards", "resource_labels", "resources", "retired", "host",
+        "assignments",
     )
     if type(top["format"]) is not int or top["format"] != FORMAT:
         corrupt(f"the policy's format is not {FORMAT}")
     replaces = top["replaces"]
+    resource_labels = keyed(
+        top["resource_labels"], "resource_labels", resource_label, lambda one: _named(one.name)
+    )
     policy = Policy(
         name=name(top["name"], "policy.name"),
         version=spelled(top["version"], "policy.version", grammar.is_version),
@@ -129,9 +138,15 @@ def policy_from_json(value: object) -> Policy:
         labels=keyed(top["labels"], "labels", _label, lambda label: label.name),
         host=_host(top["host"]),
         assignments=keyed(top["assignments"], "assignments", _assignment, lambda a: a.vm),
-        levels=_lattice(top["levels"], "levels"),
-        integrity=_lattice(top["integrity"], "integrity"),
+        levels=lattice(top["levels"], "levels"),
+        integrity=lattice(top["integrity"], "integrity"),
         guards=keyed(top["guards"], "guards", _guard, lambda g: g.name),
+        resource_labels=resource_labels,
+        resources=tuple(
+            resource(one, f"resources[{index}]", resource_labels)
+            for index, one in enumerate(items(top["resources"], "resources"))
+        ),
+        retired=keyed(top["retired"], "retired", _retired, lambda one: one.name),
         replaces=None if replaces is None
         else spelled(replaces, "policy.replaces", grammar.is_version),
         was=name_or_none(top["was"], "policy.was"),
@@ -185,8 +200,8 @@ def _label(value: object, where: str) -> Label:
         frozenset(CoalitionName(n) for n in names(entry["coalitions"], f"{where}.coalitions")),
         frozenset(MemberName(n) for n in names(entry["members"], f"{where}.members")),
         span(entry["span"], where),
-        _range(entry["level"], f"{where}.level"),
-        _range(entry["integrity"], f"{where}.integrity"),
+        level_range(entry["level"], f"{where}.level"),
+        level_range(entry["integrity"], f"{where}.integrity"),
         _mechanisms(entry["mechanisms"], where),
         None if entry["was"] is None else LabelName(name(entry["was"], where)),
     )
@@ -213,6 +228,17 @@ def _day(value: object, where: str) -> date | None:
     return day
 
 
+def _named(found: ResourceLabelName | None) -> ResourceLabelName:
+    if found is None:
+        corrupt("a resource label has no name")
+    return found
+
+
+def _retired(value: object, where: str) -> Retired:
+    entry = obj(value, where, "name", "span")
+    return Retired(LabelName(name(entry["name"], where)), span(entry["span"], where))
+
+
 def _host(value: object) -> Host:
     entry = obj(value, "host", "dom0", "drivers", "minimum", "span")
     if entry["minimum"] != str(Enforcement.ENFORCING):
@@ -232,49 +258,3 @@ def _assignment(value: object, where: str) -> Assignment:
         LabelName(name(entry["label"], where)),
         span(entry["span"], where),
     )
-
-
-# -- levels --------------------------------------------------------------------------------------
-
-
-def _lattice_out(lattice: Lattice | None) -> dict[str, object] | None:
-    if lattice is None:
-        return None
-    return {
-        "order": list(lattice.order), "categories": list(lattice.categories),
-        "span": span_out(lattice.span),
-    }
-
-
-def _lattice(value: object, where: str) -> Lattice | None:
-    if value is None:
-        return None
-    entry = obj(value, where, "order", "categories", "span")
-    return Lattice(
-        tuple(SensitivityName(n) for n in order(entry["order"], f"{where}.order")),
-        tuple(CategoryName(n) for n in order(entry["categories"], f"{where}.categories")),
-        span(entry["span"], where),
-    )
-
-
-def _range_out(levels: LevelRange | None) -> dict[str, object] | None:
-    if levels is None:
-        return None
-    return {"low": _level_out(levels.low), "high": _level_out(levels.high)}
-
-
-def _level_out(level: Level) -> dict[str, object]:
-    return {"rank": level.rank, "categories": sorted(level.categories)}
-
-
-def _range(value: object, where: str) -> LevelRange | None:
-    if value is None:
-        return None
-    entry = obj(value, where, "low", "high")
-    return LevelRange(_level(entry["low"], f"{where}.low"), _level(entry["high"], f"{where}.high"))
-
-
-def _level(value: object, where: str) -> Level:
-    entry = obj(value, where, "rank", "categories")
-    found = names(entry["categories"], f"{where}.categories")
-    return Level(number(entry["rank"], f"{where}.rank"), frozenset(CategoryName(n) for n in found))

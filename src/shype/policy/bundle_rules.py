@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.policy import grammar
+from shype.policy import grammar, resources
 from shype.policy.json_values import corrupt
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Label, Policy
@@ -18,6 +18,7 @@ def check(policy: Policy) -> None:
     _host(policy)
     _guards(policy)
     _levels(policy)
+    _resources(policy)
     _updates(policy)
 
 
@@ -97,13 +98,40 @@ def _host(policy: Policy) -> None:
             corrupt(f"the VM `{assignment.vm}` has an undeclared label or dom0's")
 
 
+def _resources(policy: Policy) -> None:
+    labels = [*policy.resource_labels.values(), *(entry.label for entry in policy.resources)]
+    for label in labels:
+        if label.inaccessible and (label.coalitions or label.level or label.integrity):
+            corrupt("a resource is inaccessible, and has coalitions or levels")
+        if not label.coalitions <= policy.coalitions.keys():
+            corrupt("a resource label names an undeclared coalition")
+        for lattice, level in ((policy.levels, label.level), (policy.integrity, label.integrity)):
+            if (level is not None) != (lattice is not None and not label.inaccessible):
+                corrupt("a resource label has no level, or one without need")
+            if lattice is not None and level is not None and not lattice.contains(level):
+                corrupt("the level of a resource label is not declared")
+    entries = [(e.kind, e.pattern, resources.label_key(e.label)) for e in policy.resources]
+    try:
+        if next(resources.conflicts(entries), None) is not None:
+            corrupt("two entries label one resource differently")
+    except resources.TooManyPatterns:
+        corrupt("the patterns of resources are too many")
+
+
 def _updates(policy: Policy) -> None:
     old, new = policy.replaces, policy.version
     if old is not None and grammar.version_order(old) >= grammar.version_order(new):
         corrupt(f"version {new} cannot replace version {old}")
     if policy.was == policy.name:
         corrupt("the policy was named as it is")
+    gone = policy.retired.keys()
+    if not gone.isdisjoint(policy.labels) or not gone.isdisjoint(
+        label.was for label in policy.labels.values() if label.was is not None
+    ):
+        corrupt("a retired label is still there, or renamed")
     _renamed("label", (label.was for label in policy.labels.values()), policy.labels)
+    _renamed("resource label", (r.was for r in policy.resource_labels.values()),
+             policy.resource_labels)
     _renamed("coalition", (c.was for c in policy.coalitions.values()), policy.coalitions)
     _renamed("conflict set", (wall.was for wall in policy.walls.values()), policy.walls)
 

@@ -104,6 +104,7 @@ class DraftResource:
     span: Span
     kinds: tuple[tuple[Ref, Ref | None], ...]
     label: Ref | None
+    label_written: bool
     inline: DraftResourceLabel
 
 

@@ -21,6 +21,7 @@ from shype.policy.model import ResourceKind
 from shype.policy.source import Span
 from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence
 
+_KINDS = frozenset(str(kind) for kind in ResourceKind)
 _SAYS = ("coalitions", "level", "integrity", "inaccessible")
 
 
@@ -143,7 +144,7 @@ def _resource_labels(node: Node | None) -> Map[str, DraftResourceLabel] | None:
 
 def _resource_label(name: Ref, parts: Mapping) -> DraftResourceLabel:
     return DraftResourceLabel(
-        name, _refs(parts.get("coalitions")), _range(parts, "level"), _range(parts, "integrity"),
+        name, _refs(parts.get("coalitions")), _single(parts, "level"), _single(parts, "integrity"),
         _if_true(parts, "inaccessible"), _ref(parts.get("was")),
         tuple(_key(key) for key, _ in parts.entries if key.text in _SAYS),
     )
@@ -156,10 +157,10 @@ def _resources(node: Node | None) -> tuple[DraftResource, ...]:
             continue
         kinds = tuple(
             (_key(key), _number_or_text(value))
-            for key, value in item.entries if key.text in ResourceKind
+            for key, value in item.entries if key.text in _KINDS
         )
         result.append(DraftResource(
-            item.span, kinds, _ref(item.get("label")),
+            item.span, kinds, _ref(item.get("label")), item.key("label") is not None,
             _resource_label(kinds[0][0] if kinds else Ref("", item.span), item),
         ))
     return tuple(result)
@@ -189,6 +190,12 @@ def _range(parts: Mapping, name: str) -> DraftRange | None:
         return DraftRange(_key(key), (one,))
     two = _refs(value)
     return DraftRange(_key(key), two if len(two) == 2 else ())
+
+
+def _single(parts: Mapping, name: str) -> DraftRange | None:
+    """One level: a resource has no range."""
+    found = _range(parts, name)
+    return DraftRange(found.key, ()) if found is not None and len(found.ends) > 1 else found
 
 
 def _switches(parts: Mapping) -> tuple[Ref, ...] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shype.policy import grammar
-from shype.policy.draft import DraftLattice, DraftRange, Ref
+from shype.policy.draft import DraftLattice, DraftRange, DraftResourceLabel, Ref
 from shype.policy.findings import Id, error, show
 from shype.policy.names import UNLABELED
 from shype.policy.rules import Case, Rule, lattice, level_range
@@ -76,6 +76,20 @@ def _holders(case: Case, *, confidential: bool) -> Iterator[_Holder]:
     for name, guard in draft.guards.items():
         levels = guard.label.level if confidential else guard.label.integrity
         yield _Holder(guard.label.name, f"the guard {show(name)}", levels, single=False)
+    for name, kept in (draft.resource_labels or {}).items():
+        yield _resource(kept, f"the resource label {show(name)}", confidential)
+    for entry in draft.resources:
+        if entry.inline.said and entry.label is None:
+            yield _resource(entry.inline, "the resource", confidential)
+
+
+def _resource(label: DraftResourceLabel, what: str, confidential: bool) -> _Holder:
+    levels = label.level if confidential else label.integrity
+    # What is inaccessible has no levels, which is another rule's matter.
+    return _Holder(
+        label.name, what, levels, single=True,
+        exempt=None if label.inaccessible is not None else False,
+    )
 
 
 def lattices_have_names_of_their_own(case: Case) -> Iterator[Finding]:

@@ -38,6 +38,8 @@ def renamed_things_have_one_name(case: Case) -> Iterator[Finding]:
     walls = (draft.walls or {}).values()
     yield from _renamed("coalition", [c.was for c in coalitions], draft.coalitions or {})
     yield from _renamed("conflict set", [w.was for w in walls], draft.walls or {})
+    kept = draft.resource_labels or {}
+    yield from _renamed("resource label", [label.was for label in kept.values()], kept)
     yield from _renamed("label", [label.was for label in draft.carried], case.vm_labels)
 
 
@@ -64,4 +66,28 @@ def _renamed(
         first.setdefault(ref.text, ref)
 
 
-RULES: tuple[Rule, ...] = (versions_grow, renamed_things_have_one_name)
+def retired_labels_are_gone(case: Case) -> Iterator[Finding]:
+    """A tombstone stands for a label that the policy has no more, under any name."""
+    renamed = {label.was.text: label.name for label in case.draft.carried if label.was is not None}
+    present = {label.name.text: label.name for label in case.draft.carried}
+    for ref in case.draft.retired:
+        if ref.text in present:
+            yield error(
+                Id.RETIRED_EXISTS, ref.span,
+                f"{show(ref.text)} is still a label (line {present[ref.text].span.line})",
+                "delete it here, or delete the label",
+            )
+        elif ref.text in renamed:
+            yield error(
+                Id.RETIRED_EXISTS, ref.span,
+                f"{show(ref.text)} is now named {show(renamed[ref.text].text)} (line "
+                f"{renamed[ref.text].span.line}), so that VMs keep it",
+                "delete it here, or delete that `was`",
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    versions_grow,
+    renamed_things_have_one_name,
+    retired_labels_are_gone,
+)

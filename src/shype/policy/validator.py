@@ -9,6 +9,7 @@ from shype.policy import (
     validate_host,
     validate_labels,
     validate_levels,
+    validate_resources,
     validate_updates,
 )
 from shype.policy.draft import Draft
@@ -19,12 +20,14 @@ RULES = (
     *validate_labels.RULES,
     *validate_levels.RULES,
     *validate_guards.RULES,
+    *validate_resources.RULES,
     *validate_host.RULES,
     *validate_updates.RULES,
 )
 ADVICE = (
     *validate_labels.ADVICE,
     *validate_guards.ADVICE,
+    *validate_resources.ADVICE,
     *validate_host.ADVICE,
 )
 

@@ -18,7 +18,7 @@ from yaml.resolver import Resolver
 from shype.policy.findings import Id, error, show
 from shype.policy.source import Finding, Span
 
-#: Nesting that a policy may have; the language needs four levels.
+#: Nesting that a policy may have; the language needs five levels.
 DEPTH_LIMIT = 32
 #: Values in a document, aliases expanded: a policy of 5,000 labels has about 50,000.
 VALUE_LIMIT = 250_000
@@ -285,7 +285,7 @@ def describe(node: Node) -> str:
 def _too_deep(span: Span) -> Finding:
     return error(
         Id.YAML_TOO_DEEP, span, f"values are nested more than {DEPTH_LIMIT} deep",
-        "a policy needs four levels: look for brackets that are never closed",
+        "a policy needs five levels: look for brackets that are never closed",
     )
 
 
