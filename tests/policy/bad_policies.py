@@ -371,7 +371,7 @@ CASES = (
         1029, 15,
         "the network patterns are too many", "at most 1000", base=RICH),
     Bad(Id.RESOURCE_TOO_MANY, "  - {network", "".join(
-        f"  - {{disk: /x{'?' * i}, level: public, integrity: {('low', 'high')[i % 2]}}}\n"
+        f"  - {{disk: '/x{'?' * i}', level: public, integrity: {('low', 'high')[i % 2]}}}\n"
         for i in range(120, 160)) + "  - {network", 50, 12, "too complicated", "exact names",
         base=RICH),
     Bad(Id.RESOURCE_DUPLICATE, "{irq: 16, label: mail}",
