@@ -25,6 +25,7 @@ GROUPS = {
     "build": ("build", "tables"),
     "bundle": ("bundle",),
     "keys": ("keys",),
+    "acm": ("import", "export"),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "lab": ("lab",),
     "demo": ("demo",),
