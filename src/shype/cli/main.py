@@ -26,6 +26,7 @@ GROUPS = {
     "bundle": ("bundle",),
     "keys": ("keys",),
     "acm": ("import", "export"),
+    "labels": ("labels", "label"),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "lab": ("lab",),
     "demo": ("demo",),

@@ -24,7 +24,7 @@ from tests.policy.acm.schema import violations
 from tests.policy.strategies import policies
 
 _SETTINGS = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
 _SHARING = (Operation.EVENT_SEND, Operation.MAP_WRITE, Operation.DISK_WRITE)
 
@@ -179,7 +179,7 @@ _GUARD = ("host:", "guards: {release: {from: back, to: front, reason: tested}}\n
     ([("wall: [red]", "wall: [red], mechanisms: [grant]")], Id.EXPORT_MECHANISMS, True),
     ([("unlabeled: {coalitions: [spare]}\nres", "unlabeled: {coalitions: [back]}\nres")],
      Id.EXPORT_UNLABELED, True),
-    ([("unlabeled: {coalitions: [spare]}\nres", "res")], Id.EXPORT_UNLABELED, False),
+    ([("\n  unlabeled: {coalitions: [spare]}\nres", "\nres")], Id.EXPORT_UNLABELED, False),
     ([_GUARD], Id.EXPORT_GUARD, False),
     ([("[front], wall", "[front], wall"), ("{coalitions: [front], ", "{")],
      Id.EXPORT_NO_COALITION, False),
@@ -231,7 +231,9 @@ def test_the_schema_s_table_can_fail() -> None:
         ("<Version>1.1</Version>", ""), ("<Version>1.1", "<Version>x"), (' bootstrap="boss"', ""),
         ("<PolicyName>shop</PolicyName>\n    <Version>1.1</Version>",
          "<Version>1.1</Version><PolicyName>shop</PolicyName>"), (NAMESPACE, "urn:x"),
-        (' name="rivals"', ""), ("<Type>back</Type>\n          </Simple", "</Simple"),
+        (' name="rivals"', ""),
+        ("<Type>back</Type>\n        </SimpleTypeEnforcementTypes>\n      </R",
+         "</SimpleTypeEnforcementTypes>\n      </R"),
         ("<Name>disk</Name>", "<Name>disk</Name><Name>x</Name>"), ("PrimaryP", "P"),
     ):
         assert old in good

@@ -14,7 +14,7 @@ from tests.policy.acm.documents import UNLABELED, Table, tables
 from tests.policy.acm.module import Acm, Machine
 
 _SETTINGS = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 _SHARING = (Operation.EVENT_SEND, Operation.MAP_READ, Operation.MAP_WRITE, Operation.COPY_TO)
 
