@@ -62,7 +62,7 @@ def read(policy: AcmPolicy) -> Header:
                 f"than its own, {version}: ACM refused such an update; it is left out",
                 "raise the policy's own version",
             ))
-    return Header(new, name, version, replaces, was, tuple(findings))
+    return Header(new, name if name != new else "", version, replaces, was, tuple(findings))
 
 
 def _version(said: Name | None, findings: list[Finding]) -> tuple[int, int] | None:

@@ -53,7 +53,7 @@ def import_documents(documents: Sequence[tuple[bytes, str]]) -> Imported:
     """
     policy, about_structure = reader.read(documents)
     meaning, about_meaning = understand(policy)
-    case = _Import(policy, meaning)
+    case = _Import(policy, meaning, len(documents))
     sketch = case.sketch()
     findings = tuple(sorted(
         (*about_structure, *about_meaning, *case.findings),
@@ -74,8 +74,9 @@ def import_documents(documents: Sequence[tuple[bytes, str]]) -> Imported:
 class _Import:
     """Gives every old name a new one and every rule its place."""
 
-    def __init__(self, policy: AcmPolicy, meaning: Meaning) -> None:
+    def __init__(self, policy: AcmPolicy, meaning: Meaning, files: int) -> None:
         self._policy = policy
+        self._files = files
         self._meaning = meaning
         self.findings: list[Finding] = []
         self._starting = Starting(meaning)
@@ -162,9 +163,15 @@ class _Import:
             ),
         )
 
+    def _from(self, name: Name) -> str:
+        """The comment of an entry: the old name and its place."""
+        file = name.span.file.replace("\\", "/").rpartition("/")[2]
+        where = f"{file}:" if self._files > 1 else "line "
+        return f"{name.text} ({where}{name.span.line})"
+
     def _coalition_lines(self, used: set[str]) -> tuple[Line, ...]:
         lines = [
-            Line(self._coalitions[name.text], _from(name)) for name in self._meaning.ste
+            Line(self._coalitions[name.text], self._from(name)) for name in self._meaning.ste
         ]
         if self._everyone in used and self._meaning.open_sharing:
             lines.append(Line(self._everyone, "the policy had no STE: everybody shared"))
@@ -184,7 +191,7 @@ class _Import:
                 name for members, name in self._merged.items() if members & conflict.members
             ]
             lines.append(Line(
-                new, _from(conflict.name),
+                new, self._from(conflict.name),
                 members=(*(self._members[name] for name in own), *merged),
             ))
         return tuple(lines)
@@ -206,7 +213,7 @@ class _Import:
             if not is_dom0 and name in self._starting.never:
                 coalitions.append(self._never)
             lines.append(Line(
-                self._labels[name], _from(subject.name), tuple(coalitions),
+                self._labels[name], self._from(subject.name), tuple(coalitions),
                 () if is_dom0 else self._wall_members(subject.chwall), was.get(name),
                 everything=is_dom0 and self._all(subject.ste),
             ))
@@ -264,12 +271,7 @@ class _Import:
                 self._coalitions[t.text] for t in self._meaning.ste if t.text in types
             ]
             lines.append(Line(
-                self._resources[thing.name.text], _from(thing.name), tuple(coalitions),
+                self._resources[thing.name.text], self._from(thing.name), tuple(coalitions),
                 was=was.get(thing.name.text),
             ))
         return tuple(lines)
-
-
-def _from(name: Name) -> str:
-    """The comment of an entry: the old name and its line."""
-    return f"{name.text} (line {name.span.line})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 
 from shype.policy.acm.sketch import Line, Sketch
@@ -19,14 +20,15 @@ def text(
     sketch: Sketch, findings: Sequence[Finding], files: Sequence[str], generation: str
 ) -> str:
     """The whole file."""
-    lines = [
-        f"# Imported by `shype import acm` from {' and '.join(files)}:",
-        f"# a policy of sHype, Xen's Access Control Module, in the form of {generation}.",
-        "# It decides as that did. Comments give the old names, and lines of the old file.",
-    ]
+    lines = _comment(
+        f"Imported by `shype import acm` from {' and '.join(files)}, a policy of sHype (Xen's "
+        f"Access Control Module) in the form of {generation}. It decides as that did. Comments "
+        "give the old names and where they stand."
+    )
     if findings:
         lines += ["#", "# Found in it (docs/reference/acm.md explains each):"]
-        lines += [f"#   {f.span}: {f.message} [{f.id}]" for f in findings[:_SHOWN]]
+        for f in findings[:_SHOWN]:
+            lines += _comment(f"{f.span}: {f.message} [{f.id}]", "#   ", "#     ")
         if len(findings) > _SHOWN:
             lines.append(f"#   and {len(findings) - _SHOWN} more")
     lines.append("shype: 1")
@@ -50,6 +52,13 @@ def text(
         lines += ["", "resource-labels:", *_entries(sketch.resource_labels, _resource)]
     lines += ["", f"host: {{dom0: {_name(sketch.dom0)}}}"]
     return "\n".join(_printable(line) for line in lines) + "\n"
+
+
+def _comment(words: str, first: str = "# ", more: str = "# ") -> list[str]:
+    return textwrap.wrap(
+        _printable(words), _WIDTH, initial_indent=first, subsequent_indent=more,
+        break_long_words=False, break_on_hyphens=False,
+    )
 
 
 def _coalitions(lines: Sequence[Line]) -> list[str]:
