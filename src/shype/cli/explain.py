@@ -30,7 +30,9 @@ A and B are labels, or VMs of the policy's `vms:` (name or UUID), or `dom0`;
 label:NAME and vm:NAME say which is meant. The same label twice asks about two
 VMs that carry it. Permitted means: dom0 may run both, no wall keeps them from
 running on one host together, and information may go from one to the other in
-at least one direction.
+at least one direction. B may also be a resource: disk:NAME, network:NAME,
+pci:NAME, irq:N, ioport:RANGE or memory:RANGE; permitted then means that A may
+read it, write it or both.
 
 example:
   shype explain examples/banks.yaml a-desk market
@@ -44,6 +46,8 @@ Without A and B, reads one question per line from standard input:
   A B [OPERATION]                     labels, or VMs of the policy's `vms:`
   {"a": "A", "b": "B", "operation": "grant.map_read"}
   {"launch": "A", "running": [{"domid": 1, "vm": "x", "label": "B"}]}
+  A KIND:NAME [read|write|read-write]  a resource, such as disk:/dev/vg0/a
+  {"use": "A", "kind": "disk", "name": "/dev/vg0/a", "access": "read"}
 A does OPERATION to B: event.send (if left out), grant.map_read, grant.map_write,
 grant.copy_from, grant.copy_to, argo.send, disk.read, disk.write, network.send,
 foreign.map or control.domain. A mechanism alone (event, grant, argo, disk,
@@ -131,10 +135,13 @@ def _explain(args: argparse.Namespace) -> int:
 
     from shype.decision.operation import Operation
     from shype.decision.party import resolve
+    from shype.decision.query import resource
     from shype.decision.security_server import SecurityServer
 
     policy = read_policy(args.policy)
     server = SecurityServer(policy, today=date.today())
+    if resource(args.b) is not None:
+        return _explain_resource(server, args.a, args.b, args.json)
     a, b = resolve(policy, args.a), resolve(policy, args.b)
     there = {op: server.decide(a.label, b.label, op) for op in Operation}
     back = {op: server.decide(b.label, a.label, op) for op in Operation}
@@ -191,6 +198,38 @@ def _explain(args: argparse.Namespace) -> int:
     return 1 if obstacles else 0
 
 
+def _explain_resource(server: SecurityServer, label: str, word: str, as_json: bool) -> int:
+    """What ``label`` may do with the resource ``word``; 0 if anything."""
+    from shype.decision.query import Use, resource
+    from shype.decision.resources import Access
+
+    found = resource(word)
+    assert found is not None
+    decisions = {access: Use(label, *found, access).ask(server) for access in Access}
+    permitted = any(decision.permitted for decision in decisions.values())
+    if as_json:
+        output.print_json({
+            "verdict": "permit" if permitted else "deny",
+            "decisions": [
+                {**Use(label, *found, access).to_json(), **decision.to_json()}
+                for access, decision in decisions.items()
+            ],
+        })
+        return 0 if permitted else 1
+    output.table("", ("access", "verdict", "because"), [
+        (str(access), decision.verdict, decision.id) for access, decision in decisions.items()
+    ])
+    print("\nwhy")
+    places = _places(server.policy)
+    for decision in {decision.id: decision for decision in decisions.values()}.values():
+        print(f"  {decision.id}: {decision.sentence}")
+        for span in decision.rules:
+            print(f"    {span}  {places.get(span, '')}".rstrip())
+    allowed = [str(access) for access, decision in decisions.items() if decision.permitted]
+    print(f"\n{'permit: ' + ', '.join(allowed) if permitted else 'deny'}")
+    return 0 if permitted else 1
+
+
 def _arrows(
     there: Mapping[Operation, Decision], back: Mapping[Operation, Decision]
 ) -> list[str]:
@@ -222,6 +261,7 @@ def _places(policy: Policy) -> dict[Span, str]:
         **{coalition.span: f"coalition {name}" for name, coalition in policy.coalitions.items()},
         **{wall.span: f"wall {name}" for name, wall in policy.walls.items()},
         **{label.span: f"label {name}" for name, label in policy.labels.items()},
+        **{entry.span: f"{entry.kind} {entry.pattern}" for entry in policy.resources},
         **{guard.span: f"guard {name}" for name, guard in policy.guards.items()},
     }
 

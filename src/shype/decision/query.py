@@ -9,8 +9,10 @@ from shype.base.errors import BadInput
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.party import resolve
+from shype.decision.resources import Access
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
+from shype.policy.model import ResourceKind
 from shype.policy.names import LabelName
 
 #: What ``A B`` without an operation asks about: an event channel, the base of every exchange.
@@ -67,7 +69,39 @@ class Launch:
         return server.launch(resolve(server.policy, self.label).label, self.running)
 
 
-Query = Communicate | Launch
+@dataclass(frozen=True, slots=True)
+class Use:
+    """May ``label`` (a label, or a VM of ``vms:``) use the resource ``name`` of ``kind``?"""
+
+    label: str
+    kind: ResourceKind
+    name: str
+    access: Access = Access.READ_WRITE
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The question as words, for a plain line of output."""
+        return (self.label, f"{self.kind}:{self.name}", str(self.access))
+
+    def to_json(self) -> dict[str, object]:
+        """The question as it is repeated in JSON output."""
+        return {"use": self.label, "kind": str(self.kind), "name": self.name,
+                "access": str(self.access)}
+
+    def ask(self, server: SecurityServer) -> Decision:
+        """The answer. Raises as `resolve` and `SecurityServer.use` do."""
+        label = resolve(server.policy, self.label).label
+        return server.use(label, self.kind, self.name, self.access)
+
+
+Query = Communicate | Launch | Use
+
+
+def resource(word: str) -> tuple[ResourceKind, str] | None:
+    """The resource that a word such as ``disk:/dev/vg0/a`` names, or None: it names a party."""
+    kind, colon, name = word.partition(":")
+    known = colon and name and kind in {*ResourceKind}
+    return (ResourceKind(kind), name) if known else None
 
 
 def parse(line: str) -> Query:
@@ -76,11 +110,15 @@ def parse(line: str) -> Query:
     return _from_json(text) if text.startswith("{") else _from_words(text.split())
 
 
-def from_words(a: str, b: str, operation: str | None = None) -> Communicate:
+def from_words(a: str, b: str, operation: str | None = None) -> Communicate | Use:
     """The question about ``a`` and ``b``; a mechanism stands for its fullest operation.
 
+    Where ``b`` is a resource (``disk:NAME``), the operation is an access.
     Raises BadInput ``query.bad``.
     """
+    found = resource(b)
+    if found is not None:
+        return Use(a, *found, _access(operation or Access.READ_WRITE))
     if operation is None:
         return Communicate(a, b, DEFAULT_OPERATION)
     try:
@@ -88,6 +126,13 @@ def from_words(a: str, b: str, operation: str | None = None) -> Communicate:
     except ValueError as error:
         known = ", ".join((*Operation, *_FULLEST))
         raise _bad(f"{operation!r} is no operation", f"one of: {known}") from error
+
+
+def _access(word: str) -> Access:
+    try:
+        return Access(word)
+    except ValueError as error:
+        raise _bad(f"{word!r} is no access", f"one of: {', '.join(Access)}") from error
 
 
 def expect_words(count: int) -> None:
@@ -115,6 +160,13 @@ def _from_json(text: str) -> Query:
         if not isinstance(running, list):
             raise _bad("`running` is not a list", 'write "running": [{"domid": 1, ...}]')
         return Launch(_text(value, "launch"), tuple(_running(entry) for entry in running))
+    if "use" in value:
+        _only(value, {"use", "kind", "name", "access"})
+        label, kind, name = (_text(value, key) for key in ("use", "kind", "name"))
+        if kind not in {*ResourceKind}:
+            raise _bad(f"{kind!r} is no kind of resource", f"one of: {', '.join(ResourceKind)}")
+        access = _text(value, "access") if "access" in value else Access.READ_WRITE
+        return Use(label, ResourceKind(kind), name, _access(access))
     _only(value, {"a", "b", "operation", "mechanism"})
     asked = [key for key in ("operation", "mechanism") if key in value]
     if len(asked) > 1:

@@ -12,17 +12,19 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from shype.base.errors import BadInput, Unavailable
-from shype.decision import wording
+from shype.decision import resources, wording
 from shype.decision.chinese_wall import ChineseWall, Conflict, ReplayConflict
 from shype.decision.decision import Decision, Holder, Reason
 from shype.decision.explaining import Explainer
 from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.operation import Operation
+from shype.decision.resources import Access
 from shype.decision.rights import Classes
 from shype.decision.running import Running
 from shype.decision.sharing import INDEX, UNRELATED, Row, Sharing
-from shype.policy.model import Policy
+from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import LabelName, MemberName
+from shype.policy.resources import ResourceTable
 from shype.policy.source import Span
 
 #: Vectors kept at a time; beyond it they are computed anew. One takes about 100 bytes.
@@ -67,6 +69,7 @@ class SecurityServer:
         }
         self._avc: dict[int, Row] = {}
         self._cached = 0
+        self._resources = ResourceTable(policy.resources)
 
     # -- between two domains ------------------------------------------------------------------
 
@@ -118,6 +121,24 @@ class SecurityServer:
                 raise unknown_label(name, self._labels)
         row = self.vectors(self._class[subject])
         return row.get(self._class[object], UNRELATED)[INDEX[operation]]
+
+    # -- resources ----------------------------------------------------------------------------
+
+    def use(
+        self, label: LabelName, kind: ResourceKind, name: str,
+        access: Access = Access.READ_WRITE,
+    ) -> Decision:
+        """May a VM labelled ``label`` use the resource ``name`` of ``kind``?
+
+        Raises BadInput ``resource.name`` if ``name`` is none of ``kind``, and
+        ``resource.mixed`` if parts of a range carry different labels.
+        """
+        if label not in self._class:
+            raise unknown_label(label, self._labels)
+        rights = self.classes.rights[self._class[label]]
+        return resources.use(
+            self.policy, self._resources, label, rights, kind, name, access, self._today
+        )
 
     # -- authorization and launch -------------------------------------------------------------
 
