@@ -1,11 +1,11 @@
-"""The policies and strategies of the decision tests, built without the loader."""
+"""The policies of the decision tests, most of them built without the loader."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
-from hypothesis import strategies as st
-
+from shype.policy import loader
 from shype.policy.model import Assignment, Coalition, Enforcement, Host, Label, Policy, Wall
 from shype.policy.names import CoalitionName, LabelName, MemberName, VmId, WallName
 from shype.policy.source import Span
@@ -97,20 +97,8 @@ def banks() -> Policy:
     )
 
 
-@st.composite
-def small_policies(draw: st.DrawFn) -> Policy:
-    """Valid policies over few names, so that overlaps are the rule and not the exception."""
-    types, members = ["s", "t", "u"], ["a", "b", "c", "d", "e"]
-    walls = draw(st.lists(
-        st.lists(st.sampled_from(members), min_size=2, max_size=4, unique=True), max_size=4,
-    ))
-    some_types = st.lists(st.sampled_from(types), unique=True)
-    labels: dict[str, tuple[list[str], list[str]]] = {"host": (draw(some_types), [])}
-    for index in range(draw(st.integers(1, 6))):
-        held: list[str] = []
-        for member in draw(st.permutations(members))[: draw(st.integers(0, 4))]:
-            declared = any(member in wall for wall in walls)
-            if declared and not any(member in wall and set(held) & set(wall) for wall in walls):
-                held.append(member)
-        labels[f"l{index}"] = (draw(some_types), held)
-    return policy(types, {f"w{i}": wall for i, wall in enumerate(walls)}, labels, "host")
+def read(text: str) -> Policy:
+    """The policy of a text that has no errors on the first day of 2030."""
+    policy, findings = loader.check_text(text, "test.yaml", date(2030, 1, 1))
+    assert policy is not None, findings
+    return policy

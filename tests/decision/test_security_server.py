@@ -8,21 +8,15 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision, Holder
-from shype.decision.ids import DecisionId
 from shype.decision.operation import Operation
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer, UnknownRunning
-from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
-from tests.policy.strategies import policies
 
-from . import reference_model
-from .examples import banks, policy, small_policies
+from .examples import banks, policy
 
 SERVER = SecurityServer(banks())
 MANAGER = LabelName("manager")
@@ -224,36 +218,6 @@ def test_violations_name_each_domain_that_should_not_run() -> None:
     ]
     unconcerned = SERVER.launch(LabelName("market-data"), running("bank-a-db", "bank-b-db"))
     assert unconcerned.permitted
-
-
-@settings(deadline=None)
-@given(st.one_of(small_policies(), policies()))
-def test_agrees_with_the_reference_for_all_pairs(drawn: Policy) -> None:
-    server = SecurityServer(drawn)
-    types = {str(name): label.coalitions for name, label in drawn.labels.items()}
-    dom0 = drawn.host.dom0
-    walls = {name: wall.members for name, wall in drawn.walls.items()}
-    for a, b in itertools.product(drawn.labels, repeat=2):
-        for operation in Operation:
-            decision = server.decide(a, b, operation)
-            assert decision.permitted is server.permits(a, b, operation)
-            assert decision.permitted is reference_model.may_communicate(
-                types, dom0, a, b, operation
-            )
-            assert decision.sentence.endswith(".")
-            assert decision.rules
-            assert len(set(decision.rules)) == len(decision.rules)
-            assert decision.id in set(DecisionId)
-            if dom0 not in (a, b):
-                back = server.decide(b, a, operation)
-                assert (back.permitted, back.id, back.shared) == (
-                    decision.permitted, decision.id, decision.shared
-                )
-        together = server.together(a, b)
-        expected = reference_model.may_start(
-            walls.values(), [drawn.labels[a].members], drawn.labels[b].members
-        )
-        assert together.permitted is server.together(b, a).permitted is expected
 
 
 def test_a_million_pairs_take_seconds() -> None:

@@ -130,9 +130,11 @@ class Explainer:
                     for n in (subject, object)
                 ) + ")"
             case DecisionId.MECHANISM_CLOSED:
-                why = (f"they share {wording.coalitions(shared)}, which "
-                       f"{'opens' if len(shared) == 1 else 'open'} no {operation.mechanism}")
-                own = _distinct(*own, *(policy.coalitions[c].span for c in shared))
+                # At a guard, the coalition of the other direction may well open it.
+                closing = tuple(c for c in shared if c not in opening)
+                why = (f"they share {wording.coalitions(closing)}, which "
+                       f"{'opens' if len(closing) == 1 else 'open'} no {operation.mechanism}")
+                own = _distinct(*own, *(policy.coalitions[c].span for c in closing))
             case DecisionId.MECHANISM_OFF:
                 off = [n for n in dict.fromkeys((subject, object))
                        if operation.mechanism not in policy.labels[n].mechanisms]

@@ -199,11 +199,14 @@ class Sharing:
 
 def refused_flow(source: Rights, sink: Rights, operation: Operation) -> DecisionId:
     """The id for a flow that levels or integrity forbid, seen from who acts."""
+    reads = operation.from_object
     if not confidential(source, sink):
-        reads = operation.from_object
+        if needs_both_at_guard(operation):  # either way may be the one that is refused
+            return DecisionId.MLS_NOT_EQUAL
         return DecisionId.MLS_READ_UP if reads else DecisionId.MLS_WRITE_DOWN
     assert not intact(source, sink)
-    reads = operation.from_object
+    if needs_both_at_guard(operation):
+        return DecisionId.BIBA_NOT_EQUAL
     return DecisionId.BIBA_READ_DOWN if reads else DecisionId.BIBA_WRITE_UP
 
 
