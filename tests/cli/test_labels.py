@@ -53,7 +53,7 @@ def test_of_a_resource(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["label", "set", file, "resource", "disk", "/dev/x", "fast"]) == 0
     assert cli.main(["label", "get", file, "resource", "disk", "/dev/x"]) == 0
     assert capsys.readouterr().out == "/dev/x: fast\nfast\n"
-    assert cli.main(["label", "get", file, "resource", "network", "/dev/x"]) == 1
+    assert cli.main(["label", "get", file, "resource", "network", "br-x"]) == 1
     assert cli.main(["label", "remove", file, "resource", "disk", "/dev/x"]) == 0
 
 

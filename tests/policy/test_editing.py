@@ -208,3 +208,23 @@ def test_set_then_remove_on_random_policies(
     again = PolicyFile(tmp_path / "p.yaml").label_vm(vm, None)
     expected = {v: a.label for v, a in policy.assignments.items() if v != vm}
     assert _vms(again.text) == expected
+
+
+def test_a_resource_is_found_by_any_spelling_and_by_patterns(tmp_path: Path) -> None:
+    body = HEAD + RESOURCES + (
+        'resources:\n  - {ioport: "0x2f8-0x2ff", label: slow}\n'
+        '  - {disk: "/dev/vg/a-*", label: slow}\n'
+    )
+    file = _file(tmp_path, body)
+    assert file.label_of(ResourceKind.IOPORT, "760-767") == "slow"
+    assert file.label_of(ResourceKind.DISK, "/dev/vg/a-1") == "slow"
+    assert file.label_of(ResourceKind.DISK, "/dev/vg/a-*") == "slow"
+    assert file.label_of(ResourceKind.DISK, "/dev/vg/*") is None
+    assert file.label_resource(ResourceKind.IOPORT, "760-767", "fast").text == body.replace(
+        "0x2ff\", label: slow", "0x2ff\", label: fast")
+    one = file.label_resource(ResourceKind.DISK, "/dev/vg/a-1", "fast")
+    assert one.text == body + '  - {disk: "/dev/vg/a-1", label: fast}\n'
+    for kind, name in ((ResourceKind.PCI, "x"), (ResourceKind.IRQ, "-1"), (ResourceKind.DISK, "")):
+        with pytest.raises(BadInput) as caught:
+            file.label_resource(kind, name, "fast")
+        assert caught.value.id == "resource.name"

@@ -17,7 +17,7 @@ import yaml
 
 from shype.base.errors import BadInput
 from shype.base.files import write_atomic
-from shype.policy import loader, reading
+from shype.policy import loader, reading, resources
 from shype.policy.model import Assignment, Policy, Resource, ResourceKind
 from shype.policy.names import LabelName, ResourceLabelName, VmId
 from shype.policy.source import Finding, PolicyInvalid, Severity, Span
@@ -63,14 +63,24 @@ class PolicyFile:
         write_atomic(self._path, edit.text.encode(), mode)
 
     def label_of(self, kind: ResourceKind | None, name: str) -> str | None:
-        """The label that the file gives to a VM (``kind`` None) or to the entry of a resource."""
+        """The label that the file gives to a VM (``kind`` None) or to a resource.
+
+        For a pattern: that of the entry with this very pattern.  Raises BadInput
+        ``resource.name`` for what is no name of the kind.
+        """
         if kind is None:
             found = self.policy.assignments.get(VmId(name))
             return None if found is None else found.label
-        entry = next(
-            (r for r in self.policy.resources if (r.kind, r.pattern) == (kind, name)), None
-        )
+        entry = self._entry(kind, name)
+        if entry is None and resources.exact(kind, _canonical(kind, name)):
+            entry = resources.match(self.policy, kind, name)
         return None if entry is None else entry.label.name or _OWN_RIGHTS
+
+    def _entry(self, kind: ResourceKind, name: str) -> Resource | None:
+        """The entry that is written for exactly this name or pattern."""
+        spelled = _canonical(kind, name)
+        return next((r for r in self.policy.resources if (r.kind, r.pattern) == (kind, spelled)),
+                    None)
 
     # -- VMs ----------------------------------------------------------------------------------
 
@@ -102,14 +112,12 @@ class PolicyFile:
     def label_resource(self, kind: ResourceKind, name: str, label: str | None) -> Edit:
         """Give a resource (exact name or pattern, as an entry has it) a label, or take it away.
 
-        Raises BadInput as `label_vm`; an entry with rights of its own and no
-        label's name is not touched.
+        Raises BadInput as `label_vm`, and ``resource.name``; an entry with rights
+        of its own and no label's name is not touched.
         """
         policy = self.policy
-        index = next(
-            (i for i, r in enumerate(policy.resources) if (r.kind, r.pattern) == (kind, name)), None
-        )
-        before = policy.resources[index] if index is not None else None
+        before = self._entry(kind, name)
+        index = policy.resources.index(before) if before is not None else None
         if before is not None and before.label.name is None and label is not None:
             raise _refused(before.span, "the entry states rights of its own and names no label")
         if label is not None and label not in policy.resource_labels:
@@ -127,7 +135,8 @@ class PolicyFile:
             text = _without_item(self._text, "resources", index)
         else:
             new = Resource(
-                kind, name, policy.resource_labels[ResourceLabelName(label)], policy.host.span
+                kind, _canonical(kind, name),
+                policy.resource_labels[ResourceLabelName(label)], policy.host.span,
             )
             if index is None:
                 wanted.append(new)
@@ -151,6 +160,16 @@ class PolicyFile:
             raise _refused(
                 self.policy.host.span, "the change would reach more than this entry (an alias?)"
             )
+
+
+def _canonical(kind: ResourceKind, name: str) -> str:
+    try:
+        return resources.canonical(kind, name)
+    except ValueError as error:
+        raise BadInput(
+            "resource.name", f"{name[:60]!r} is not the name of a resource: {kind}: {error}",
+            "write it as in a policy",
+        ) from None
 
 
 def _bare(value: object) -> object:

@@ -73,6 +73,7 @@ class _Export:
             name for name, coalition in policy.coalitions.items()
             if not coalition.mechanisms & _ACM_OPENS
         )
+        self._order = {name: index for index, name in enumerate(policy.coalitions)}
         self._labels = [
             label for name, label in policy.labels.items() if name not in policy.guards
         ]
@@ -225,9 +226,8 @@ class _Export:
         """
         policy = self._policy
         host = policy.labels[policy.host.dom0]
-        row: list[str] = [
-            n for n in policy.coalitions if n in label.coalitions and n not in self._closed
-        ]
+        shared = label.coalitions - self._closed
+        row: list[str] = [*sorted(shared, key=self._order.__getitem__)]
         if label.name == host.name:
             return row
         barred = (label.coalitions & self._closed) - host.coalitions
@@ -272,9 +272,7 @@ class _Export:
     def _usable(self, label: ResourceLabel) -> list[CoalitionName]:
         if label.inaccessible:
             return []
-        return [
-            n for n in self._policy.coalitions if n in label.coalitions and n not in self._closed
-        ]
+        return sorted(label.coalitions - self._closed, key=self._order.__getitem__)
 
     def _unlabeled(self, label: ResourceLabel) -> bool:
         """Judge the label of resources without one: ACM takes the VM label's row for it.

@@ -79,6 +79,8 @@ class _Import:
         self._files = files
         self._meaning = meaning
         self.findings: list[Finding] = []
+        self._order = {name.text: index for index, name in enumerate(meaning.ste)}
+        self._wall_order = {name.text: index for index, name in enumerate(meaning.chwall)}
         self._starting = Starting(meaning)
         self.findings += self._starting.findings
         self._coalitions = self._assign("STE type", meaning.ste, taken=("all",))
@@ -104,13 +106,14 @@ class _Import:
     ) -> dict[str, str]:
         reserved = set((fixed or {}).values()) | set(taken)
         new = assign([name.text for name in names], fixed, taken)
+        holders = {has: old for old, has in new.items()}
         for name in names:
             wanted = (fixed or {}).get(name.text) or fold(name.text)
             if new[name.text] != wanted:
-                other = next((old for old, has in new.items() if has == wanted), None)
-                why = f"{show(other)} has that name" if other else f"`{wanted}` is a reserved word"
-                if wanted in reserved:
-                    why = f"`{wanted}` is a reserved word"
+                other = holders.get(wanted)
+                why = f"`{wanted}` is a reserved word"
+                if wanted not in reserved and other is not None:
+                    why = f"{show(other)} has that name"
                 self.findings.append(warning(
                     Id.NAME_COLLISION, name.span,
                     f"the {kind} {show(name.text)} becomes `{new[name.text]}` and not `{wanted}`, "
@@ -128,10 +131,9 @@ class _Import:
             keys.append(text if count[text] == 1 else f"{text}#{count[text]}")
             keyed.append(Name(keys[-1], conflict.name.span))
         new = self._assign("conflict set", keyed)
+        said = {f.span for f in self.findings if f.id == Id.NAME_COLLISION}
         for key, conflict in zip(keys, self._meaning.conflicts, strict=True):
-            if key != conflict.name.text and not any(
-                f.span == conflict.name.span and f.id == Id.NAME_COLLISION for f in self.findings
-            ):
+            if key != conflict.name.text and conflict.name.span not in said:
                 self.findings.append(warning(
                     Id.NAME_COLLISION, conflict.name.span,
                     f"there is another conflict set {show(conflict.name.text)}; this one becomes "
@@ -183,13 +185,14 @@ class _Import:
         return tuple(lines)
 
     def _wall_lines(self) -> tuple[Line, ...]:
-        order = {name.text: index for index, name in enumerate(self._meaning.chwall)}
+        merged_by: dict[str, dict[str, None]] = {}
+        for members, name in self._merged.items():
+            for member in members:
+                merged_by.setdefault(member, {})[name] = None
         lines = []
         for conflict, (_, new) in zip(self._meaning.conflicts, self._walls, strict=True):
-            own = sorted(conflict.members, key=order.__getitem__)
-            merged = [
-                name for members, name in self._merged.items() if members & conflict.members
-            ]
+            own = sorted(conflict.members, key=self._wall_order.__getitem__)
+            merged = dict.fromkeys(name for t in own for name in merged_by.get(t, ()))
             lines.append(Line(
                 new, self._from(conflict.name),
                 members=(*(self._members[name] for name in own), *merged),
@@ -206,10 +209,7 @@ class _Import:
         for subject in self._meaning.subjects:
             name = subject.name.text
             is_dom0 = dom0 is not None and dom0.name.text == name and name != UNLABELED
-            coalitions = [
-                self._everyone] if everybody else [
-                self._coalitions[t.text] for t in self._meaning.ste if t.text in subject.ste
-            ]
+            coalitions = [self._everyone] if everybody else self._shares(subject.ste)
             if not is_dom0 and name in self._starting.never:
                 coalitions.append(self._never)
             lines.append(Line(
@@ -219,6 +219,10 @@ class _Import:
             ))
         return lines
 
+    def _shares(self, ste: frozenset[str]) -> list[str]:
+        """The coalitions of a row, in the policy's order."""
+        return [self._coalitions[t] for t in sorted(ste, key=self._order.__getitem__)]
+
     def _all(self, ste: frozenset[str]) -> bool:
         """Whether dom0's row of these types is every coalition of the new policy."""
         own = self._meaning.open_sharing and not self._meaning.ste
@@ -226,7 +230,7 @@ class _Import:
 
     def _wall_members(self, chwall: frozenset[str]) -> tuple[str, ...]:
         plain, merged = self._starting.members(chwall)
-        own = [self._members[n.text] for n in self._meaning.chwall if n.text in plain]
+        own = [self._members[t] for t in sorted(plain, key=self._wall_order.__getitem__)]
         return (*own, self._merged[merged]) if merged else tuple(own)
 
     def _dom0(self) -> tuple[str, list[Line]]:
@@ -243,9 +247,7 @@ class _Import:
             f"dom0's label was {show(UNLABELED)}, which VMs without a label got too; dom0 gets a "
             f"label of its own, `{new}`, with the same types", "give dom0 a label of its own",
         ))
-        shares = [self._coalitions[t.text] for t in self._meaning.ste if t.text in found.ste]
-        if self._meaning.open_sharing:
-            shares = [self._everyone]
+        shares = [self._everyone] if self._meaning.open_sharing else self._shares(found.ste)
         return new, [Line(new, f"as {UNLABELED}, which dom0 had", tuple(shares))]
 
     def _resource_lines(self) -> tuple[Line, ...]:
@@ -267,9 +269,7 @@ class _Import:
                     "label get the types that both have", "give both the same types",
                 ))
                 types &= row
-            coalitions = [self._everyone] if self._meaning.open_sharing else [
-                self._coalitions[t.text] for t in self._meaning.ste if t.text in types
-            ]
+            coalitions = [self._everyone] if self._meaning.open_sharing else self._shares(types)
             lines.append(Line(
                 self._resources[thing.name.text], self._from(thing.name), tuple(coalitions),
                 was=was.get(thing.name.text),

@@ -57,22 +57,22 @@ def assign(
             result[name] = new
             used.add(new)
     everybody = used | set(wanted.values())
+    numbers: dict[str, int] = {}
     for name, new in wanted.items():
         if name in result:
             continue
-        if new in used:
-            new = _numbered(new, everybody)
-        result[name] = new
-        used.add(new)
-        everybody.add(new)
+        free = new if new not in used else _numbered(new, everybody, numbers)
+        result[name] = free
+        used.add(free)
+        everybody.add(free)
     return {name: result[name] for name in old}
 
 
-def _numbered(name: str, used: set[str]) -> str:
-    number = 2
+def _numbered(name: str, used: set[str], numbers: dict[str, int]) -> str:
+    """``name`` with the next number that makes it new; ``numbers``: the last one of each name."""
     while True:
-        suffix = f"-{number}"
+        numbers[name] = numbers.get(name, 1) + 1
+        suffix = f"-{numbers[name]}"
         found = name[: grammar.NAME_LIMIT - len(suffix)].rstrip("-") + suffix
         if found not in used:
             return found
-        number += 1

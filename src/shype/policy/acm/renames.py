@@ -23,6 +23,7 @@ def renames(
     result: dict[str, str] = {}
     findings = []
     claimed: dict[str, str] = {}
+    current = set(new.values())
     for name, before in labels:
         if before is None or before.text == name.text:
             continue
@@ -33,7 +34,7 @@ def renames(
         if was == new[name.text]:
             continue  # only the spelling changed, in what shype does not spell
         problem = None
-        if was in new.values():
+        if was in current:
             problem = f"{show(before.text)} is still a {kind}"
         elif was in claimed:
             problem = f"{show(claimed[was])} says the same"

@@ -28,6 +28,11 @@ class Starting:
 
     def __init__(self, meaning: Meaning) -> None:
         self._sets = [conflict.members for conflict in meaning.conflicts]
+        self._clashes: dict[frozenset[str], frozenset[str]] = {}
+        self._sets_of: dict[str, list[int]] = {}
+        for index, members in enumerate(self._sets):
+            for t in members:
+                self._sets_of.setdefault(t, []).append(index)
         self._meaning = meaning
         self.findings: list[Finding] = []
         self.excluding = frozenset(t for members in self._sets for t in members)
@@ -58,20 +63,30 @@ class Starting:
 
     def _clash(self, chwall: frozenset[str]) -> frozenset[str]:
         """All types of the row that are in a conflict set together with another of them."""
-        return frozenset(
-            t for members in self._sets if len(members & chwall) > 1 for t in members & chwall
-        )
+        known = self._clashes.get(chwall)
+        if known is None:
+            known = self._clashes[chwall] = frozenset(
+                t for index in self._clashing(chwall) for t in self._sets[index] & chwall
+            )
+        return known
+
+    def _clashing(self, chwall: frozenset[str]) -> list[int]:
+        """The conflict sets of which the row holds two types or more."""
+        held: dict[int, int] = {}
+        for t in chwall:
+            for index in self._sets_of.get(t, ()):
+                held[index] = held.get(index, 0) + 1
+        return sorted(index for index, count in held.items() if count > 1)
 
     def _tell_clash(self, subject: Subject, clash: frozenset[str]) -> None:
-        sets = [
-            show(conflict.name.text) for conflict in self._meaning.conflicts
-            if len(conflict.members & subject.chwall) > 1
-        ]
-        types = " and ".join(show(t) for t in sorted(clash))
+        first = self._clashing(subject.chwall)[0]
+        name = show(self._meaning.conflicts[first].name.text)
+        some = [show(t) for t in sorted(clash)[:3]]
+        types = " and ".join([*some, "others"] if len(clash) > len(some) else some)
         self.findings.append(error(
             Id.SELF_CONFLICT, subject.name.span,
             f"the label {show(subject.name.text)} has {types}, which exclude each other (conflict "
-            f"set {', '.join(sets)}): with ACM its VMs started before those of the others and not "
+            f"set {name}): with ACM its VMs started before those of the others and not "
             f"after them; now `{self.merged[clash]}` is a member of its own, and neither starts "
             "beside the other, in either order", "split it into labels that hold one of them each",
         ))
