@@ -27,6 +27,7 @@ GROUPS = {
     "keys": ("keys",),
     "acm": ("import", "export"),
     "labels": ("labels", "label"),
+    "dryrun": ("dry-run",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "lab": ("lab",),
     "demo": ("demo",),

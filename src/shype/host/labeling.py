@@ -23,8 +23,8 @@ class Labelling:
     notices: tuple[str, ...] = ()
 
 
-def label_for(vm: VmConfig, policy: Policy, manifest: Manifest) -> Labelling:
-    """The label of a VM.
+def label_for(vm: VmConfig, policy: Policy, manifest: Manifest | None) -> Labelling:
+    """The label of a VM. Without a ``manifest`` no security context stands for a label.
 
     Raises BadInput: ``label.unknown`` for a ``seclabel`` that is neither a label nor a
     context of the policy, ``label.ambiguous`` if the policy assigns two.
@@ -68,12 +68,12 @@ def label_for(vm: VmConfig, policy: Policy, manifest: Manifest) -> Labelling:
     ))
 
 
-def _parse(seclabel: str, policy: Policy, manifest: Manifest) -> LabelName:
+def _parse(seclabel: str, policy: Policy, manifest: Manifest | None) -> LabelName:
     if seclabel in policy.labels:
         return LabelName(seclabel)
     if ":" not in seclabel:
         raise unknown_label(seclabel, policy.labels)
-    label = manifest.label_of_context(seclabel)
+    label = manifest.label_of_context(seclabel) if manifest is not None else None
     if label is None:
         raise BadInput(
             "label.unknown", f"the security context {seclabel!r} stands for no label of the policy",

@@ -258,6 +258,14 @@ class _Export:
     def _type(self, label: ResourceLabel) -> str:
         """The one type that ACM's schema allows a resource."""
         types = self._usable(label)
+        lost = label.coalitions & self._closed
+        if lost and not label.inaccessible:
+            self._lost(
+                Id.EXPORT_RESOURCE, label.span,
+                f"the resource label {show(str(label.name))} has {_listed(lost)}, which opens "
+                "nothing between VMs; ACM has no such type, and whoever is in it loses the "
+                "resource", "give the label a coalition that opens mechanisms",
+            )
         if not types:
             self._types[self._nobody] = None
             return self._nobody
