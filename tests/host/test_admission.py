@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,13 @@ def test_a_renamed_policy_goes_on_where_the_old_one_stopped(agent: Agent) -> Non
         advanced(back, version(agent, "2.1", name="houses", was="banks"))
 
 
+def test_a_new_name_that_ran_before_does_not_escape_the_old_name_s_version(agent: Agent) -> None:
+    known = advanced(advanced({}, version(agent, "2.0")), version(agent, "1.0", name="houses"))
+    with pytest.raises(BadInput) as caught:
+        advanced(known, version(agent, "1.5", name="houses", was="banks"))
+    assert caught.value.id == "bundle.older"
+
+
 @given(history=st.lists(st.tuples(
     st.sampled_from("abc"), st.sampled_from([None, "a", "b", "c"]), st.integers(0, 6),
 ), max_size=8))
@@ -196,6 +204,18 @@ def test_what_cannot_be_recorded_is_refused(
     with pytest.raises(Unavailable) as caught:
         admit(agent)
     assert caught.value.id == "state.unwritable"
+
+
+def test_reading_and_writing_are_one_step(agent: Agent) -> None:
+    record = Record(agent.state)
+    with record.locked():
+        worker = threading.Thread(target=admit, args=(agent,))
+        worker.start()
+        worker.join(0.3)
+        assert worker.is_alive(), "it did not wait"
+        record.write({"other": Accepted("1.0")})
+    worker.join(30)
+    assert sorted(record.read()) == ["banks", "other"]
 
 
 def _admit(directory: Path, number: int) -> None:

@@ -384,6 +384,17 @@ def test_a_payload_of_many_values_is_refused_before_it_is_read(good: bytes) -> N
         tracemalloc.stop()
 
 
+def test_a_bomb_is_not_unfolded(good: bytes) -> None:
+    payload = PAYLOADS["a bomb"](envelope.loads(good).payload)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInput, match="size"):
+            contents.unpack(payload)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_too_large_a_file(tmp_path: Path) -> None:
     file = tmp_path / "policy.shype"
     with file.open("wb") as sparse:
