@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import combinations
 from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -153,6 +154,19 @@ def _subset(items: Sequence[_T], most: int) -> st.SearchStrategy[list[_T]]:
     return st.lists(st.sampled_from(list(items)), max_size=most, unique=True)
 
 
+def _subsets(items: Sequence[_T]) -> list[frozenset[_T]]:
+    """All of them, the empty one first; for a handful of items."""
+    return [
+        frozenset(chosen) for size in range(len(items) + 1)
+        for chosen in combinations(items, size)
+    ]
+
+
+def _some(items: Sequence[_T]) -> st.SearchStrategy[frozenset[_T]]:
+    """Any subset of a handful of items, in one draw."""
+    return st.sampled_from(_subsets(items))
+
+
 def _members(draw: st.DrawFn, walls: Sequence[Wall]) -> frozenset[MemberName]:
     """Members of conflict sets, at most one of each set."""
     chosen: set[MemberName] = set()
@@ -165,7 +179,7 @@ def _members(draw: st.DrawFn, walls: Sequence[Wall]) -> frozenset[MemberName]:
 
 @st.composite
 def full_policies(
-    draw: st.DrawFn, max_labels: int = 6, max_coalitions: int = 5, max_walls: int = 3
+    draw: st.DrawFn, max_labels: int = 5, max_coalitions: int = 4, max_walls: int = 2
 ) -> Policy:
     """As `policies`, and perhaps levels, integrity, guards, mechanisms, resources and renames.
 
@@ -192,10 +206,10 @@ def full_policies(
             mechanisms=draw(_mechanisms()),
         )
     # A renamed thing had a name that nothing has now, and nothing else had.
-    old = iter(draw(st.lists(names(), min_size=6, max_size=6, unique=True)))
     taken = {*labels, *plain.coalitions, *plain.walls, plain.name}
-    free = [name for name in old if name not in taken]
-    was = dict(zip(draw(_subset(["label", "coalition", "wall", "policy"], 4)), free, strict=False))
+    free = [name for name in ("old", "no-more", "null", "off", "x1", "past") if name not in taken]
+    renamed_kinds = draw(_some(("label", "coalition", "wall", "policy")))
+    was = dict(zip(sorted(renamed_kinds), free, strict=False))
     coalitions = {
         name: replace(c, mechanisms=draw(_mechanisms()), write_up=draw(st.booleans()))
         for name, c in plain.coalitions.items()
@@ -216,7 +230,7 @@ def full_policies(
         assignments[vm] = Assignment(vm, draw(st.sampled_from(list(guards))), plain.host.span)
     kept = draw(_resource_labels(list(coalitions), levels, integrity))
     entries = draw(_resources(list(coalitions), levels, integrity, kept))
-    gone = draw(_subset([name for name in free if name not in was.values()], 2))
+    gone = sorted(draw(_some([name for name in free if name not in was.values()][:2])))
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
     return _layout(replace(
@@ -240,10 +254,10 @@ def _lattices(draw: st.DrawFn) -> Lattice | None:
 
 def levels_of(lattice: Lattice) -> st.SearchStrategy[Level]:
     """A level of ``lattice``."""
-    return st.builds(
-        Level, st.integers(0, len(lattice.order) - 1),
-        _subset(lattice.categories, len(lattice.categories)).map(frozenset),
-    )
+    return st.sampled_from([
+        Level(rank, chosen)
+        for rank in range(len(lattice.order)) for chosen in _subsets(lattice.categories)
+    ])
 
 
 @st.composite
@@ -256,8 +270,7 @@ def _ranges(draw: st.DrawFn, lattice: Lattice | None, *, trusted: bool) -> Level
 
 
 def _mechanisms() -> st.SearchStrategy[frozenset[Mechanism]]:
-    some = st.sets(st.sampled_from(sorted(SWITCHABLE))).map(frozenset)
-    return st.one_of(st.just(SWITCHABLE), st.just(SWITCHABLE), some)
+    return st.sampled_from([*[SWITCHABLE] * 32, *_subsets(sorted(SWITCHABLE))])
 
 
 @st.composite
@@ -280,7 +293,7 @@ def _carries(
     """What a resource may carry, without a name."""
     nowhere = Span(SOURCE, 1, 1)
     usable = st.builds(
-        ResourceLabel, st.none(), _subset(coalitions, 2).map(frozenset), st.just(nowhere),
+        ResourceLabel, st.none(), _some(coalitions), st.just(nowhere),
         st.none() if levels is None else levels_of(levels),
         st.none() if integrity is None else levels_of(integrity),
     )

@@ -15,7 +15,7 @@ from shype.base import canonical
 from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.findings import Id
 from shype.policy.lattice import LevelRange
-from shype.policy.loader import check, check_text, load
+from shype.policy.loader import FINDINGS_LIMIT, check, check_text, load
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import CoalitionName, LabelName, ResourceLabelName, VmId, WallName
@@ -294,6 +294,34 @@ def test_a_policy_of_5000_labels_loads_in_seconds() -> None:
     assert policy is not None
     assert len(policy.labels) == 5001
     assert taken < 15, f"{taken:.1f} s"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # each is about 100 kB of what a rule has to compare with something else
+        ("[names, pay]", f"[names, pay, {', '.join(f'c{i}' for i in range(20_000))}]"),
+        ("level: public, integrity: low, mech", f"level: \"public {{{'a, ' * 1300}a}}\", mech"),
+        ("host: {", "".join(f"  g{i}: {{from: x{i}, to: y{i}, reason: r, expires: '2000-01-01'}}\n"
+                            for i in range(1500)) + "host: {"),
+        ("  release:", "".join(f"  l{i}: {{level: \"secret {{all}}\", was: w{i % 7}}}\n"
+                               for i in range(2000)).join(["  x: {}\n", "  release:"])),
+        ("  - {network", "".join(f"  - {{disk: '/*{i}?*', level: [], label: l{i}}}\n"
+                                 for i in range(2000)) + "  - {network"),
+        ("  - {network", "".join(f"  - {{memory: '{i * 4096:#x}-{(i + 9) * 4096 - 1:#x}', "
+                                 f"label: l{i}}}\n" for i in range(2000)) + "  - {network"),
+        ("[theatre]", f"[{', '.join(f'r{i}' for i in range(12_000))}, desk]"),
+    ],
+    ids=["categories", "level", "guards", "labels", "patterns", "ranges", "retired"],
+)
+def test_hostile_policies_end_soon(old: str, new: str) -> None:
+    assert old in RICH
+    text = RICH.replace(old, new, 1)
+    begun = time.process_time()
+    policy, findings = check_text(text, "hostile.yaml", TODAY)
+    assert policy is None
+    assert 0 < len(findings) <= FINDINGS_LIMIT + 1
+    assert time.process_time() - begun < 10
 
 
 def test_thousands_of_errors_take_seconds() -> None:

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from shype.policy.source import Finding
 
 _EPILOG = """\
-example:
+examples:
   shype check examples/banks.yaml
+  shype check examples/hospital.yaml --date 2027-06-01
+  shype check examples/classified.yaml --inventory host.txt
 
 Each finding names file:line:column, what is wrong, a stable id (explained in
 docs/reference/findings.md) and the fix. Warnings do not make a policy invalid.
+A guard that has expired is an error; --date says on which day to judge.
+An inventory has a line `KIND NAME` for each resource of a host (disk /dev/vg0/a);
+each entry of `resources` that matches none of them is a warning.
 exit codes: 0 no errors, 2 errors (or the file cannot be read)
 """
 
@@ -24,6 +29,8 @@ exit codes: 0 no errors, 2 errors (or the file cannot be read)
 def add(commands: Commands) -> None:
     """Register the command."""
     from argparse import RawDescriptionHelpFormatter
+
+    from shype.cli.types import day
 
     command = commands.add_parser(
         "check",
@@ -39,17 +46,24 @@ def add(commands: Commands) -> None:
         "--schema", action="store_true",
         help="print the JSON Schema of the language (for editors) and check nothing",
     )
+    command.add_argument(
+        "--date", metavar="YYYY-MM-DD", type=day, help="judge as of this day instead of today"
+    )
+    command.add_argument(
+        "--inventory", metavar="FILE", type=Path, help="the resources of a host, one a line"
+    )
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from shype.policy import loader, reading, schema
+    from shype.policy import inventory, loader, reading, schema
 
     if args.schema:
         print(schema.text(), end="")
         return 0
-    policy, findings = loader.check(args.file)
+    known = inventory.read(args.inventory) if args.inventory is not None else None
+    policy, findings = loader.check(args.file, args.date, known)
     if args.json:
         _print_json(reading.shown(args.file), policy, findings)
     else:
@@ -79,10 +93,13 @@ def _print_text(file: str, policy: Policy | None, findings: tuple[Finding, ...])
     if policy is None:
         print(f"{file}: {counted}")
         return
+    more = "".join(f", {_many(count, noun)}" for count, noun in (
+        (len(policy.guards), "guard"), (len(policy.resources), "resource"),
+    ) if count)
     print(
         f"{file}: ok: policy {policy.name} {policy.version}, {_many(len(policy.labels), 'label')}, "
         f"{_many(len(policy.coalitions), 'coalition')}, "
-        f"{_many(len(policy.walls), 'conflict set')}; {counted}"
+        f"{_many(len(policy.walls), 'conflict set')}{more}; {counted}"
     )
 
 

@@ -20,6 +20,7 @@ from shype.cli import output
 #: imports belong inside the handlers: the same program runs in dom0 without them.
 GROUPS = {
     "check": ("check",),
+    "resources": ("resources",),
     "explain": ("explain", "decide"),
     "plan": ("plan",),
     "build": ("build", "tables"),

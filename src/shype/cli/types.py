@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from typing import TypeAlias
 
 #: What `ArgumentParser.add_subparsers` returns.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def day(text: str) -> date:
+    """An argument that is a day, YYYY-MM-DD. Raises ArgumentTypeError."""
+    from shype.policy.grammar import as_date
+
+    found = as_date(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day, written YYYY-MM-DD")
+    return found
 
 
 def seconds(text: str) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from shype.policy import building, reading, schema, validator
 from shype.policy.drafting import draft
 from shype.policy.findings import Id, error
+from shype.policy.inventory import Inventory, unmatched
 from shype.policy.model import Policy
 from shype.policy.source import Finding, PolicyInvalid, Severity
 from shype.policy.yaml_source import Mapping, Scalar, parse
@@ -43,20 +44,21 @@ def load(path: Path, today: date | None = None) -> Loaded:
 
 
 def check(
-    path: Path, today: date | None = None
+    path: Path, today: date | None = None, inventory: Inventory | None = None
 ) -> tuple[Policy | None, tuple[Finding, ...]]:
     """The policy in the file ``path`` if it has no errors, and all findings in file order.
 
     A guard that has expired on ``today`` (default: the present day) is an error.
+    An entry of ``resources`` that matches nothing in the ``inventory`` is a warning.
     """
     text = reading.read(path)
     if isinstance(text, Finding):
         return None, (text,)
-    return check_text(text, reading.shown(path), today)
+    return check_text(text, reading.shown(path), today, inventory)
 
 
 def check_text(
-    text: str, file: str, today: date | None = None
+    text: str, file: str, today: date | None = None, inventory: Inventory | None = None
 ) -> tuple[Policy | None, tuple[Finding, ...]]:
     """As `check`, for a ``text`` whose findings shall name ``file``."""
     source = parse(text, file)
@@ -78,7 +80,10 @@ def check_text(
     findings += validator.errors(read, day)
     if findings:
         return None, _ordered(findings)
-    return building.policy(read, file), _ordered(validator.warnings(read, day))
+    policy = building.policy(read, file)
+    advice = validator.warnings(read, day)
+    advice += unmatched(policy, inventory) if inventory is not None else ()
+    return policy, _ordered(advice)
 
 
 def _other_version(root: object) -> Finding | None:
