@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from typing import Any
 
 import yaml
@@ -32,6 +33,7 @@ from tests.policy.bad_policies import CASES, GOOD, RICH
 from tests.policy.strategies import PATIENT, full_policies, policies, policy_yaml
 
 
+@cache
 def _judge() -> Any:
     return Draft202012Validator(json.loads(schema.text()))
 

@@ -79,8 +79,19 @@ def _unique(
 @cache
 def _validator() -> Validator:
     strict = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
-    made: Validator = strict(document())
+    made: Validator = strict(_inlined(document()))
     return made
+
+
+def _inlined(part: Any) -> Any:
+    """``part`` with what its references name: following them costs more than all the rest."""
+    if isinstance(part, list):
+        return [_inlined(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inlined(document()["$defs"][part["$ref"].rsplit("/", 1)[1]])
+    return {key: _inlined(value) for key, value in part.items() if key != "$defs"}
 
 
 _Path = tuple[str | int, ...]
