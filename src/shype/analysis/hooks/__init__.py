@@ -1,0 +1,1 @@
+"""Complete mediation: which security hook of Xen dominates the effect of which hypercall."""
