@@ -19,6 +19,8 @@ AGENT = (
     "policy/manifest.py", "policy/contents.py", "policy/envelope.py", "policy/signed.py",
     "policy/ed25519.py", "decision", "analysis", "host",
 )
+#: Reads Xen's source code: for the author's machine, never on a host.
+AUTHOR = SOURCE / "analysis" / "hooks"
 #: The one exception: what checks a signature (docs/adr/0007-signed-bundles.md).
 SIGNATURES = ("policy/ed25519.py", "cryptography")
 
@@ -64,6 +66,7 @@ def test_agent_imports_only_the_standard_library(part: str) -> None:
 
     path = SOURCE / part
     modules = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    modules = [module for module in modules if AUTHOR not in module.parents]
     assert modules
     for module in modules:
         for line, name in imports(module):

@@ -1,4 +1,4 @@
-"""`shype audit-hooks`: which security hook guards which hypercall operation, in a Xen source tree."""
+"""`shype audit-hooks`: which security hook guards which operation, in a Xen source tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shype.analysis.hooks.audit import Row
-    from shype.analysis.hooks.domination import Check, Effect
+    from shype.analysis.hooks.states import Check, Effect
     from shype.analysis.hooks.tree import Tree
     from shype.cli.types import Commands
 

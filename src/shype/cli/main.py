@@ -30,6 +30,7 @@ GROUPS = {
     "labels": ("labels", "label"),
     "dryrun": ("dry-run",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
+    "audit_hooks": ("audit-hooks",),
     "lab": ("lab",),
     "demo": ("demo",),
     "completion": ("completion",),

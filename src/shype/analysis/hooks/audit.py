@@ -11,10 +11,11 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from shype.analysis.hooks.domination import Check, Effect, Summary, Walk
+from shype.analysis.hooks.domination import Walk
 from shype.analysis.hooks.effects import Effects
 from shype.analysis.hooks.operations import Operation, operations
 from shype.analysis.hooks.permissions import Permissions
+from shype.analysis.hooks.states import Check, Effect, Summary
 from shype.analysis.hooks.tree import Tree
 
 

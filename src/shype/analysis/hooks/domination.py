@@ -8,8 +8,7 @@ granted is written down in docs/explanation/complete-mediation.md.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from shype.analysis.hooks.definitions import Definition
@@ -21,14 +20,17 @@ from shype.analysis.hooks.effects import (
     is_preparing,
     lasting,
 )
-from shype.analysis.hooks.permissions import Permissions, family_of
+from shype.analysis.hooks.failing import ERRORS, is_error, leaves, result, sets_error
+from shype.analysis.hooks.frame import Frame, shown
+from shype.analysis.hooks.operations import family_of
+from shype.analysis.hooks.permissions import Permissions
 from shype.analysis.hooks.reading import is_read
+from shype.analysis.hooks.states import Check, Effect, State, Summary, distinct, ending, join
 from shype.analysis.hooks.syntax import (
     Declare,
     Do,
     Either,
     Expr,
-    Function,
     Goto,
     If,
     Label,
@@ -44,86 +46,6 @@ _DEPTH = 10
 #: Direct queries of the AVC in FLASK's own hypercall.
 _DIRECT = frozenset({"domain_has_security", "avc_current_has_perm", "avc_has_perm",
                      "current_has_perm", "domain_has_perm", "domain_has_xen"})
-#: Names of variables that hold an error number.
-_ERRORS = re.compile(r"(?:rc|ret|err|error|res|rv|status|result)\d?")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Check:
-    """A call of a hook. ``default``: who may without FLASK (``XSM_PRIV`` and so on)."""
-
-    file: Path
-    line: int
-    hook: str
-    default: str
-    permissions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Checks passed on every way to a place, and on some way.
-
-    ``guarded``: on every way at least one, though perhaps not the same one.
-    ``failing``: the line at which the result became an error, after which the operation does no
-    more than clean up; 0 if it is none.
-    """
-
-    must: frozenset[Check] = frozenset()
-    may: frozenset[Check] = frozenset()
-    guarded: bool = False
-    failing: int = 0
-
-    def then(self, later: State) -> State:
-        """After what ``later`` passed as well."""
-        return State(self.must | later.must, self.may | later.may,
-                     self.guarded or later.guarded, self.failing)
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Something that the operation changes or gives out, with the checks passed before."""
-
-    file: Path
-    line: int
-    what: str
-    state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a function does: its effects, and the checks passed where it ends well."""
-
-    effects: tuple[Effect, ...]
-    end: State | None
-
-
-@dataclass(slots=True)
-class _Frame:
-    """The function that is being walked."""
-
-    function: Function
-    local: Locals
-    effects: list[Effect] = field(default_factory=list)
-    ends: list[State] = field(default_factory=list)
-    jumps: dict[str, list[tuple[State, bool]]] = field(default_factory=dict)
-    breaks: list[list[State]] = field(default_factory=list)
-    values: dict[str, State] = field(default_factory=dict)
-
-
-def join(*states: State | None) -> State | None:
-    """Where ways meet. None: no way leads here."""
-    real = [state for state in states if state is not None]
-    if not real:
-        return None
-    return State(frozenset.intersection(*(state.must for state in real)),
-                 frozenset.union(*(state.may for state in real)),
-                 all(state.guarded for state in real), min(state.failing for state in real))
-
-
-def ending(*states: State | None) -> State | None:
-    """Where ways meet that have left something: those that fail count only where all do."""
-    return join(*(state for state in states if state is not None and not state.failing)) \
-        or join(*states)
 
 
 class Walk:
@@ -149,18 +71,18 @@ class Walk:
         if key in self._known:
             return self._known[key]
         function = self._tree.function(definition)
-        frame = _Frame(function, Locals(function.parameters, lent))
+        frame = Frame(function, Locals(function.parameters, lent))
         self._stack.append(definition)
         end = self._block(function.body, State(), frame, branch=False)
         self._stack.pop()
-        result = Summary(_distinct(frame.effects), ending(end, *frame.ends))
+        result = Summary(distinct(frame.effects), ending(end, *frame.ends))
         self._known[key] = result
         return result
 
     # --- statements ----------------------------------------------------------------------------
 
     def _block(
-        self, block: tuple[Stmt, ...], state: State | None, frame: _Frame, *, branch: bool
+        self, block: tuple[Stmt, ...], state: State | None, frame: Frame, *, branch: bool
     ) -> State | None:
         """``branch``: inside an if, where leaving early is taken for giving up."""
         for stmt in block:
@@ -200,7 +122,7 @@ class Walk:
     #: Set while a branch is walked that deals with an error.
     _giving_up = False
 
-    def _label(self, stmt: Label, state: State | None, frame: _Frame) -> State | None:
+    def _label(self, stmt: Label, state: State | None, frame: Frame) -> State | None:
         jumps = frame.jumps.get(stmt.name, [])
         sure = [each for each, branch in jumps if not branch]
         if state is None and not sure:
@@ -212,14 +134,14 @@ class Walk:
         """A label that only branches lead to: cleaning up, unless a check was passed."""
         return ending(*(state for state, _ in jumps if state.guarded))
 
-    def _if(self, stmt: If, state: State, frame: _Frame, *, branch: bool) -> State | None:
+    def _if(self, stmt: If, state: State, frame: Frame, *, branch: bool) -> State | None:
         yes, no = self._evaluate(stmt.condition, state, frame)
         outer = self._giving_up
-        bad = _sets_error(stmt.then) or (_is_error(stmt.condition) and _leaves(stmt.then))
+        bad = sets_error(stmt.then) or (is_error(stmt.condition) and leaves(stmt.then))
         self._giving_up = outer or bad
         then = self._block(stmt.then, yes, frame, branch=yes is not None and (no is not None
                                                                             or branch))
-        self._giving_up = outer or _sets_error(stmt.other)
+        self._giving_up = outer or sets_error(stmt.other)
         other = self._block(stmt.other, no, frame, branch=no is not None and (yes is not None
                                                                             or branch))
         self._giving_up = outer
@@ -232,7 +154,7 @@ class Walk:
                 return then
         return join(then, other)
 
-    def _switch(self, stmt: Switch, state: State, frame: _Frame, *, branch: bool) -> State | None:
+    def _switch(self, stmt: Switch, state: State, frame: Frame, *, branch: bool) -> State | None:
         start = self._plain(stmt.subject, state, frame)
         frame.breaks.append([])
         cases = stmt.cases
@@ -258,7 +180,7 @@ class Walk:
         self._giving_up = outer
         return ending(at, *left)
 
-    def _select(self, stmt: Switch, frame: _Frame) -> int | None:
+    def _select(self, stmt: Switch, frame: Frame) -> int | None:
         """Which case is taken; None if the switch is about something else."""
         labels = [case.label for case in stmt.cases]
         for family, name in self._chosen.items():
@@ -271,7 +193,7 @@ class Walk:
                 return labels.index(None) if None in labels else len(labels)
         return None
 
-    def _loop(self, stmt: Loop, state: State, frame: _Frame) -> State | None:
+    def _loop(self, stmt: Loop, state: State, frame: Frame) -> State | None:
         """As if the body ran once, to its end: a loop that ends before has no effects to guard."""
         frame.breaks.append([])
         at = self._block(stmt.head, state, frame, branch=True)
@@ -280,14 +202,14 @@ class Walk:
         left = frame.breaks.pop()
         return at or ending(*left) or state
 
-    def _return(self, stmt: Return, state: State, frame: _Frame, *, branch: bool) -> None:
+    def _return(self, stmt: Return, state: State, frame: Frame, *, branch: bool) -> None:
         after = state if stmt.value is None else self._plain(stmt.value, state, frame)
         value = stmt.value
         if (branch and self._giving_up) or (value is not None and value.kind == "errno"):
             return
         if after.failing and (value is None or value.kind == "name"):
             return
-        if branch and value is not None and value.kind == "name" and _ERRORS.fullmatch(value.text):
+        if branch and value is not None and value.kind == "name" and ERRORS.fullmatch(value.text):
             return
         if branch and value is not None and value.kind == "number" and value.text in (
             "NULL", "false"
@@ -298,7 +220,7 @@ class Walk:
     # --- expressions ---------------------------------------------------------------------------
 
     def _plain(
-        self, expr: Expr, state: State, frame: _Frame, *, statement: bool = False
+        self, expr: Expr, state: State, frame: Frame, *, statement: bool = False
     ) -> State:
         if expr.kind in ("name", "number", "errno"):
             return state
@@ -313,7 +235,7 @@ class Walk:
         return join(*self._evaluate(expr, state, frame)) or state
 
     def _value(
-        self, expr: Expr, value: Expr, name: str, state: State, frame: _Frame
+        self, expr: Expr, value: Expr, name: str, state: State, frame: Frame
     ) -> State:
         """``name = value``: a hook's answer counts only if somebody reads it afterwards."""
         if value.kind == "call" and self._hook(value) is not None:
@@ -325,12 +247,12 @@ class Walk:
         target = expr.parts[0]
         owner = frame.local.owner(target)
         if owner is not None:
-            self._effect(frame, expr.line, f"writes {_shown(target)}", after)
+            self._effect(frame, expr.line, f"writes {shown(target)}", after)
         frame.local.assign(target, value)
-        return _result(target, value, after)
+        return result(target, value, after)
 
     def _evaluate(
-        self, expr: Expr, state: State, frame: _Frame
+        self, expr: Expr, state: State, frame: Frame
     ) -> tuple[State | None, State | None]:
         """The states in which ``expr`` is true and false; None if it cannot be."""
         if expr.kind == "logic":
@@ -345,20 +267,20 @@ class Walk:
                 yes, no = self._evaluate(expr.parts[1], state, frame)
                 frame.local.assign(expr.parts[0], expr.parts[1])
             if frame.local.owner(expr.parts[0]) is not None:
-                self._effect(frame, expr.line, f"writes {_shown(expr.parts[0])}",
+                self._effect(frame, expr.line, f"writes {shown(expr.parts[0])}",
                              join(yes, no) or state)
             if len(expr.parts) == 2:
                 target, value = expr.parts
-                yes = None if yes is None else _result(target, value, yes)
-                no = None if no is None else _result(target, value, no)
+                yes = None if yes is None else result(target, value, yes)
+                no = None if no is None else result(target, value, no)
             return yes, no
-        if expr.kind == "name" and _ERRORS.fullmatch(expr.text):
+        if expr.kind == "name" and ERRORS.fullmatch(expr.text):
             return replace(state, failing=expr.line), replace(state, failing=0)
         after = state
         for part in expr.parts:
             after = self._plain(part, after, frame)
         if expr.kind == "other" and expr.text == "<" and expr.parts[0].kind == "name" \
-                and _ERRORS.fullmatch(expr.parts[0].text):
+                and ERRORS.fullmatch(expr.parts[0].text):
             return replace(after, failing=expr.line), replace(after, failing=0)
         if expr.kind == "compare":
             known = self._compared(expr, frame)
@@ -367,7 +289,7 @@ class Walk:
         return after, after
 
     def _logic(
-        self, expr: Expr, state: State, frame: _Frame
+        self, expr: Expr, state: State, frame: Frame
     ) -> tuple[State | None, State | None]:
         yes, no = self._evaluate(expr.parts[0], state, frame)
         if expr.text == "!":
@@ -390,7 +312,7 @@ class Walk:
                 ends.append(self._evaluate(part, start, frame))
         return join(*(a for a, _ in ends)), join(*(b for _, b in ends))
 
-    def _compared(self, expr: Expr, frame: _Frame) -> bool | None:
+    def _compared(self, expr: Expr, frame: Frame) -> bool | None:
         """Whether a comparison with an operation's name holds for this operation."""
         for part in expr.parts:
             if part.kind != "name":
@@ -402,7 +324,7 @@ class Walk:
                 return (part.text == name) == (expr.text == "==")
         return None
 
-    def _call(self, expr: Expr, state: State, frame: _Frame) -> State:
+    def _call(self, expr: Expr, state: State, frame: Frame) -> State:
         for part in expr.parts:
             state = self._plain(part, state, frame)
         if self._hook(expr) is not None:
@@ -435,7 +357,7 @@ class Walk:
         return any(word.startswith("xsm_") and word[4:] in self._tree.hooks
                    for word in callee.callees)
 
-    def _into(self, callee: Definition, expr: Expr, state: State, frame: _Frame) -> State:
+    def _into(self, callee: Definition, expr: Expr, state: State, frame: Frame) -> State:
         names = self._tree.function(callee).parameters
         lent = frozenset(name for name, value in zip(names, expr.parts, strict=False)
                          if frame.local.lends(value))
@@ -455,7 +377,7 @@ class Walk:
             return name
         return expr.text if expr.text in _DIRECT else None
 
-    def _check(self, expr: Expr, frame: _Frame) -> Check | None:
+    def _check(self, expr: Expr, frame: Frame) -> Check | None:
         """The check that a call of a hook is; None if FLASK asks nothing there."""
         name = self._hook(expr)
         assert name is not None
@@ -471,67 +393,5 @@ class Walk:
         self.silent.add(check)
         return None
 
-    def _effect(self, frame: _Frame, line: int, what: str, state: State) -> None:
+    def _effect(self, frame: Frame, line: int, what: str, state: State) -> None:
         frame.effects.append(Effect(frame.function.file, line, what, state))
-
-
-def _distinct(effects: list[Effect]) -> tuple[Effect, ...]:
-    """One effect per set of checks, the first; more of those that no check guards."""
-    kept: dict[tuple[State, int], Effect] = {}
-    free = 0
-    for effect in effects:
-        number = 0
-        if not effect.state.guarded:
-            free += 1
-            number = min(free, 8)
-        kept.setdefault((effect.state, number), effect)
-    return tuple(kept.values())
-
-
-def _result(target: Expr, value: Expr, state: State) -> State:
-    """The state after ``target = value``, which may say that the operation fails."""
-    named = target.kind == "name" and _ERRORS.fullmatch(target.text) is not None
-    if not named and not re.fullmatch(r"(?:->|\.)(?:status|rc)", target.text):
-        return state
-    return replace(state, failing=value.line if _is_failure(value) else 0)
-
-
-def _is_failure(value: Expr) -> bool:
-    return value.kind == "errno" or (
-        value.kind == "name" and re.fullmatch(r"GNTST_(?!okay)\w+", value.text) is not None)
-
-
-def _sets_error(block: tuple[Stmt, ...]) -> bool:
-    """Whether the block ends in an error: ``rc = -E...``, or returns one."""
-    for stmt in block:
-        if isinstance(stmt, Return) and stmt.value is not None and stmt.value.kind == "errno":
-            return True
-        if isinstance(stmt, Do) and stmt.expr.kind == "assign" and len(stmt.expr.parts) == 2:
-            if _is_failure(stmt.expr.parts[1]):
-                return True
-        if isinstance(stmt, Do) and stmt.expr.kind == "call" and stmt.expr.text == "domain_crash":
-            return True
-    return False
-
-
-def _leaves(block: tuple[Stmt, ...]) -> bool:
-    return any(isinstance(stmt, (Return, Goto, Leave)) for stmt in block)
-
-
-def _is_error(condition: Expr) -> bool:
-    """Whether a condition asks for an error number."""
-    return any(
-        (part.kind == "name" and _ERRORS.fullmatch(part.text) is not None)
-        or (part.kind == "call" and (part.text.startswith("xsm_") or part.text.startswith("IS_ERR")))
-        for part in condition.walk()
-    )
-
-
-def _shown(expr: Expr) -> str:
-    """A target of a store, about as written."""
-    if expr.kind == "field" and expr.parts:
-        base = _shown(expr.parts[0])
-        if expr.text == "*":
-            return f"*{base}"
-        return f"{base}[]" if expr.text == "[" else f"{base}{expr.text}"
-    return expr.text + ("()" if expr.kind == "call" else "")

@@ -62,3 +62,11 @@ def operations(tree: Tree) -> tuple[Operation, ...]:
         elif tree.definitions.get(family.entry):
             found.append(Operation(family.hypercall, None, family))
     return tuple(found)
+
+
+@cache
+def family_of(name: str) -> str:
+    """The longest known prefix of an operation's name; the name itself if there is none."""
+    fits = [family.prefix for family in families()
+            if family.prefix and re.fullmatch(family.prefix + family.name, name)]
+    return max(fits, key=len, default=name)

@@ -287,8 +287,8 @@ def _expr(node: Node) -> Expr:
         base = node.child_by_field_name("argument")
         operator = "["
         if kind == "field_expression":
-            names = (node.child_by_field_name(name) for name in ("operator", "field"))
-            operator = "".join(_text(found) for found in names if found is not None)
+            words = (node.child_by_field_name(name) for name in ("operator", "field"))
+            operator = "".join(_text(word) for word in words if word is not None)
         parts = [_expr(base)] if base is not None else []
         index = node.child_by_field_name("index")
         if index is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from shype.analysis.hooks.operations import family_of
 from shype.analysis.hooks.syntax import (
     Declare,
     Do,
@@ -125,12 +126,3 @@ def selected(switch: Switch, operation: str) -> tuple[Stmt, ...]:
         if any(isinstance(stmt, Return) or stmt == Leave("break") for stmt in case.body):
             break
     return tuple(body)
-
-
-def family_of(name: str) -> str:
-    """The longest known prefix of an operation's name; the name itself if there is none."""
-    from shype.analysis.hooks.operations import families
-
-    fits = [family.prefix for family in families()
-            if family.prefix and re.fullmatch(family.prefix + family.name, name)]
-    return max(fits, key=len, default=name)

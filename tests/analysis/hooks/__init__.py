@@ -1,0 +1,1 @@
+"""Tests of the audit of Xen's security hooks."""
