@@ -18,7 +18,7 @@ from shype.policy.names import (
 )
 from shype.policy.source import Span
 
-_SPAN = Span("test.yaml", 1, 1)
+SPAN = Span("test.yaml", 1, 1)
 
 
 def policy(
@@ -33,20 +33,20 @@ def policy(
         name="test",
         version="1.0",
         source="test.yaml",
-        coalitions={CoalitionName(c): Coalition(CoalitionName(c), _SPAN) for c in coalitions},
+        coalitions={CoalitionName(c): Coalition(CoalitionName(c), SPAN) for c in coalitions},
         walls={
-            WallName(name): Wall(WallName(name), frozenset(map(MemberName, members)), _SPAN)
+            WallName(name): Wall(WallName(name), frozenset(map(MemberName, members)), SPAN)
             for name, members in (walls or {}).items()
         },
         labels={
             LabelName(name): Label(
                 LabelName(name), frozenset(map(CoalitionName, shares)),
-                frozenset(map(MemberName, members)), _SPAN,
+                frozenset(map(MemberName, members)), SPAN,
             )
             for name, (shares, members) in labels.items()
         },
         host=Host(
-            LabelName(dom0), frozenset(map(LabelName, drivers)), Enforcement.ENFORCING, _SPAN
+            LabelName(dom0), frozenset(map(LabelName, drivers)), Enforcement.ENFORCING, SPAN
         ),
     )
 
@@ -92,10 +92,10 @@ EDGES: Mapping[str, Policy] = {
 
 _CONFIDENTIALITY = Lattice(
     tuple(map(SensitivityName, ("public", "internal", "secret"))),
-    tuple(map(CategoryName, ("crew", "finance"))), _SPAN,
+    tuple(map(CategoryName, ("crew", "finance"))), SPAN,
 )
 _INTEGRITY = Lattice(
-    tuple(map(SensitivityName, ("any", "checked", "trusted"))), (CategoryName("signed"),), _SPAN
+    tuple(map(SensitivityName, ("any", "checked", "trusted"))), (CategoryName("signed"),), SPAN
 )
 
 
@@ -158,13 +158,13 @@ def _leveled() -> Policy:
         base, labels=labels, coalitions=coalitions, levels=_CONFIDENTIALITY, integrity=_INTEGRITY,
         guards={
             LabelName(name): Guard(
-                LabelName(name), CoalitionName(source), CoalitionName(sink), "r", None, _SPAN
+                LabelName(name), CoalitionName(source), CoalitionName(sink), "r", None, SPAN
             )
             for name, source, sink in (
                 ("release", "ops", "press"), ("plain-guard", "feed", "press"),
             )
         },
-        retired={LabelName("gone"): Retired(LabelName("gone"), _SPAN)},
+        retired={LabelName("gone"): Retired(LabelName("gone"), SPAN)},
     )
 
 

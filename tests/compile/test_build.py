@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from shype.base.errors import BadInput, Internal, ShypeError, Unavailable
 from shype.compile.flask import build, cil, reader, tables, verify
 from shype.compile.flask.tables import Tables
 from shype.policy.contents import FILES
+from shype.policy.lattice import Level, LevelRange
 from shype.policy.manifest import load_bundle
 from shype.policy.model import Policy
-from shype.policy.names import LabelName
-from tests.compile.policies import BANKS, EDGES
+from shype.policy.names import CategoryName, LabelName
+from tests.compile.policies import BANKS, EDGES, LEVELED
 
 TARGET = "xen-4.17"
 
@@ -212,6 +214,38 @@ def test_too_large_for_the_hypervisor(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(BadInput) as caught:
         build.build(BANKS, target=TARGET, out=tmp_path / "out")
     assert caught.value.id == "compile.too-large"
+
+
+@pytest.mark.parametrize(("day", "fits"), [("2026-05-31", True), ("2026-06-01", False)])
+def test_expired_guard(day: str, fits: bool, tmp_path: Path) -> None:
+    """From its last day on, a guard is refused: what it lets pass would be compiled in."""
+    guards = {
+        name: replace(guard, expires=date(2026, 6, 1)) for name, guard in LEVELED.guards.items()
+    }
+    policy, today = replace(LEVELED, guards=guards), date.fromisoformat(day)
+    if fits:
+        build.build(policy, target=TARGET, out=tmp_path / "out", today=today)
+        return
+    with pytest.raises(BadInput, match=r"release .* expired on 2026-06-01") as caught:
+        build.build(policy, target=TARGET, out=tmp_path / "out", today=today)
+    assert caught.value.id == "guard.expired"
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_categories(tmp_path: Path) -> None:
+    """Xen's tools cut a context off at the end of a page."""
+    lattice = LEVELED.levels
+    assert lattice is not None
+    many = tuple(CategoryName(f"c{i}") for i in range(2000))
+    every_other = LevelRange(Level(0, frozenset(many[::2])), Level(0, frozenset(many[::2])))
+    label = LEVELED.labels[LabelName("low")]
+    policy = replace(
+        LEVELED, levels=replace(lattice, categories=many),
+        labels={**LEVELED.labels, label.name: replace(label, level=every_other)},
+    )
+    with pytest.raises(BadInput) as caught:
+        build.build(policy, target=TARGET, out=tmp_path / "out", validate=False)
+    assert caught.value.id == "compile.long-context"
 
 
 def test_cil_says_why(tmp_path: Path) -> None:

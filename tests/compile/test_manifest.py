@@ -20,7 +20,7 @@ from shype.compile.flask import build
 from shype.policy.contents import FILES
 from shype.policy.manifest import Manifest, load_bundle
 from shype.policy.names import LabelName
-from tests.compile.policies import BANKS
+from tests.compile.policies import BANKS, LEVELED
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,26 @@ def test_label_of_context(made: Path) -> None:
     assert manifest.label_of_context("u:r:dom0_t:s0") == "manager"
     for context in ("", "u:r:domU_t:s0", "u:r:l_bank_a_db_t", "u:r:l_bank_a_db_t:s0:c0"):
         assert manifest.label_of_context(context) is None
+
+
+def test_contexts_with_levels(tmp_path: Path) -> None:
+    """Levels are part of the context; a retired label's VM is known whatever its level."""
+    build.build(LEVELED, target="xen-4.17", out=tmp_path / "out", validate=False)
+    manifest = load_bundle(tmp_path / "out").manifest
+    assert manifest.retired == {"gone": "l_gone_t"}
+    for context, label in {
+        "u:r:l_mixed_t:s1:c0,c3,c4": "mixed",
+        "u:r:l_mixed_t:s1:c0": None,  # the level that its label had before a reload
+        "u:r:l_netd_t:s0-s2:c0.c4": "netd",
+        "u:r:dom0_t:s0-s2:c0.c4": "manager",
+        "u:r:dom0_t:s0": None,
+        "u:r:l_gone_t:s2:c0,c1": "gone",
+        "u:r:l_gone_t:s0-s2:c0.c4": "gone",
+        "u:r:l_gone_t": None,
+        "u:r:l_gone_t:top": None,
+        "v:r:l_high_old_t:s1:c0": None,
+    }.items():
+        assert manifest.label_of_context(context) == label, context
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
@@ -190,7 +210,7 @@ def test_any_value_anywhere(made: Path, data: st.DataObject) -> None:
     manifest = json.loads((made / "manifest.json").read_bytes())
     inner: dict[str, Any] = manifest
     key = data.draw(st.sampled_from(sorted(inner)))
-    while isinstance(inner[key], dict) and data.draw(st.booleans()):
+    while isinstance(inner[key], dict) and inner[key] and data.draw(st.booleans()):
         inner = inner[key]
         key = data.draw(st.sampled_from(sorted(inner)))
     inner[key] = data.draw(_JSON)

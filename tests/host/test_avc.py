@@ -27,6 +27,10 @@ CREATE = (
     ("avc:  denied  { create } for source=d2v1 target=d12 scontext=u:r:a_t:s0:c0.c2 "
      "tcontext=u:object_r:b_t:s0 tclass=event", AvcDenial(
         "", ("create",), "u:r:a_t:s0:c0.c2", "u:object_r:b_t:s0", "event", source=2, target=12)),
+    ("avc:  denied  { map_write } for source=d3 target=d1 scontext=u:r:l_a_t:s1:c0,c3,c5.c8 "
+     "tcontext=u:r:l_b_t:s0-s2:c0.c12 tclass=grant", AvcDenial(
+        "", ("map_write",), "u:r:l_a_t:s1:c0,c3,c5.c8", "u:r:l_b_t:s0-s2:c0.c12", "grant",
+        source=3, target=1)),
     ("avc:  denied  { 0x80000000 } for domid=5 ssid=17 tcontext=u:r:b_t:s0 tclass=hvm", AvcDenial(
         "", ("0x80000000",), "", "u:r:b_t:s0", "hvm", source=5, details={"ssid": "17"})),
     ("avc:  denied  { cr", AvcDenial("")),

@@ -224,8 +224,11 @@ def _state(resident: Resident) -> str:
 def _sets(agent: Agent, resident: Resident) -> tuple[list[str], list[str]]:
     if resident.label is None:
         return [], []
+    retired = agent.policy.retired.get(resident.label)
+    if retired is not None:
+        return [], sorted(retired.members)
     label = agent.policy.labels[resident.label]
-    return sorted(label.coalitions), sorted(label.members)
+    return sorted(agent.policy.coalitions_of(label.name)), sorted(label.members)
 
 
 def _row(agent: Agent, resident: Resident) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def model_bundle(policy: Policy, directory: Path) -> Bundle:
         target="model", digest=digest, policy=PolicyRef(policy.name, policy.version, policy.source),
         files={}, labels=encoding.label_entries(policy), dom0=encoding.dom0_entry(policy),
         booleans=encoding.booleans(policy, digest), validation=None,
+        retired=encoding.retired_types(policy),
     )
     return Bundle(policy, manifest, directory)
 

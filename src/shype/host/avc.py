@@ -16,8 +16,8 @@ _PAIR = re.compile(r"([a-z][a-z_]*)=(\S+)")
 _DOMAIN = re.compile(r"(?:d|dom)?(\d{1,5})(?:v\d+)?")
 _TYPE = re.compile(r"[^:\s]+:[^:\s]+:([^:\s]+)(?::\S+)?")
 _WHO = ("source", "target", "current", "domid")
-#: Longer lines are cut: no real one comes near.
-_LONGEST = 2000
+#: Longer lines are cut: no real one comes near, but for those with very many categories.
+_LONGEST = 10_000
 
 
 @dataclass(frozen=True, slots=True)

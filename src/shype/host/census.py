@@ -50,10 +50,11 @@ def running(found: Sequence[Resident]) -> tuple[Running, ...]:
 
 
 def held(agent: Agent, found: Sequence[Resident]) -> frozenset[MemberName]:
-    """The members of conflict sets that known guests hold."""
+    """The members of conflict sets that known guests hold, those of retired labels included."""
     labels = {r.label for r in found if r.domain.domid != DOM0}
-    rows = (agent.policy.labels[label].members for label in labels if label is not None)
-    return frozenset[MemberName]().union(*rows)
+    policy = agent.policy
+    known = [policy.retired.get(label) or policy.labels[label] for label in labels if label]
+    return frozenset[MemberName]().union(*(row.members for row in known))
 
 
 def wall_values(agent: Agent, found: Sequence[Resident]) -> dict[str, bool]:

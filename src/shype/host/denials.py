@@ -181,7 +181,9 @@ def _label(agent: Agent, type_: str) -> LabelName | None:
     # By type, not by context: event channels carry the same type under role object_r.
     if type_ == agent.manifest.dom0.type:
         return agent.manifest.dom0.label
-    return next((n for n, e in agent.manifest.labels.items() if e.type == type_), None)
+    types = {entry.type: name for name, entry in agent.manifest.labels.items()}
+    types |= {gone: name for name, gone in agent.manifest.retired.items()}
+    return types.get(type_)
 
 
 def _guests(agent: Agent) -> tuple[Running, ...]:

@@ -69,7 +69,7 @@ def label_for(vm: VmConfig, policy: Policy, manifest: Manifest | None) -> Labell
 
 
 def _parse(seclabel: str, policy: Policy, manifest: Manifest | None) -> LabelName:
-    if seclabel in policy.labels:
+    if seclabel in policy.labels or seclabel in policy.retired:
         return LabelName(seclabel)
     if ":" not in seclabel:
         raise unknown_label(seclabel, policy.labels)

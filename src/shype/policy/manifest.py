@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shype.base import canonical
@@ -87,7 +87,12 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of ``manifest.json``. ``validation`` is None if it was switched off."""
+    """The content of ``manifest.json``. ``validation`` is None if it was switched off.
+
+    ``retired`` maps labels that are gone, and that a running VM may still
+    carry, to their types: at which level such a VM runs, this policy no
+    longer knows.
+    """
 
     target: str
     digest: str
@@ -97,6 +102,7 @@ class Manifest:
     dom0: Dom0Entry
     booleans: Booleans
     validation: Validation | None
+    retired: Mapping[LabelName, str] = field(default_factory=dict)
 
     def window_values(self, label: LabelName | None) -> dict[str, bool]:
         """Values of all window booleans: open for ``label``, or closed for None.
@@ -115,10 +121,18 @@ class Manifest:
         return {self.booleans.enable: True, **bits}
 
     def label_of_context(self, context: str) -> LabelName | None:
-        """The label (dom0's included) that a security context of the hypervisor stands for."""
+        """The label (dom0's and retired ones included) that a security context stands for.
+
+        The whole context counts, so that a VM whose label has another level
+        since a reload is not taken for one that has it.
+        """
         if context == self.dom0.context:
             return self.dom0.label
-        return next((name for name, e in self.labels.items() if e.context == context), None)
+        found = next((name for name, e in self.labels.items() if e.context == context), None)
+        if found is None and self.retired and _CONTEXT.fullmatch(context):
+            type_ = context.split(":")[2]
+            found = next((name for name, gone in self.retired.items() if gone == type_), None)
+        return found
 
     def to_json(self) -> dict[str, object]:
         """Shape of ``manifest.json``."""
@@ -136,6 +150,7 @@ class Manifest:
                 name: {"type": e.type, "context": e.context, "window": e.window}
                 for name, e in self.labels.items()
             },
+            "retired": dict(self.retired),
             "dom0": {
                 "label": self.dom0.label, "type": self.dom0.type, "context": self.dom0.context,
             },
@@ -153,7 +168,7 @@ class Manifest:
         """The inverse of `to_json`. Raises `BadInput` (``bundle.corrupt``) on anything else."""
         top = _object(value, "manifest", (
             "format", "target", "digest", "policy", "files", "labels", "dom0", "booleans",
-            "validation",
+            "validation", "retired",
         ))
         if type(top["format"]) is not int or top["format"] != FORMAT:
             raise corrupt(f"manifest: format {top['format']!r} is not {FORMAT}")
@@ -174,6 +189,10 @@ class Manifest:
             ),
             booleans=_booleans(top["booleans"]),
             validation=_validation(top["validation"]),
+            retired={
+                LabelName(_match(name, _NAME, "retired")): _match(type_, _WORD, f"retired.{name}")
+                for name, type_ in _mapping(top["retired"], "retired").items()
+            },
         )
         _consistent(manifest)
         return manifest
@@ -266,6 +285,8 @@ def _agrees(policy: Policy, manifest: Manifest) -> None:
         raise corrupt("policy.json and the manifest disagree on dom0's label")
     if {label.name for label in policy.guests} != set(manifest.labels):
         raise corrupt("policy.json and the manifest list different labels")
+    if {*policy.retired} != {*manifest.retired}:
+        raise corrupt("policy.json and the manifest list different retired labels")
     if policy.members != set(manifest.booleans.running):
         raise corrupt("policy.json and the manifest list different members of walls")
 
@@ -287,6 +308,9 @@ def _consistent(manifest: Manifest) -> None:
     contexts[manifest.dom0.context] = manifest.dom0.type
     if len(contexts) != len(manifest.labels) + 1 or manifest.dom0.label in manifest.labels:
         raise corrupt("labels: a label or a context is used twice")
+    types = [*contexts.values(), *manifest.retired.values()]
+    if len({*types}) != len(types) or manifest.labels.keys() & manifest.retired.keys():
+        raise corrupt("labels: a type is used twice, or a label is retired and is not")
     for context, type_ in contexts.items():
         if context.split(":")[2] != type_:
             raise corrupt(f"labels: the context {context} does not carry the type {type_}")

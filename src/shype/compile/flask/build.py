@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from datetime import date
 from pathlib import Path
 
 from shype.base import canonical, child
 from shype.base.errors import BadInput, Internal
 from shype.compile.flask import cil, encoding
 from shype.compile.flask import tables as flask_tables
+from shype.compile.flask.ordering import in_order
 from shype.compile.flask.tables import Tables
 from shype.policy.bundle import policy_to_json
 from shype.policy.contents import FILES, MAX_FILE, Contents
@@ -35,23 +37,27 @@ _MAGIC = b"\x8c\xff\x7c\xf9\x08\x00\x00\x00XenFlask" + POLICY_VERSION.to_bytes(4
 
 
 def make(
-    policy: Policy, *, target: str, validate: bool = True, tables: Tables | None = None
+    policy: Policy, *, target: str, validate: bool = True, tables: Tables | None = None,
+    today: date | None = None,
 ) -> tuple[Manifest, Contents]:
     """Compile ``policy`` for ``target`` (``xen-4.17``).
 
-    ``tables`` replaces the shipped ones (they must be ``target``'s).
+    ``tables`` replaces the shipped ones (they must be ``target``'s).  ``today``
+    (None: the day it is) is when no guard may have expired.
 
-    Raises `BadInput` (``target.*``, ``compile.too-large``), `Unavailable`
+    Raises `BadInput` (``target.*``, ``compile.*``, ``guard.expired``), `Unavailable`
     (``tool.missing``, ``validate.no-reader``), `Internal` (``compile.secilc``,
     ``validate.mismatch``), OSError.
     """
+    _check_guards(policy, today)
     with tempfile.TemporaryDirectory(prefix="shype-build-") as name:
         work = Path(name)
         return _make(policy, target, validate, tables, work), read_directory(work)
 
 
 def build(
-    policy: Policy, *, target: str, out: Path, validate: bool = True, tables: Tables | None = None
+    policy: Policy, *, target: str, out: Path, validate: bool = True,
+    tables: Tables | None = None, today: date | None = None,
 ) -> Manifest:
     """The same as `make`, into the directory ``out``.
 
@@ -60,6 +66,7 @@ def build(
 
     Raises what `make` raises, and `BadInput` (``build.out``).
     """
+    _check_guards(policy, today)
     _check_out(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new."))
@@ -97,6 +104,7 @@ def _make(
         dom0=encoding.dom0_entry(policy),
         booleans=encoding.booleans(policy, digest),
         validation=result,
+        retired=encoding.retired_types(policy),
     )
     (work / "manifest.json").write_bytes(canonical.dumps(manifest.to_json()))
     return manifest
@@ -119,6 +127,10 @@ def compile_cil(source: Path, binary: Path) -> None:
         raise Internal("compile.secilc", f"secilc failed with code {done.code}: {said}")
     try:
         check_binary(binary)
+        if any(word in source.read_bytes() for word in (b"(ioportcon", b"(iomemcon")):
+            binary.write_bytes(in_order(binary.read_bytes()))
+    except ValueError as error:
+        raise Internal("compile.secilc", f"{error} in what secilc wrote") from error
     except Internal as error:
         raise Internal(error.id, f"{error.message}; secilc said: {said}") from error
 
@@ -151,6 +163,18 @@ def _validate(policy: Policy, tables: Tables, binary: Path, digest: str) -> Vali
     from shype.compile.flask import reader, verify
 
     return verify.verify(policy, tables, reader.read(binary), digest)
+
+
+def _check_guards(policy: Policy, today: date | None) -> None:
+    """What a guard lets pass is compiled in, so its last day is checked here as well."""
+    day = today or date.today()
+    expired = [guard for guard in policy.guards.values() if guard.expired(day)]
+    if expired:
+        raise BadInput(
+            "guard.expired",
+            f"the guard {expired[0].name} ({expired[0].span}) expired on {expired[0].expires}",
+            "remove it, or give it a new `expires` after a review",
+        )
 
 
 def _check_out(out: Path) -> None:

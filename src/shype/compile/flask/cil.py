@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from shype.base.errors import BadInput
-from shype.compile.flask import constraining, levels, rules, trusting
+from shype.compile.flask import constraining, devices, levels, rules, trusting
 from shype.compile.flask import encoding as enc
+from shype.compile.flask.devices import Devices
 from shype.compile.flask.mls import MlsLevel, MlsRange
 from shype.compile.flask.rules import Allow
 from shype.compile.flask.tables import Tables
@@ -35,9 +36,11 @@ def generate(policy: Policy, tables: Tables) -> str:
         raise _too_many(
             f"{len(policy.labels)} labels and {len(policy.coalitions)} coalitions are"
         )
-    trusted = trusting.rules_of(policy, SecurityServer(policy))
-    attributes = _attributes(policy, trusted)
-    if len(attributes) + len(policy.labels) + len(policy.retired) > MAX_TYPES:
+    server = SecurityServer(policy)
+    trusted = trusting.rules_of(policy, server)
+    hardware = devices.devices(policy, server)
+    attributes = _attributes(policy, trusted) | hardware.attributes
+    if len(attributes) + len(policy.labels) + len(policy.retired) + len(hardware.types) > MAX_TYPES:
         raise _too_many(f"{len(policy.labels)} labels and {len(attributes)} sets of them are")
     idle = {name for name, members in attributes.items() if not members}
     idle |= {enc.SELF_TYPE} if not attributes[enc.ALL_LABELS] else set()
@@ -45,7 +48,7 @@ def generate(policy: Policy, tables: Tables) -> str:
     lines = [
         f"; shype policy {policy.name} {policy.version} for {tables.target}",
         *_head(policy, tables),
-        *_types(policy, tables, trusted),
+        *_types(policy, tables, trusted, hardware),
         *_membership(attributes),
         *_section("The hypervisor and dom0", rules.BOOT, tables, idle),
         *_section("VMs on themselves", rules.VM, tables, idle),
@@ -60,6 +63,8 @@ def generate(policy: Policy, tables: Tables) -> str:
         ]
         lines += _section(f"Coalition {coalition}", group, tables, idle)
     lines += _section("Trusted labels", trusted.rules, tables, idle)
+    lines += _section("Physical resources", hardware.rules, tables, idle)
+    lines += hardware.contexts
     lines += constraining.constraints(policy, attributes)
     lines += _transitions(policy)
     lines += trusted.transitions
@@ -141,9 +146,14 @@ def _head(policy: Policy, tables: Tables) -> Iterator[str]:
     yield f"(userrange {enc.USER} {levels.whole(policy).cil})"
 
 
-def _types(policy: Policy, tables: Tables, trusted: Trusted) -> Iterator[str]:
+def _types(
+    policy: Policy, tables: Tables, trusted: Trusted, hardware: Devices
+) -> Iterator[str]:
     system = [enc.sid_type(sid) for sid in tables.initial_sids]
-    needed = {"xenboot", "xen", "dom0", "domxen", "unlabeled", "security", "irq", "device", "domU"}
+    needed = {
+        "xenboot", "xen", "dom0", "domxen", "unlabeled", "security", "irq", "device", "ioport",
+        "iomem", "domU",
+    }
     missing = sorted(needed - set(tables.initial_sids))
     if missing:
         raise BadInput(
@@ -153,7 +163,7 @@ def _types(policy: Policy, tables: Tables, trusted: Trusted) -> Iterator[str]:
         )
     carried = enc.carried(policy)
     helpers = (enc.SELF_TYPE, enc.CHANNEL_TYPE, *trusted.channels) if carried else ()
-    for type_ in (*system, *helpers, *carried):
+    for type_ in (*system, *helpers, *carried, *hardware.types):
         yield f"(type {type_})(roletype {enc.ROLE} {type_})"
     for old, new in enc.aliases(policy).items():
         yield f"(typealias {old})(typealiasactual {old} {new})"

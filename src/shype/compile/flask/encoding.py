@@ -13,7 +13,7 @@ from shype.compile.flask import levels
 from shype.compile.flask.mls import MlsRange
 from shype.policy.manifest import Booleans, Dom0Entry, LabelEntry, digest_boolean
 from shype.policy.mechanism import Mechanism
-from shype.policy.model import Label, Policy
+from shype.policy.model import Label, Policy, ResourceKind
 from shype.policy.names import CoalitionName, LabelName, MemberName
 
 USER = "u"
@@ -47,6 +47,28 @@ MAX_CONTEXT = 4000
 def type_of(label: LabelName) -> str:
     """FLASK type of a VM label."""
     return f"l_{_word(label)}_t"
+
+
+def resource_type(kind: ResourceKind, name: str) -> str:
+    """Type of the resources of one kind that carry one label.
+
+    ``name`` is the label's, or the index of the entry that says a label of
+    its own: a number, which no label's name is.
+    """
+    return f"{kind}_{_word(name)}_t"
+
+
+def resource_name(kind: ResourceKind, number: int) -> str:
+    """How a policy names one resource, by the number that `policy.resources.interval` gives it."""
+    if kind is ResourceKind.PCI:
+        bus = f"{number >> 16:04x}:{number >> 8 & 0xFF:02x}"
+        return f"{bus}:{number >> 3 & 0x1F:02x}.{number & 7}"
+    return str(number) if kind is ResourceKind.IRQ else f"0x{number:x}"
+
+
+def users_attribute(number: int) -> str:
+    """Attribute of labels that may use the same physical resources."""
+    return f"users{number}"
 
 
 def sid_type(sid: str) -> str:
@@ -174,6 +196,11 @@ def label_entries(policy: Policy) -> dict[LabelName, LabelEntry]:
 def dom0_entry(policy: Policy) -> Dom0Entry:
     """Manifest entry of dom0."""
     return Dom0Entry(policy.host.dom0, DOM0_TYPE, context_of(DOM0_TYPE, levels.whole(policy)))
+
+
+def retired_types(policy: Policy) -> dict[LabelName, str]:
+    """Manifest entry of every retired label."""
+    return {name: type_of(name) for name in policy.retired}
 
 
 def booleans(policy: Policy, digest: str) -> Booleans:

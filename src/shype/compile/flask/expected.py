@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from shype.decision.operation import Operation
 from shype.policy.mechanism import Mechanism
+from shype.policy.model import ResourceKind
 
 #: Permissions by class.
 Grants = Mapping[str, frozenset[str]]
@@ -144,6 +145,34 @@ DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
     "domxen": _grants(mmu="map_read"),
     "security": _grants(security="check_context setbool"),
 })
+
+#: A VM on hardware that it may use. An IOMMU that remaps interrupts asks for use_iommu; a
+#: PCI device is given to nobody without one.
+VM_ON_RESOURCE: Mapping[ResourceKind, Grants] = MappingProxyType({
+    ResourceKind.PCI: _grants(resource="use_iommu"),
+    ResourceKind.IRQ: _grants(resource="use_iommu use_iommu_nointremap use_noiommu"),
+    ResourceKind.IOPORT: _grants(resource="use_iommu use_iommu_nointremap use_noiommu"),
+    ResourceKind.MEMORY: _grants(resource="use_iommu use_iommu_nointremap use_noiommu"),
+})
+
+#: dom0 on labelled hardware: what its kernel asks for at boot, of whatever is there
+#: (flask_resource_setup_pci(), flask_map_domain_irq() and others) ...
+DOM0_AT_BOOT: Mapping[ResourceKind, Grants] = MappingProxyType({
+    ResourceKind.PCI: DOM0_ON_HOST["device"],
+    ResourceKind.IRQ: DOM0_ON_HOST["irq"],
+    ResourceKind.IOPORT: _grants(),
+    ResourceKind.MEMORY: _grants(),
+})
+
+#: ... and to give to a VM what that VM may use (flask_assign_device(), flask_test_assign_device(),
+#: flask_unmap_domain_irq(), flask_ioport_permission(), flask_iomem_permission()).
+DOM0_GIVES: Mapping[ResourceKind, Grants] = MappingProxyType({
+    ResourceKind.PCI: _grants(resource="add_device remove_device stat_device remove_irq"),
+    ResourceKind.IRQ: _grants(resource="remove_irq"),
+    ResourceKind.IOPORT: _grants(resource="add_ioport remove_ioport"),
+    ResourceKind.MEMORY: _grants(resource="add_iomem remove_iomem"),
+})
+DOM0_GIVES_TO_VM = _grants(resource="add remove")
 
 #: The hypervisor builds dom0.
 BOOT_ON_DOM0 = _grants(domain="create")

@@ -26,7 +26,7 @@ def compare(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Iter
     sid_types = [f"{sid}_t" for sid in tables.initial_sids]
     labels = [entry.type for entry in label_entries(policy).values()]
     labels += [type_of(name) for name in policy.retired]
-    helpers = {*binary.transitions.values()}
+    helpers = {*binary.transitions.values()} | {item.context.type for item in binary.objects}
     yield from differs("label types", len(policy.guests) + len(policy.retired),
                        len({*labels} - {*sid_types} - helpers))
     yield from differs("types", {*sid_types, *labels} | helpers, {*binary.types} | helpers)
@@ -38,7 +38,6 @@ def compare(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Iter
     yield from differs("roles", {"r": every, "object_r": frozenset()}, dict(binary.roles))
     yield from _levels(policy, sid_types, binary)
     yield from differs("other statements", (), binary.other)
-    yield from differs("object contexts", (), binary.objects)
     if policy.levels is None and policy.integrity is None:
         yield from differs("constraints", (), binary.constraints)
     yield from _contexts(policy)

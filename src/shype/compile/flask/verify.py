@@ -4,8 +4,9 @@ Every build ends here.  The binary is read back by `reader`.  What it lets
 happen (its rules, less what its constraints take away, evaluated at the
 contexts that the labels' VMs carry) is compared, for every subject, target
 and permission, with what `expected` and `SecurityServer` say it must: no more
-and no less.  Event channels are followed step by step besides.  The conditions
-of the launch windows are compared for every setting of all booleans.
+and no less.  Event channels are followed step by step besides.  Hardware is
+looked up as the hypervisor does.  The conditions of the launch windows are
+compared for every setting of all booleans.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from shype.compile.flask import expected, frame
 from shype.compile.flask.channels import Channels
 from shype.compile.flask.effective import Effective
+from shype.compile.flask.hardware import Hardware
 from shype.compile.flask.mismatch import SHOWN, Disagreement, Mismatch, verdict
 from shype.compile.flask.reader import Binary
 from shype.compile.flask.tables import Tables
@@ -42,11 +44,14 @@ def verify(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Valid
 def _rules(world: World) -> Iterator[Mismatch]:
     """All differences of transitions; else all those of rules, channels and windows."""
     wanted, effective = Wanted(world), Effective(world)
-    wrong = [*wanted.consistent(), *wanted.transitions(), *effective.malformed()]
+    hardware = Hardware(world)
+    wrong = [
+        *wanted.consistent(), *wanted.transitions(), *effective.malformed(), *hardware.order(),
+    ]
     if wrong:
         yield from wrong
         return
-    needs, has = wanted.matrix(), effective.matrix()
+    needs, has = wanted.matrix(hardware), effective.matrix()
     for got, more, less in ((True, has, needs), (False, needs, has)):
         for (cls, name), subject, targets in more.difference(less):
             mechanism = expected.MECHANISM_OF.get(cls)
@@ -60,4 +65,5 @@ def _rules(world: World) -> Iterator[Mismatch]:
         "no constraint", "a constraint",
     )
     yield from Channels(world, effective).mismatches()
+    yield from hardware.mismatches(effective)
     yield from Windows(world, effective.create).mismatches()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from shype.compile.flask import expected
 from shype.compile.flask.expected import Grants
+from shype.compile.flask.hardware import Hardware
 from shype.compile.flask.matrix import Matrix, bits
 from shype.compile.flask.mismatch import Mismatch, short
 from shype.compile.flask.world import World, permitted, transposed
@@ -93,7 +94,7 @@ class Wanted:
 
     # -- the matrix -------------------------------------------------------------------------
 
-    def matrix(self) -> Matrix:
+    def matrix(self, hardware: Hardware) -> Matrix:
         """Everything that may be permitted, and must be."""
         world, found = self._world, Matrix()
         index, dom0 = world.names.index, 1 << world.dom0
@@ -116,6 +117,7 @@ class Wanted:
             put(world.carried, 1 << self._type(SELF), expected.VM_ON_ITSELF)
         self._with_dom0(put)
         self._between(put)
+        hardware.grants(put)
         return found
 
     def _with_dom0(self, put: expected.Put) -> None:

@@ -42,9 +42,10 @@ class World:
         self.at = {name: index[entry.type] for name, entry in self.entries.items()}
         self.retired = {name: index[type_of(name)] for name in policy.retired}
         self.dom0 = index[self.dom0_type]
+        self.labels = {i: name for name, i in self.at.items()}
         self.guests = sum(1 << i for i in self.at.values())
         self.carried = self.guests | sum(1 << i for i in self.retired.values())
-        self.label_of: dict[int, str] = {i: name for name, i in self.at.items()}
+        self.label_of: dict[int, str] = {**self.labels}
         self.label_of |= {i: name for name, i in self.retired.items()}
         self.label_of[self.dom0] = policy.host.dom0
         self.contexts = self._contexts()
@@ -61,6 +62,7 @@ class World:
         found = {
             type_: Context("u", OBJECT_ROLE, type_, LOWEST) for type_ in self.names.types
         }
+        found |= {item.context.type: item.context for item in self.binary.objects}
         found |= {sid.type: sid for sid in self.binary.sids}
         for entry in self.entries.values():
             found[entry.type] = context(entry.context)
