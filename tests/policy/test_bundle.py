@@ -18,7 +18,7 @@ from tests.policy.bad_policies import RICH, TODAY
 from tests.policy.strategies import PATIENT, full_policies, policies
 
 
-@settings(PATIENT, max_examples=60)
+@settings(PATIENT, max_examples=40)
 @given(policies() | full_policies())
 def test_round_trip_is_exact(policy: Policy) -> None:
     """Spans and the order of the file survive canonical JSON, which sorts keys."""
@@ -47,7 +47,7 @@ def _places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str |
     return found
 
 
-@PATIENT
+@settings(PATIENT, max_examples=60)
 @given(st.data(), policies() | full_policies())
 def test_mutated_json_is_refused_or_valid(data: st.DataObject, policy: Policy) -> None:
     """Whatever one place is changed to: `bundle.corrupt`, or a policy that says just that."""

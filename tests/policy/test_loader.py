@@ -215,7 +215,7 @@ def test_another_version_says_nothing_else() -> None:
     assert [f.id for f in findings] == [Id.VERSION_UNSUPPORTED]
 
 
-@settings(PATIENT, max_examples=60)
+@settings(PATIENT, max_examples=40)
 @given(policies() | full_policies())
 def test_round_trip_through_yaml_and_bundle(policy: Policy) -> None:
     """Text -> model -> JSON -> model: equal, order and spans included."""
