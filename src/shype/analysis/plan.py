@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
+from shype.analysis.changes import Change, changes
+from shype.analysis.channels import about_channels, about_resources
 from shype.analysis.contexts import Contexts
 from shype.analysis.ids import Found, PlanId, Weight
 from shype.analysis.pairs import Group, compare, counted, parties
@@ -39,6 +41,7 @@ class Plan:
 
     old: Policy
     new: Policy
+    changes: tuple[Change, ...]
     groups: tuple[Group, ...]
     found: tuple[Found, ...]
     informed: bool
@@ -65,6 +68,7 @@ class Plan:
             "stop": [{"domid": d, "vm": vm} for d, vm in self.concerned(Weight.STOP)],
             "revoke": [{"domid": d, "vm": vm} for d, vm in self.concerned(Weight.REVOKE)],
             "findings": [finding.to_json() for finding in self.found],
+            "changes": [change.to_json() for change in self.changes],
             "pairs": {
                 "by_operation": {
                     op: {"gained": gained, "lost": lost}
@@ -92,7 +96,8 @@ def plan(
     found += about_labels(both) if state is None else _with_state(both, state)
     order = list(reversed(Weight))
     found.sort(key=lambda finding: order.index(finding.weight))
-    return Plan(old, new, groups, tuple(found), state is not None)
+    declared = tuple(changes(old, new, both.names))
+    return Plan(old, new, declared, groups, tuple(found), state is not None)
 
 
 def _versions(old: Policy, new: Policy) -> Iterator[Found]:
@@ -161,4 +166,7 @@ def _with_state(both: Both, state: State) -> Iterator[Found]:
             "mean another label by it",
             "wait for the launch to end, or close it by `shype recover`",
         )
-    yield from about_running(both, guests(both, state))
+    running = guests(both, state)
+    yield from about_running(both, running)
+    yield from about_channels(both, state, running)
+    yield from about_resources(both, running)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from shype.analysis.changes import by_name
 from shype.analysis.contexts import Contexts, levels_of
 from shype.analysis.ids import Found, PlanId, Weight
 from shype.analysis.renames import Renames
@@ -13,7 +14,6 @@ from shype.analysis.state import Domain, State
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
 from shype.decision.wording import listed, printable
-from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Label, Policy
 from shype.policy.names import LabelName, VmId
 from shype.policy.source import Span
@@ -165,12 +165,7 @@ def trusted(policy: Policy, label: Label) -> bool:
 
 def _meaning(policy: Policy, label: Label) -> object:
     """The levels of a label by name."""
-    def named(lattice: Lattice | None, held: LevelRange | None) -> object:
-        if lattice is None or held is None:
-            return None
-        return [(lattice.order[end.rank], end.categories) for end in (held.low, held.high)]
-
-    return named(policy.levels, label.level), named(policy.integrity, label.integrity)
+    return by_name(policy.levels, label.level), by_name(policy.integrity, label.integrity)
 
 
 def _shown(policy: Policy, label: Label) -> str:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from shype.base.errors import BadInput
 from shype.base.files import read_regular
 from shype.decision.operation import Flow, Operation
+from shype.decision.resources import Access
 from shype.decision.wording import printable
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import ResourceKind
@@ -28,11 +29,11 @@ _IGNORED = frozenset({"coalitions", "wall", "state"})
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A resource that a domain has attached; ``access`` is read, write or read_write."""
+    """A resource that a domain has attached; and what it does with it."""
 
     kind: ResourceKind
     name: str
-    access: str
+    access: Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,12 @@ def _domain(value: object, where: str) -> Domain:
 def _use(value: object, where: str) -> Use:
     found = _object(value, where, {"kind", "name"}, {"access"})
     kind = _text(found["kind"], f"{where}.kind")
-    access = _text(found.get("access", "read_write"), f"{where}.access")
+    access = _text(found.get("access", Access.READ_WRITE), f"{where}.access")
     if kind not in {*ResourceKind}:
         _invalid(f"{where}.kind is not one of {', '.join(ResourceKind)}")
-    if access not in ("read", "write", "read_write"):
-        _invalid(f"{where}.access is not read, write or read_write")
-    return Use(ResourceKind(kind), _text(found["name"], f"{where}.name"), access)
+    if access not in {*Access}:
+        _invalid(f"{where}.access is not one of {', '.join(Access)}")
+    return Use(ResourceKind(kind), _text(found["name"], f"{where}.name"), Access(access))
 
 
 def _channel(value: object, where: str, domains: tuple[Domain, ...]) -> Channel:

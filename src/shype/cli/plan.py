@@ -11,6 +11,7 @@ from shype.cli import output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shype.analysis.changes import Change
     from shype.analysis.contexts import Contexts
     from shype.analysis.ids import Found
     from shype.analysis.pairs import Group, Party
@@ -100,10 +101,22 @@ def contexts(policy: Policy) -> Contexts:
 
 def _show(made: Plan) -> None:
     print(f"{made.old.name} {made.old.version} -> {made.new.name} {made.new.version}\n")
+    _show_changes(made.changes)
     _show_groups(made.groups)
     for finding in made.found:
         _show_finding(finding)
     print(f"{made.verdict}: {_conclusion(made)}")
+
+
+def _show_changes(changes: Sequence[Change]) -> None:
+    if not changes:
+        print("nothing is declared otherwise than before\n")
+        return
+    output.table("", ("what", "name", "change", "written at"), [
+        (c.kind, c.name, c.what, str(c.places[-1]) if c.places else "") for c in changes[:_ROWS]
+    ])
+    _rest(len(changes))
+    print()
 
 
 def _show_groups(groups: Sequence[Group]) -> None:
