@@ -17,6 +17,7 @@ from shype.cli import explain, output
 from shype.compile.flask.build import build
 from shype.policy.loader import load
 from tests.decision.examples import BANKS_YAML, banks
+from tests.signing import sealed
 
 SOURCE = Path(explain.__file__).parents[2]
 
@@ -37,14 +38,17 @@ def write_bundle(directory: Path) -> None:
     build(banks(), target="xen-4.17", out=directory, validate=False)
 
 
-@pytest.fixture(params=["file", "bundle"])
+@pytest.fixture(params=["file", "bundle", "unpacked"])
 def policy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The banks, as a policy file and as a compiled bundle: the answers are the same."""
+    """The banks, as a policy file, a bundle, an unpacked one: the answers are the same."""
     monkeypatch.chdir(tmp_path)
     if request.param == "file":
         Path("banks.yaml").write_text(BANKS_YAML)
         return "banks.yaml"
     write_bundle(tmp_path / "bundle")
+    if request.param == "bundle":
+        Path("banks.shype").write_bytes(sealed(Path("bundle")))  # an answer needs no signature
+        return "banks.shype"
     return "bundle"
 
 

@@ -36,7 +36,7 @@ read it, write it or both.
 
 example:
   shype explain examples/banks.yaml a-desk market
-  shype explain --json /etc/shype/bundle bank-a-db bank-b-db
+  shype explain --json /etc/shype/policy.shype bank-a-db bank-b-db
 
 exit codes: 0 permitted, 1 denied, 2 unknown label or bad policy
 """

@@ -41,7 +41,7 @@ verdicts:
 
 examples:
   shype plan old.yaml new.yaml
-  shype ps --json > running.json; shype plan /etc/shype/bundle new.yaml --state running.json
+  shype ps --json > running.json; shype plan /etc/shype/policy.shype new.yaml --state running.json
 
 exit codes: 0 clean, 1 needs revocation, 2 impossible (with a verdict on standard output),
 2 bad input (an error on standard error; with --json an `error` and no `verdict`)
