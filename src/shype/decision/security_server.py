@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from shype.base.errors import BadInput, Unavailable
 from shype.decision import resources, wording
@@ -21,11 +22,14 @@ from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.decision.rights import Classes
 from shype.decision.running import Running
-from shype.decision.sharing import INDEX, UNRELATED, Row, Sharing
+from shype.decision.sharing import INDEX, UNRELATED, AccessVector, Row, Sharing
 from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import LabelName, MemberName
 from shype.policy.resources import ResourceTable
 from shype.policy.source import Span
+
+if TYPE_CHECKING:
+    from shype.decision.batch import Batch, Codes, Indices, Verdicts
 
 #: Vectors kept at a time; beyond it they are computed anew. One takes about 100 bytes.
 AVC_LIMIT = 4_000_000
@@ -45,7 +49,9 @@ class SecurityServer:
 
     Verdicts are kept in an access vector cache: per class of subjects, the
     vector (one verdict per operation) on every class of objects that is not
-    merely unrelated to it.
+    merely unrelated to it. Such a row is computed when a quarter of it has been
+    asked for one by one, so that no question costs more than a few, however
+    many classes share a coalition.
     """
 
     def __init__(self, policy: Policy, *, today: date | None = None) -> None:
@@ -68,7 +74,9 @@ class SecurityServer:
             **{name: label.members for name, label in self._labels.items()},
         }
         self._avc: dict[int, Row] = {}
+        self._begun: dict[int, dict[int, AccessVector]] = {}
         self._cached = 0
+        self._batch: Batch | None = None
         self._resources = ResourceTable(policy.resources)
 
     # -- between two domains ------------------------------------------------------------------
@@ -99,6 +107,37 @@ class SecurityServer:
         except KeyError:
             return self._miss(subject, object, operation) in PERMISSIONS
 
+    def decide_many(
+        self, subjects: Indices, objects: Indices, operations: Indices
+    ) -> Verdicts:
+        """The verdicts (true: permitted) of arrays of questions, as `decide` gives them.
+
+        Subjects and objects are indices into `order` (`indices` finds them by
+        name), operations are indices into `Operation` (`sharing.INDEX`). The
+        arrays have one shape, or are broadcast to one. Raises BadInput
+        ``batch.index`` and ``batch.shape``.
+        """
+        return self.batch.permits(subjects, objects, operations)
+
+    def decide_many_ids(
+        self, subjects: Indices, objects: Indices, operations: Indices
+    ) -> Codes:
+        """As `decide_many`, but the decisions: each number is an index into `DecisionId`."""
+        return self.batch.decide(subjects, objects, operations)
+
+    def indices(self, labels: Iterable[str]) -> Indices:
+        """The indices of labels, for `decide_many`. Raises BadInput ``label.unknown``."""
+        return self.batch.indices(labels)
+
+    @property
+    def batch(self) -> Batch:
+        """What decides arrays; made at its first use, because it needs numpy and memory."""
+        if self._batch is None:
+            from shype.decision.batch import Batch
+
+            self._batch = Batch(self.classes, self._sharing)
+        return self._batch
+
     def vectors(self, subject: int) -> Row:
         """The access vectors of class ``subject`` of `classes` on all it is not unrelated to.
 
@@ -107,11 +146,8 @@ class SecurityServer:
         row = self._avc.get(subject)
         if row is None:
             row = self._sharing.row(subject)
-            if self._cached + len(row) > AVC_LIMIT:
-                # Whoever still uses the old vectors keeps them: these are never changed.
-                self._avc = {}
-                self._cached = 0
-            self._cached += len(row) + 1
+            self._make_room(len(row) + 1)
+            self._begun.pop(subject, None)
             self._avc[subject] = row
         return row
 
@@ -119,8 +155,25 @@ class SecurityServer:
         for name in (subject, object):
             if name not in self._class:
                 raise unknown_label(name, self._labels)
-        row = self.vectors(self._class[subject])
-        return row.get(self._class[object], UNRELATED)[INDEX[operation]]
+        mine, theirs = self._class[subject], self._class[object]
+        begun = self._begun.setdefault(mine, {})
+        vector = begun.get(theirs)
+        if vector is None:
+            vector = self._sharing.vector(mine, theirs)
+            self._make_room(1)
+            begun[theirs] = vector
+            if 4 * len(begun) >= self._sharing.width(mine):
+                self.vectors(mine)
+        return vector[INDEX[operation]]
+
+    def _make_room(self, count: int) -> None:
+        """Count ``count`` more vectors; forget all if they are too many.
+
+        Whoever still uses an old row keeps it: rows never change.
+        """
+        if self._cached + count > AVC_LIMIT:
+            self._avc, self._begun, self._cached = {}, {}, 0
+        self._cached += count
 
     # -- resources ----------------------------------------------------------------------------
 

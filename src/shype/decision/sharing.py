@@ -7,8 +7,9 @@ and guards are the declared exceptions to both. dom0 serves those it may run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import date
+from itertools import product
 
 from shype.decision.ids import DecisionId
 from shype.decision.operation import Flow, Operation
@@ -35,17 +36,26 @@ class Sharing:
 
     def __init__(self, policy: Policy, classes: Classes, today: date | None) -> None:
         self._classes = classes
-        self._coalitions: Mapping[CoalitionName, Coalition] = policy.coalitions
+        self._rights = classes.rights
+        self.coalitions: Mapping[CoalitionName, Coalition] = policy.coalitions
         self._today = today
         self._special = [n for n, r in enumerate(classes.rights) if r.dom0 or r.retired]
         self._guards = [n for n, r in enumerate(classes.rights) if r.guard is not None]
         self._dom0 = next(r for r in classes.rights if r.dom0)
         self._vectors: dict[object, AccessVector] = {}
-        self._opens: dict[frozenset[CoalitionName], frozenset[tuple[Mechanism, bool]]] = {}
+        # What each coalition opens, and whether for a blind write up, as one number.
+        kinds = {kind: 1 << n for n, kind in enumerate(product(Mechanism, (False, True)))}
+        self._opens = {
+            name: sum(kinds[m, c.write_up] for m in c.mechanisms)
+            for name, c in policy.coalitions.items()
+        }
 
     def row(self, subject: int) -> Row:
-        """The vectors of ``subject`` on every class that it is not unrelated to."""
-        rights, classes = self._classes.rights, self._classes
+        """The vectors of ``subject`` on every class that it is not unrelated to.
+
+        Computed anew: as many vectors as `width` says, at most.
+        """
+        rights, classes = self._rights, self._classes
         mine = rights[subject]
         if mine.dom0 or mine.retired:
             candidates: set[int] = {*range(len(rights))}
@@ -55,40 +65,47 @@ class Sharing:
                 candidates.update(classes.in_coalition[coalition])
             if mine.guard is not None:
                 candidates.update(self._guards)
-        return {n: self._vector(mine, rights[n]) for n in candidates}
+        vector = self.vector
+        return {n: vector(subject, n) for n in candidates}
 
-    def _vector(self, subject: Rights, object: Rights) -> AccessVector:
-        special = subject.dom0 or object.dom0 or subject.retired or object.retired
-        if special or subject.guard is not None or object.guard is not None:
-            return self._compute(subject, object)
-        # All that `verdict` looks at between two others; few combinations occur.
-        shared = subject.coalitions & object.coalitions
-        key = (
-            bool(shared), self._opened(shared),
-            subject.mechanisms, object.mechanisms,
-            confidential(subject, object), confidential(object, subject),
-            intact(subject, object), intact(object, subject),
-        )
+    def width(self, subject: int) -> int:
+        """An upper bound of the length of `row`, cheaper than the row."""
+        mine, classes = self._rights[subject], self._classes
+        if mine.dom0 or mine.retired:
+            return len(self._rights)
+        held = sum(len(classes.in_coalition[coalition]) for coalition in mine.coalitions)
+        return held + len(self._special) + (len(self._guards) if mine.guard is not None else 0)
+
+    def vector(self, subject: int, object: int) -> AccessVector:
+        """The verdicts of class ``subject`` on class ``object``."""
+        s, o = self._rights[subject], self._rights[object]
+        key: tuple[Hashable, ...] | None
+        if s.dom0 or o.dom0:
+            guest = o if s.dom0 else s
+            key = (s.dom0, o.dom0, guest.retired, guest.coalitions <= self._dom0.coalitions)
+        elif s.retired or o.retired:
+            key = None
+        elif s.guard is not None or o.guard is not None:
+            return self._compute(s, o)
+        else:
+            opened = 0
+            shared = s.coalitions & o.coalitions
+            if not shared:
+                return UNRELATED
+            for name in shared:
+                opened |= self._opens[name]
+            # All that `verdict` looks at between two others; few combinations occur.
+            key = (
+                opened, s.mechanisms, o.mechanisms,
+                confidential(s, o), confidential(o, s), intact(s, o), intact(o, s),
+            )
         vector = self._vectors.get(key)
         if vector is None:
-            vector = self._vectors[key] = self._compute(subject, object)
+            vector = self._vectors[key] = self._compute(s, o)
         return vector
 
     def _compute(self, subject: Rights, object: Rights) -> AccessVector:
         return tuple(self.verdict(subject, object, op) for op in Operation)
-
-    def _opened(
-        self, shared: frozenset[CoalitionName]
-    ) -> frozenset[tuple[Mechanism, bool]]:
-        """Which mechanisms ``shared`` opens, each with whether for a blind write up."""
-        found = self._opens.get(shared)
-        if found is None:
-            found = frozenset(
-                (mechanism, self._coalitions[name].write_up)
-                for name in shared for mechanism in self._coalitions[name].mechanisms
-            )
-            self._opens[shared] = found
-        return found
 
     def verdict(self, subject: Rights, object: Rights, operation: Operation) -> DecisionId:
         """Why ``operation`` is permitted or denied, between two different domains."""
@@ -110,7 +127,7 @@ class Sharing:
         self, shared: frozenset[CoalitionName], mechanism: Mechanism
     ) -> frozenset[CoalitionName]:
         """Those of ``shared`` that open ``mechanism``."""
-        return frozenset(c for c in shared if mechanism in self._coalitions[c].mechanisms)
+        return frozenset(c for c in shared if mechanism in self.coalitions[c].mechanisms)
 
     def closed(
         self, a: Rights, b: Rights, mechanism: Mechanism, shared: frozenset[CoalitionName]
@@ -141,7 +158,7 @@ class Sharing:
         if operation.flow is Flow.PULL:
             return DecisionId.STE_SHARED
         opening = self.opening(shared, operation.mechanism)
-        if any(self._coalitions[name].write_up for name in opening):
+        if any(self.coalitions[name].write_up for name in opening):
             return DecisionId.STE_SHARED
         same = confidential(source, sink) and confidential(sink, source)
         return DecisionId.BIBA_WRITE_DOWN if same else DecisionId.MLS_WRITE_UP
