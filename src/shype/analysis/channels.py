@@ -16,7 +16,7 @@ from shype.analysis.ids import Found, PlanId, Weight
 from shype.analysis.running import DOM0, Both, trusted
 from shype.analysis.state import Channel, Domain, State
 from shype.decision.operation import Flow, Operation
-from shype.decision.wording import listed, pair
+from shype.decision.wording import listed, pair, printable
 from shype.policy.mechanism import Mechanism
 from shype.policy.names import LabelName
 from shype.policy.source import Span
@@ -150,8 +150,8 @@ def about_resources(
     if silent and (both.old.policy.resources or both.new.policy.resources):
         yield Found(
             PlanId.NOT_KNOWN, Weight.NOTE,
-            f"the state does not say which resources {listed([vm for _, vm in silent])} use, so "
-            "nothing is said about them",
+            f"the state does not say which resources {listed([printable(vm) for _, vm in silent])} "
+            "use, so nothing is said about them",
             "add `resources` to the state, an empty list if there are none", (), silent,
         )
 

@@ -24,15 +24,21 @@ _OPERATIONS = tuple(Operation)
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One label before and after; None where it does not exist. dom0 is one of them."""
+    """One label before and after; None where it does not exist. dom0 is one of them.
+
+    ``retired``: NEW has it as a tombstone, which may do nothing.
+    """
 
     old: LabelName | None
     new: LabelName | None
+    retired: bool = False
 
     @property
     def shown(self) -> str:
         """The name in NEW, else the one that it had in OLD."""
-        return f"{self.old} (gone)" if self.new is None else self.new
+        if self.new is not None:
+            return self.new
+        return f"{self.old} (retired)" if self.retired else f"{self.old} (gone)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Group:
 
 
 def _party_json(party: Party) -> dict[str, object]:
-    return {"old": party.old, "new": party.new}
+    return {"old": party.old, "new": party.new, "retired": party.retired}
 
 
 def parties(old: SecurityServer, new: SecurityServer, names: Renames) -> tuple[Party, ...]:
@@ -75,7 +81,7 @@ def parties(old: SecurityServer, new: SecurityServer, names: Renames) -> tuple[P
         known: Sequence[LabelName | None] = sorted(before[label.name]) or [None]
         found += [Party(was, label.name) for was in known]
     gone = (label.name for label in old.policy.guests if label.name not in names.labels.new_of)
-    return (*found, *(Party(name, None) for name in gone))
+    return (*found, *(Party(name, None, name in new.policy.retired) for name in gone))
 
 
 def compare(
