@@ -26,6 +26,7 @@ from tests.analysis.updates import (
     numbered,
     policies,
     renamed,
+    reordered,
     sizes,
     some,
     updates,
@@ -203,6 +204,21 @@ def made(update: Update, *, informed: bool = True) -> Plan:
 def test_a_plan_finds_what_the_naive_rules_find(update: Update) -> None:
     naive, found = Naive(update), made(update)
     assert found.verdict == naive.verdict(), [(f.id, f.sentence) for f in found.found]
+
+
+@given(policies("1.0", renaming=False).filter(lambda old: old.levels is not None), st.data())
+@settings(PATIENT, max_examples=25)
+def test_levels_in_another_order(old: Policy, data: st.DataObject) -> None:
+    """The names stay, the hypervisor's numbers do not."""
+    assert old.levels is not None
+    old = replace(old, name="p", guards={}, retired={})
+    order = tuple(data.draw(st.permutations(old.levels.order)))
+    new = reordered(
+        replace(old, version="1.1", replaces="1.0"), replace(old.levels, order=order))
+    labels = [label.name for label in old.guests if not label.members]
+    state = State(tuple(Domain(i, f"vm{i}", name) for i, name in enumerate(labels, 1)), ())
+    update = Update(old, new, state)
+    assert made(update).verdict == Naive(update).verdict()
 
 
 @given(updates())

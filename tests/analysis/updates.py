@@ -106,8 +106,26 @@ def edits(draw: st.DrawFn, policy: Policy) -> Policy:
             label = replace(label, members=draw(_held({**policy.walls})))
         case "order" if policy.levels is not None:
             order = tuple(draw(st.permutations(policy.levels.order)))
-            return replace(policy, levels=replace(policy.levels, order=order))
+            return reordered(policy, replace(policy.levels, order=order))
     return replace(policy, labels={**policy.labels, name: label})
+
+
+def reordered(policy: Policy, lattice: Lattice) -> Policy:
+    """``policy`` with the same sensitivities in another order; labels keep theirs by name."""
+    old = policy.levels
+    assert old is not None
+
+    def moved(held: LevelRange | None) -> LevelRange | None:
+        if held is None:
+            return None
+        low, high = (
+            Level(lattice.order.index(old.order[end.rank]), end.categories)
+            for end in (held.low, held.high)
+        )
+        return LevelRange(low.meet(high), low.join(high))
+
+    labels = {n: replace(one, level=moved(one.level)) for n, one in policy.labels.items()}
+    return replace(policy, levels=lattice, labels=labels)
 
 
 def renamed(
