@@ -210,11 +210,11 @@ def test_a_plan_finds_what_the_naive_rules_find(update: Update) -> None:
 @settings(PATIENT, max_examples=25)
 def test_levels_in_another_order(old: Policy, data: st.DataObject) -> None:
     """The names stay, the hypervisor's numbers do not."""
-    assert old.levels is not None
+    lattice = old.levels
+    assert lattice is not None
     old = replace(old, name="p", guards={}, retired={})
-    order = tuple(data.draw(st.permutations(old.levels.order)))
-    new = reordered(
-        replace(old, version="1.1", replaces="1.0"), replace(old.levels, order=order))
+    lattice = replace(lattice, order=tuple(data.draw(st.permutations(lattice.order))))
+    new = reordered(replace(old, version="1.1", replaces="1.0"), lattice)
     labels = [label.name for label in old.guests if not label.members]
     state = State(tuple(Domain(i, f"vm{i}", name) for i, name in enumerate(labels, 1)), ())
     update = Update(old, new, state)
