@@ -238,3 +238,24 @@ def test_the_schema_s_table_can_fail() -> None:
     ):
         assert old in good
         assert violations(good.replace(old, new, 1)), old
+
+
+def test_a_label_keeps_all_its_members() -> None:
+    policy = _policy("""\
+shype: 1
+policy: {name: p, version: "1.0"}
+coalitions: [c]
+walls: {x: [a, b], y: [d, e]}
+labels:
+  m: {coalitions: all}
+  both: {coalitions: [c], wall: [a, d]}
+  other-x: {coalitions: [c], wall: [b]}
+  other-y: {coalitions: [c], wall: [e]}
+host: {dom0: m}
+""")
+    done = export(policy)
+    assert done.findings == ()
+    assert _acm(done.text).chwall["both"] == {"a", "d"}
+    for first in range(3):
+        for second in range(3):
+            _compare(policy, done, [(False, first), (False, second)])
