@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import TypeAlias
 
 from shype.policy import grammar
@@ -60,8 +61,12 @@ def lattice(draft: DraftLattice | None) -> Lattice | None:
     )
 
 
+@lru_cache(maxsize=10_000)
 def level(points: Lattice, text: str) -> Level | None:
-    """The level that ``text`` names in ``points``, or None if it names none."""
+    """The level that ``text`` names in ``points``, or None if it names none.
+
+    Few levels stand in many labels, and `{all}` can be hundreds of categories.
+    """
     parsed = grammar.as_level(text)
     if parsed is None:
         return None

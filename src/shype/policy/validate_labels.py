@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shype.policy import grammar
 from shype.policy.draft import Ref
@@ -73,16 +73,10 @@ def members_are_declared(case: Case) -> Iterator[Finding]:
 
 def no_label_conflicts_with_itself(case: Case) -> Iterator[Finding]:
     """No label holds two members of one conflict set: its VMs could never start."""
-    walls_of = case.draft.walls_of
+    common = _Common(case.draft.walls_of)
     for label in case.draft.carried:
-        holder: dict[str, Ref] = {}
-        known = [ref for ref in label.members if ref.text in walls_of]
-        for ref in known if len(known) > 1 else ():
-            walls = walls_of[ref.text]
-            clash = next((w for w in walls if holder.setdefault(w, ref).text != ref.text), None)
-            if clash is None:
-                continue
-            first, line = holder[clash], (case.draft.walls or {})[clash].name.span.line
+        for first, ref, clash in common.clashes(label.members):
+            line = (case.draft.walls or {})[clash].name.span.line
             yield error(
                 Id.WALL_SELF_CONFLICT, ref.span,
                 f"the label {show(label.name.text)} conflicts with itself: {show(first.text)} and "
@@ -90,6 +84,43 @@ def no_label_conflicts_with_itself(case: Case) -> Iterator[Finding]:
                 f"(line {line}), so that its VMs could never start",
                 f"keep one of the two, or split {show(label.name.text)} into two labels",
             )
+
+
+class _Common:
+    """Walls that members have in common."""
+
+    #: A label with more members is looked at wall by wall, not pair by pair.
+    _FEW = 16
+
+    def __init__(self, walls_of: Mapping[str, Iterable[str]]) -> None:
+        self._walls_of = {member: dict.fromkeys(walls) for member, walls in walls_of.items()}
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    def clashes(self, members: Sequence[Ref]) -> Iterator[tuple[Ref, Ref, str]]:
+        """An earlier member, a member, and a wall of both, for each member that has one."""
+        known = [ref for ref in members if ref.text in self._walls_of]
+        few = len(known) <= self._FEW
+        holder: dict[str, Ref] = {}
+        for i, ref in enumerate(known):
+            if few:
+                pairs = ((other, self._wall(other.text, ref.text)) for other in known[:i])
+                found = next(((other, wall) for other, wall in pairs if wall is not None), None)
+            else:
+                walls = self._walls_of[ref.text]
+                clash = next(
+                    (w for w in walls if holder.setdefault(w, ref).text != ref.text), None
+                )
+                found = None if clash is None else (holder[clash], clash)
+            if found is not None:
+                yield found[0], ref, found[1]
+
+    def _wall(self, a: str, b: str) -> str | None:
+        """Each pair once: members of many walls can stand in many labels."""
+        if (a, b) not in self._known:
+            few, many = sorted((self._walls_of[a], self._walls_of[b]), key=len)
+            first = next((wall for wall in few if wall in many), None)
+            self._known[a, b] = None if a == b else first
+        return self._known[a, b]
 
 
 def coalitions_are_used(case: Case) -> Iterator[Finding]:
