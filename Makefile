@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint setup lab bench clean
+.PHONY: help demo test test-fast lint setup lab bench fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -31,6 +31,13 @@ lab: $(STAMP) ## build the lab once: Xen with FLASK, dom0 image, guests (cached)
 
 bench: $(STAMP) lab ## count instructions on the hot paths, with and without shype
 	$(BIN)/python -m bench
+
+FUZZ_SECONDS ?= 400
+
+fuzz: $(STAMP) ## fuzz everything that reads files, 20 minutes (FUZZ_SECONDS per reader)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
+	for reader in policy acm bundle; do \
+	  $(BIN)/python -m tests.fuzz.driver $$reader --seconds $(FUZZ_SECONDS) || exit 1; done
 
 setup: $(STAMP) ## the tools from Debian and the Python environment
 
