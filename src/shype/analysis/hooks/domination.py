@@ -8,7 +8,6 @@ granted is written down in docs/explanation/complete-mediation.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from shype.analysis.hooks.definitions import Definition
@@ -275,13 +274,13 @@ class Walk:
                 no = None if no is None else result(target, value, no)
             return yes, no
         if expr.kind == "name" and ERRORS.fullmatch(expr.text):
-            return replace(state, failing=expr.line), replace(state, failing=0)
+            return state.result(expr.line)
         after = state
         for part in expr.parts:
             after = self._plain(part, after, frame)
         if expr.kind == "other" and expr.text == "<" and expr.parts[0].kind == "name" \
                 and ERRORS.fullmatch(expr.parts[0].text):
-            return replace(after, failing=expr.line), replace(after, failing=0)
+            return after.result(expr.line)
         if expr.kind == "compare":
             known = self._compared(expr, frame)
             if known is not None:

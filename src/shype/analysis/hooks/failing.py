@@ -17,7 +17,7 @@ def result(target: Expr, value: Expr, state: State) -> State:
     named = target.kind == "name" and ERRORS.fullmatch(target.text) is not None
     if not named and not re.fullmatch(r"(?:->|\.)(?:status|rc)", target.text):
         return state
-    return replace(state, failing=value.line if _is_failure(value) else 0)
+    return replace(state, failing=value.line if _is_failure(value) else 0, success=None)
 
 
 def _is_failure(value: Expr) -> bool:

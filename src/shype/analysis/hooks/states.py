@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -23,18 +23,26 @@ class State:
 
     ``guarded``: on every way at least one, though perhaps not the same one.
     ``failing``: the line at which the result became an error, after which the operation does no
-    more than clean up; 0 if it is none.
+    more than clean up; 0 if it is none. ``success``: the state if the result is no error, where
+    ways met of which one had an error as its result and the other had not.
     """
 
     must: frozenset[Check] = frozenset()
     may: frozenset[Check] = frozenset()
     guarded: bool = False
     failing: int = 0
+    success: State | None = None
 
     def then(self, later: State) -> State:
         """After what ``later`` passed as well."""
         return State(self.must | later.must, self.may | later.may,
-                     self.guarded or later.guarded, self.failing)
+                     self.guarded or later.guarded, self.failing,
+                     self.success.then(later) if self.success else None)
+
+    def result(self, line: int) -> tuple[State, State]:
+        """The states where the result, tested in ``line``, is an error and where it is none."""
+        return (replace(self, failing=self.failing or line, success=None),
+                replace(self.success or self, failing=0, success=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,12 @@ def join(*states: State | None) -> State | None:
     real = [state for state in states if state is not None]
     if not real:
         return None
+    fine = [state.success or state for state in real if not state.failing]
+    split = fine and (len(fine) < len(real) or any(state.success for state in real))
     return State(frozenset.intersection(*(state.must for state in real)),
                  frozenset.union(*(state.may for state in real)),
-                 all(state.guarded for state in real), min(state.failing for state in real))
+                 all(state.guarded for state in real), min(state.failing for state in real),
+                 join(*(replace(state, success=None) for state in fine)) if split else None)
 
 
 def ending(*states: State | None) -> State | None:
