@@ -82,7 +82,7 @@ def _print(tree: Tree, rows: tuple[Row, ...], shown: list[Row], findings: list[R
         output.table("", ("operation", "verdict", "when", "permission", "hook", "why"), [
             (row.operation.name, "finding: " * row.finding + row.verdict.value, row.when.value,
              " ".join(row.permissions), " ".join(_place(each) for each in row.checks) or "-",
-             row.reason or "; ".join(row.lasting))
+             row.remark or row.reason or "; ".join(row.lasting))
             for row in shown
         ])
     for row in findings:
@@ -120,6 +120,7 @@ def _json(row: Row) -> dict[str, object]:
         "ignored": [_check(each) for each in row.ignored],
         "lasting": list(row.lasting),
         "reason": row.reason,
+        "remark": row.remark,
     }
 
 

@@ -11,10 +11,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from shype.analysis.hooks.domination import Walk
-from shype.analysis.hooks.effects import Effects
+from shype.analysis.hooks.domination import DIRECT, Walk
+from shype.analysis.hooks.effects import Effects, lasting
 from shype.analysis.hooks.operations import Operation, operations
-from shype.analysis.hooks.permissions import Permissions
+from shype.analysis.hooks.permissions import MISTAKEN, UNKNOWN, Permissions
 from shype.analysis.hooks.states import Check, Effect, Summary
 from shype.analysis.hooks.tree import Tree
 
@@ -63,9 +63,20 @@ class Row:
         return tuple(sorted({each for check in self.checks for each in check.permissions}))
 
     @property
+    def remark(self) -> str:
+        """What is wrong with the permission itself, in a sentence; empty if nothing is."""
+        if UNKNOWN in self.permissions:
+            return "FLASK has no permission for it: refused, or permitted to all by a policy " \
+                   "that permits what it does not know"
+        if any(MISTAKEN in each for each in self.permissions):
+            return "FLASK asks for the permission of another class that has the same number"
+        return ""
+
+    @property
     def finding(self) -> bool:
-        """Whether somebody has to look at it: not mediated, and nobody said why."""
-        return self.verdict in (Verdict.PARTLY, Verdict.UNMEDIATED) and not self.reason
+        """Whether somebody has to look at it: not mediated, and nobody said why; or a remark."""
+        open = self.verdict in (Verdict.PARTLY, Verdict.UNMEDIATED) and not self.reason
+        return open or bool(self.remark)
 
 
 @cache
@@ -75,16 +86,16 @@ def _allowed() -> tuple[tuple[re.Pattern[str], str, str], ...]:
                  for entry in entries)
 
 
-def allowed(name: str, verdict: Verdict) -> str:
-    """Why operation ``name`` may have that verdict, from allowed.json; empty if it may not.
+def allowed(name: str, verdict: Verdict) -> tuple[str, str]:
+    """Kind and reason: why operation ``name`` may have that verdict; both empty if it may not.
 
     Kind ``none`` there: no check is needed. Kind ``covered``: there is a check, and the ways
     around it were looked at; it excuses no operation that has none at all.
     """
     for pattern, kind, reason in _allowed():
         if pattern.fullmatch(name) and (kind == "none" or verdict is Verdict.PARTLY):
-            return reason
-    return ""
+            return kind, reason
+    return "", ""
 
 
 def audit(
@@ -96,7 +107,7 @@ def audit(
     """
     tree = Tree(path, arch)
     permissions, effects = Permissions(tree), Effects(tree)
-    checks = {f"xsm_{hook}" for hook in tree.hooks} | {"domain_has_security"}
+    checks = {f"xsm_{hook}" for hook in tree.hooks} | DIRECT
     reaching = tree.reaching(checks)
     rows = []
     for operation in operations(tree):
@@ -113,7 +124,8 @@ def _row(
     if not entry:
         return Row(operation, None, Verdict.ABSENT, When.NONE, (), (), (), (), (), "")
     words = [operation.name] if operation.family.prefix else []
-    walk = Walk(tree, permissions, effects, operation.name,
+    name = operation.name if words else operation.family.under or operation.name
+    walk = Walk(tree, permissions, effects, name,
                 reaching | tree.reaching(words), operation.family.under)
     summary = walk.summary(max(entry, key=lambda each: len(each.text)))
     place = walk.handled
@@ -121,10 +133,14 @@ def _row(
         place = (entry[0].file, entry[0].line)
     if place is None:
         return Row(operation, None, Verdict.ABSENT, When.NONE, (), (), (), (), (), "")
+    if reason := lasting(operation.name):
+        walk.lasting.add(reason)
     verdict, checks, free = _judge(summary)
     when = When.NONE
-    reason = "" if verdict is Verdict.MEDIATED else allowed(operation.name, verdict)
-    if verdict is Verdict.MEDIATED or (verdict is Verdict.PARTLY and reason):
+    kind, reason = ("", "") if verdict is Verdict.MEDIATED else allowed(operation.name, verdict)
+    if kind == "none":
+        checks = frozenset()
+    if verdict is Verdict.MEDIATED or kind == "covered":
         when = When.SET_UP if walk.lasting else When.EACH_USE
     return Row(
         operation, place, verdict, when, tuple(sorted(checks)), free,
@@ -148,4 +164,6 @@ def _judge(summary: Summary) -> tuple[Verdict, frozenset[Check], tuple[Effect, .
         common = frozenset.intersection(*(effect.state.must for effect in guarded))
         return Verdict.MEDIATED, common or frozenset(
             check for effect in guarded for check in effect.state.may), ()
+    if guarded:
+        some = frozenset.intersection(*(effect.state.must for effect in guarded)) or some
     return (Verdict.PARTLY if some else Verdict.UNMEDIATED), some, free

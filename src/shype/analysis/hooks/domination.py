@@ -42,8 +42,10 @@ from shype.analysis.hooks.syntax import (
 from shype.analysis.hooks.tree import Tree
 
 _DEPTH = 10
+#: How deep a call may be to count for what the operation itself sets up.
+_NEAR = 4
 #: Direct queries of the AVC in FLASK's own hypercall.
-_DIRECT = frozenset({"domain_has_security", "avc_current_has_perm", "avc_has_perm",
+DIRECT = frozenset({"domain_has_security", "avc_current_has_perm", "avc_has_perm",
                      "current_has_perm", "domain_has_perm", "domain_has_xen"})
 
 
@@ -331,7 +333,7 @@ class Walk:
             if check is None:
                 return state
             return state.then(State(frozenset({check}), frozenset({check}), True))
-        if reason := lasting(expr.text):
+        if len(self._stack) <= _NEAR and (reason := lasting(expr.text)):
             self.lasting.add(reason)
         if not expr.text:
             self._effect(frame, expr.line, "calls through a pointer", state)
@@ -374,15 +376,15 @@ class Walk:
         name = expr.text.removeprefix("xsm_")
         if expr.text.startswith("xsm_") and name in self._tree.hooks:
             return name
-        return expr.text if expr.text in _DIRECT else None
+        return expr.text if expr.text in DIRECT else None
 
     def _check(self, expr: Expr, frame: Frame) -> Check | None:
         """The check that a call of a hook is; None if FLASK asks nothing there."""
         name = self._hook(expr)
         assert name is not None
-        if name in _DIRECT and frame.function.file.parent != Path("xsm/flask"):
+        if name in DIRECT and frame.function.file.parent != Path("xsm/flask"):
             return None
-        permissions = Permissions.named(expr.parts) if name in _DIRECT else \
+        permissions = Permissions.named(frame.function, expr) if name in DIRECT else \
             self._permissions.of(name, self._operation, expr.parts)
         default = next((part.text for part in expr.parts
                         if part.kind == "name" and part.text.startswith("XSM_")), "")

@@ -48,7 +48,7 @@ def is_neutral(name: str) -> bool:
 
 
 def lasting(name: str) -> str:
-    """Why what ``name`` does stays in use after the operation; empty if it does not."""
+    """Why what ``name`` (a function, or an operation) does stays in use; empty if it does not."""
     return _reasons("lasting").get(name, "")
 
 

@@ -16,7 +16,8 @@ class Family:
     """A hypercall and how its sub-operations are named.
 
     ``prefix`` empty: the hypercall has none. ``under``: the family selects among the
-    sub-operations of this operation of another family.
+    sub-operations of this operation of another family (without ``prefix``: it is another way
+    into that operation).
     """
 
     hypercall: str
@@ -49,7 +50,7 @@ def operations(tree: Tree) -> tuple[Operation, ...]:
     One that only selects a family of its own is left out: its members stand for it.
     """
     found: list[Operation] = []
-    parents = {family.under for family in families()}
+    parents = {family.under for family in families() if family.prefix}
     for family in families():
         if family.prefix:
             defined = re.compile(

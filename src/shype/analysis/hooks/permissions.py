@@ -13,6 +13,7 @@ from shype.analysis.hooks.syntax import (
     Do,
     Either,
     Expr,
+    Function,
     If,
     Leave,
     Loop,
@@ -27,6 +28,8 @@ _ENTRY = re.compile(r"\.(\w+)\s*=\s*(flask_\w+)")
 _PERMISSION = re.compile(r"([A-Z]+[0-9]?)__([A-Z0-9_]+)")
 #: FLASK refuses what it has no permission for, unless the policy says otherwise.
 UNKNOWN = "(unknown: refused)"
+#: Between the permission that is asked for and the one that the code names.
+MISTAKEN = "written as"
 _DEPTH = 5
 
 
@@ -53,11 +56,15 @@ class Permissions:
         return self._known[key]
 
     @staticmethod
-    def named(arguments: tuple[Expr, ...]) -> tuple[str, ...]:
-        """Permissions that a direct query of the AVC names in its arguments."""
-        return tuple(sorted({
-            shown for each in arguments for name in each.names if (shown := _shown(name))
-        }))
+    def named(function: Function, query: Expr) -> tuple[str, ...]:
+        """Permissions that a direct query of the AVC names in its arguments.
+
+        If these are variables: all that the function names.
+        """
+        found = {_shown(name) for part in query.parts for name in part.names}
+        if found <= {""}:
+            found = {_shown(name) for expr in reached(function.body, "") for name in expr.names}
+        return tuple(sorted(found - {""}))
 
     @cached_property
     def _implementations(self) -> dict[str, str]:
@@ -71,13 +78,47 @@ class Permissions:
         if not found or depth == 0:
             return
         for expr in reached(self._tree.function(found[0]).body, operation):
+            mistaken = {name for part in expr.walk() for name in self._foreign(part)}
             for part in expr.walk():
                 if part.kind == "name" and (shown := _shown(part.text)):
-                    yield shown
+                    if part.text not in mistaken:
+                        yield shown
                 elif part.kind == "call" and part.text == "avc_unknown_permission":
                     yield UNKNOWN
                 elif part.kind == "call":
                     yield from self._collect(part.text, operation, depth - 1)
+                    yield from self._mistaken(part)
+
+
+    @staticmethod
+    def _foreign(call: Expr) -> tuple[str, ...]:
+        """Constants of another class than the one that the call names."""
+        names = frozenset[str]().union(*(part.names for part in call.parts)) \
+            if call.kind == "call" else frozenset()
+        classes = {name.removeprefix("SECCLASS_").lower() for name in names
+                   if name.startswith("SECCLASS_")}
+        if len(classes) != 1:
+            return ()
+        return tuple(sorted(name for name in names
+                            if _shown(name) and _shown(name).split(".")[0] not in classes))
+
+    def _mistaken(self, call: Expr) -> Iterator[str]:
+        """What is really asked for where the constant belongs to another class: the same bit."""
+        for name in self._foreign(call):
+            asked = next(part.text for part in call.walk() if part.text.startswith("SECCLASS_"))
+            asked = asked.removeprefix("SECCLASS_").lower()
+            home, permission = _shown(name).split(".")
+            if permission in (listed := self._vectors.get(home, ())):
+                same = self._vectors.get(asked, ())[listed.index(permission) :]
+                yield f"{asked}.{same[0] if same else '?'} {MISTAKEN} {home}.{permission}"
+
+    @cached_property
+    def _vectors(self) -> dict[str, tuple[str, ...]]:
+        """The permissions of each class, in the order of their bits."""
+        path = self._tree.root / "xsm/flask/policy/access_vectors"
+        text = re.sub(r"#[^\n]*", "", path.read_text()) if path.is_file() else ""
+        return {name: tuple(body.split())
+                for name, body in re.findall(r"class\s+(\w+)\s*\{([^}]*)\}", text)}
 
 
 def _shown(name: str) -> str:
