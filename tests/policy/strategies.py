@@ -237,8 +237,18 @@ def full_policies(
         plain, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
-        retired={LabelName(name): Retired(LabelName(name), plain.host.span) for name in gone},
+        retired={
+            LabelName(name): Retired(
+                LabelName(name), plain.host.span, draw(_some_members(plain)))
+            for name in gone
+        },
     ))[1]
+
+
+def _some_members(policy: Policy) -> st.SearchStrategy[frozenset[MemberName]]:
+    """Some members of the policy's walls, or none."""
+    known = sorted(policy.members)
+    return st.frozensets(st.sampled_from(known)) if known else st.just(frozenset())
 
 
 @st.composite
@@ -457,7 +467,10 @@ def _layout(policy: Policy) -> tuple[str, Policy]:
     if policy.retired:
         page.put("retired:")
         for old_name in policy.retired:
-            retired[old_name] = Retired(old_name, page.put(f"  - {_quoted(old_name)}"))
+            held = sorted(policy.retired[old_name].members)
+            holds = f"wall: [{', '.join(map(_quoted, held))}]" if held else ""
+            retired[old_name] = Retired(
+                old_name, page.put(f"  {_quoted(old_name)}: {{{holds}}}"), frozenset(held))
     host_span = page.put("host:")
     page.put(f"  dom0: {_quoted(policy.host.dom0)}")
     if policy.host.drivers:

@@ -158,6 +158,7 @@ _HIGH: object = {"rank": 2, "categories": []}
         (("resources", 1, "label", "name"), "mail", "has a name"),
         (("resources", 1, "pattern"), "/dev/vg0/*-x", "differently"),
         (("retired", 0, "name"), "ward", "still there"),
+        (("retired", 0, "members"), ["zz"], "undeclared member"),
         (("retired", 0, "name"), "station", "renamed"),
         (("host", "drivers"), ["nic", "release"], "the guard `release` is"),
         (("host", "dom0"), "nobody", "dom0's label is undeclared"),

@@ -190,6 +190,18 @@ def test_resources_become_the_model() -> None:
     assert inline.coalitions == {"world"}
     assert inline.level == policy.levels.bottom
     assert list(policy.retired) == ["theatre"]
+    assert policy.retired[LabelName("theatre")].members == frozenset()
+
+
+def test_a_tombstone_can_say_what_its_vms_hold() -> None:
+    text = RICH.replace("retired: [theatre]", "retired: {theatre: {wall: [red]}, old: {}}")
+    policy, findings = check_text(text, "p.yaml", date(2030, 1, 1))
+    assert policy is not None, findings
+    held = {name: tomb.members for name, tomb in policy.retired.items()}
+    assert held == {"theatre": {"red"}, "old": frozenset()}
+    _, findings = check_text(text.replace("{wall: [red]}", "{wall: [green]}"), "p.yaml",
+                             date(2030, 1, 1))
+    assert [f.id for f in findings if f.severity is Severity.ERROR] == ["wall.undeclared-member"]
 
 
 def test_a_guard_expires_on_its_day_and_not_before() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from shype.cli import lab_probe
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,6 +70,8 @@ def add(commands: Commands) -> None:
     run.add_argument("-i", "--stdin", action="store_true", help="pass standard input to it")
     run.add_argument("argv", nargs="+", metavar="CMD", help="the command and its arguments")
     run.set_defaults(run=_run)
+
+    lab_probe.add(actions)
 
     shell = actions.add_parser(
         "sh", help="an interactive shell in dom0", formatter_class=raw,

@@ -99,7 +99,11 @@ class _Builder:
             resource_labels=self._resource_labels,
             resources=tuple(self._resource(entry) for entry in read.resources),
             retired={
-                LabelName(ref.text): Retired(LabelName(ref.text), ref.span) for ref in read.retired
+                LabelName(tomb.name.text): Retired(
+                    LabelName(tomb.name.text), tomb.name.span,
+                    frozenset(MemberName(ref.text) for ref in tomb.members),
+                )
+                for tomb in read.retired
             },
             replaces=None if read.replaces is None else read.replaces.text,
             was=None if read.was is None else read.was.text,

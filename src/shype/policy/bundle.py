@@ -98,7 +98,8 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
         "resource_labels": [resource_label_out(one) for one in policy.resource_labels.values()],
         "resources": [resource_out(one) for one in policy.resources],
         "retired": [
-            {"name": one.name, "span": span_out(one.span)} for one in policy.retired.values()
+            {"name": one.name, "members": sorted(one.members), "span": span_out(one.span)}
+            for one in policy.retired.values()
         ],
         "host": {
             "dom0": policy.host.dom0, "drivers": sorted(policy.host.drivers),
@@ -235,8 +236,11 @@ def _named(found: ResourceLabelName | None) -> ResourceLabelName:
 
 
 def _retired(value: object, where: str) -> Retired:
-    entry = obj(value, where, "name", "span")
-    return Retired(LabelName(name(entry["name"], where)), span(entry["span"], where))
+    entry = obj(value, where, "name", "members", "span")
+    return Retired(
+        LabelName(name(entry["name"], where)), span(entry["span"], where),
+        frozenset(MemberName(one) for one in names(entry["members"], f"{where}.members")),
+    )
 
 
 def _host(value: object) -> Host:

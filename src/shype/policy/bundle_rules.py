@@ -125,6 +125,9 @@ def _updates(policy: Policy) -> None:
     if policy.was == policy.name:
         corrupt("the policy was named as it is")
     gone = policy.retired.keys()
+    for tomb in policy.retired.values():
+        if not tomb.members <= policy.members:
+            corrupt(f"the retired label `{tomb.name}` holds an undeclared member")
     if not gone.isdisjoint(policy.labels) or not gone.isdisjoint(
         label.was for label in policy.labels.values() if label.was is not None
     ):

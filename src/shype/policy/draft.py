@@ -109,6 +109,14 @@ class DraftResource:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRetired:
+    """A tombstone, and what its VMs hold of conflict sets."""
+
+    name: Ref
+    members: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """All sections of a policy."""
 
@@ -124,7 +132,7 @@ class Draft:
     guards: Map[str, DraftGuard]
     resource_labels: Map[str, DraftResourceLabel] | None
     resources: tuple[DraftResource, ...]
-    retired: tuple[Ref, ...]
+    retired: tuple[DraftRetired, ...]
     host: Ref | None
     dom0: Ref | None
     drivers: tuple[Ref, ...] | None

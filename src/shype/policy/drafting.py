@@ -13,6 +13,7 @@ from shype.policy.draft import (
     DraftRange,
     DraftResource,
     DraftResourceLabel,
+    DraftRetired,
     DraftWall,
     Ref,
 )
@@ -48,7 +49,7 @@ def draft(root: Mapping) -> Draft:
         resource_labels=_resource_labels(section("resource-labels"))
         if "resource-labels" in sections else {},
         resources=_resources(section("resources")),
-        retired=_refs(section("retired")),
+        retired=_retired(section("retired")),
         host=_key(sections["host"][0]) if "host" in sections else None,
         dom0=_ref(host.get("dom0")) if isinstance(host, Mapping) else None,
         drivers=_refs(drivers) if isinstance(drivers, Sequence) or drivers is None else None,
@@ -71,6 +72,15 @@ def _coalitions(node: Node | None) -> Map[str, DraftCoalition] | None:
             _key(key), _switches(parts), _if_true(parts, "write-up"), _ref(parts.get("was"))
         )
     return result
+
+
+def _retired(node: Node | None) -> tuple[DraftRetired, ...]:
+    if isinstance(node, Sequence):
+        return tuple(DraftRetired(ref, ()) for ref in _refs(node))
+    return tuple(
+        DraftRetired(_key(key), _refs(_mapping(value).get("wall")))
+        for key, value in _mapping(node).entries
+    )
 
 
 def _walls(node: Node | None) -> Map[str, DraftWall] | None:

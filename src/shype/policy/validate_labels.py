@@ -61,13 +61,16 @@ def all_is_for_privileged_labels(case: Case) -> Iterator[Finding]:
 
 
 def members_are_declared(case: Case) -> Iterator[Finding]:
-    """A label's wall members belong to a conflict set under ``walls``."""
+    """A label's wall members, and a tombstone's, belong to a conflict set under ``walls``."""
     if case.draft.walls is None:
         return
     members = case.draft.walls_of
-    for label in case.draft.carried:
+    draft = case.draft
+    for held in (
+        *(label.members for label in draft.carried), *(tomb.members for tomb in draft.retired),
+    ):
         yield from case.undeclared(
-            label.members, members, Id.WALL_UNDECLARED_MEMBER, "wall member", "walls"
+            held, members, Id.WALL_UNDECLARED_MEMBER, "wall member", "walls"
         )
 
 

@@ -70,7 +70,7 @@ def retired_labels_are_gone(case: Case) -> Iterator[Finding]:
     """A tombstone stands for a label that the policy has no more, under any name."""
     renamed = {label.was.text: label.name for label in case.draft.carried if label.was is not None}
     present = {label.name.text: label.name for label in case.draft.carried}
-    for ref in case.draft.retired:
+    for ref in (tomb.name for tomb in case.draft.retired):
         if ref.text in present:
             yield error(
                 Id.RETIRED_EXISTS, ref.span,
