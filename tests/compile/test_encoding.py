@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shype.compile.flask import conditions, encoding
+from shype.compile.flask import cil, conditions, encoding
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
-from shype.policy.model import Policy
+from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import CoalitionName, LabelName, MemberName
 from tests.compile.policies import BANKS, EDGES, policy
 from tests.policy.strategies import names, policies
@@ -117,12 +117,18 @@ def test_long_conditions_stay_shallow() -> None:
 def test_names_do_not_clash(a: str, b: str) -> None:
     made = [
         {encoding.type_of(LabelName(n)), encoding.coalition_attribute(CoalitionName(n)),
-         encoding.running_boolean(MemberName(n))}
+         encoding.running_boolean(MemberName(n)),
+         *(encoding.mechanism_attribute(CoalitionName(n), m) for m in cil.MECHANISMS),
+         encoding.peers_attribute(LabelName(n), 1),
+         *(encoding.resource_type(k, n) for k in ResourceKind if k.physical)}
         for n in (a, b)
     ]
     assert (made[0] & made[1] == set()) is (a != b)
     fixed = {encoding.SELF_TYPE, encoding.CHANNEL_TYPE, encoding.ALL_LABELS, encoding.MANAGED,
-             encoding.ENABLE, encoding.DOM0_TYPE, "win_b0"}
+             encoding.SPEAKING_TYPE, encoding.MUTE_TYPE, encoding.EXEMPT, encoding.ENABLE,
+             encoding.DOM0_TYPE, "win_b0",
+             "speakch_peer", "mutech_peer", "irq_t", "ioport_t", "iomem_t", "device_t",
+             encoding.users_attribute(1)}
     assert not made[0] & fixed
 
 

@@ -15,10 +15,11 @@ from shype.base.errors import Internal
 from shype.compile.flask import build, cil, encoding, reader, tables, verify
 from shype.compile.flask.mls import MlsLevel, MlsRange
 from shype.compile.flask.reader import Binary, Context, Token, context
+from shype.policy.lattice import Lattice
 from shype.policy.manifest import Validation
 from shype.policy.model import Policy
-from shype.policy.names import LabelName
-from tests.compile.policies import LEVELED
+from shype.policy.names import CategoryName, LabelName, SensitivityName
+from tests.compile.policies import LEVELED, SPAN, at, policy
 from tests.compile.test_constraints import naive
 from tests.policy.strategies import full_policies
 
@@ -330,6 +331,40 @@ def test_validation_catches_swapped_levels_by_what_they_permit(
     monkeypatch.setattr("shype.compile.flask.world.label_entries", lambda policy: swapped)
     with pytest.raises(verify.Disagreement, match="map_read"):
         verify.verify(LEVELED, XEN, correct, DIGEST)
+
+
+def test_many_of_everything(tmp_path: Path) -> None:
+    """Numbers of two digits keep their order; the hypervisor's stack of five places suffices."""
+    names = [f"x{i}" for i in range(70)]
+    lattice = Lattice(
+        tuple(map(SensitivityName, names[:20])), tuple(map(CategoryName, names)), SPAN
+    )
+    base = policy({
+        "manager": (names, []),
+        **{f"{end}{i}": ([names[i]], []) for i in range(70) for end in "lh"},
+    })
+    wide = replace(
+        base, levels=lattice,
+        coalitions={n: replace(c, write_up=True) for n, c in base.coalitions.items()},
+        labels={
+            name: label if name == "manager" else replace(
+                label, level=at(int(name[1:]) % 10 + 10 * (name[0] == "h"), names[int(name[1:])])
+            )
+            for name, label in base.labels.items()
+        },
+    )
+    text = cil.generate(wide, XEN) + f"(boolean policy_{DIGEST} false)\n"
+    validate(text, tmp_path, wide)
+    for constraint in reader.read(tmp_path / "p.bin").constraints:
+        depth = highest = 0
+        for token in constraint.expression:
+            # Two operands and a comparison are one entry of the hypervisor's.
+            if token in ("and", "or"):
+                depth -= 1
+            elif token in ("==", "dom", "domby"):
+                depth += 1
+            highest = max(highest, depth)
+        assert highest <= 5, constraint
 
 
 @settings(

@@ -53,14 +53,19 @@ class Channels:
         for i, peers in opened.items():
             for peer in bits(peers):
                 back[peer] |= 1 << i
+        rows = world.permitted(Operation.EVENT_SEND)
+        host = world.policy.host.dom0
+        served = sum(
+            1 << i for i, name in self._labels.items()
+            if i != world.dom0 and permits(host, name, Operation.EVENT_SEND)
+        )
         for i, name in self._labels.items():
             tells = opened[i] & back[i] & ends[i][1]
-            wanted = sum(
-                1 << j for j, peer in self._labels.items()
-                if permits(name, peer, Operation.EVENT_SEND)
-            )
             if i == world.dom0:
-                tells, wanted = tells & ~(1 << i), wanted & ~(1 << i)
+                tells, wanted = tells & ~(1 << i), served
+            else:
+                wanted = rows[world.server.classes.of[name]] & chosen
+                wanted |= permits(name, host, Operation.EVENT_SEND) << world.dom0
             for got, extra in ((True, tells & ~wanted), (False, wanted & ~tells)):
                 yield from world.report(
                     i, extra, "event, open a channel and notify", verdict(not got), verdict(got)

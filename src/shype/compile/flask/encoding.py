@@ -154,7 +154,7 @@ def conflicting(policy: Policy, label: Label) -> tuple[MemberName, ...]:
 
 def window(policy: Policy, label: Label, index: int) -> str:
     """CIL condition under which dom0 may create a VM with ``label``."""
-    bits = window_bits(len(policy.guests))
+    bits = window_bits(len(policy.labels) - 1)  # dom0's label has no window
     terms = [ENABLE]
     terms += [name if index >> i & 1 else f"(not {name})" for i, name in enumerate(bits)]
     terms += [f"(not {running_boolean(member)})" for member in conflicting(policy, label)]

@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.compile.flask import cil, rules
+from shype.compile.flask import cil, constraining, rules
 from shype.compile.flask import encoding as enc
 from shype.compile.flask.rules import Allow
+
+
+def _constraints() -> str:
+    lines = ["| Class | Permission | Levels of source and target | Write-up | Reason |",
+             "|---|---|---|---|---|"]
+    for rule in constraining.RULES:
+        blind = f"`{rule.blind}`" if rule.blind else "-"
+        lines.append(f"| `{rule.cls}` | `{rule.permission}` | `{rule.needs}` | {blind} | "
+                     f"{rule.reason} |")
+    return "\n".join(lines) + "\n"
+
+
+def _head() -> str:
+    return _HEAD.replace("{CONSTRAINTS}", _constraints())
+
 
 _HEAD = f"""\
 # The FLASK encoding
@@ -23,25 +38,65 @@ same rules with the same reasons into `policy.cil`.
 |---|---|
 | label `bank-a-db` | type `l_bank_a_db_t`, context `u:r:l_bank_a_db_t:s0` |
 | dom0's label | type `{enc.DOM0_TYPE}`, context `u:r:{enc.DOM0_TYPE}:s0` |
-| coalition `market` | attribute `ste_market`: the types of its labels |
+| coalition `market` | attribute `ste_market`: the types of its labels, but for trusted ones |
+| those with event channels on | `event_market`, if some have them off; so `grant_`, `argo_` |
 | member `bank-a` of a wall | boolean `run_bank_a`: a VM with this member runs |
-| any label a VM may carry | attribute `{enc.ALL_LABELS}` |
+| any label a VM may carry, retired ones too | attribute `{enc.ALL_LABELS}` |
 | any label that dom0 may run | attribute `{enc.MANAGED}` |
 | a VM, as it sees itself | type `{enc.SELF_TYPE}` (transition at creation), one for all labels |
 | dom0's end of a channel to a VM | type `{enc.CHANNEL_TYPE}` (transition at opening) |
+| a trusted label's end | type `{enc.SPEAKING_TYPE}` if it may notify, else `{enc.MUTE_TYPE}` |
+| the peers of trusted label `release` | attributes `to1_release`, `to2_release`, ... |
+| what no level constraint concerns | attribute `{enc.EXEMPT}` |
+| a label's name before (`was: old`) | type alias `l_old_t` |
+| resource label `card` of an IRQ | type `irq_card_t`; entry 4's own label: `irq_4_t` |
+| labels that may use the same resources | attributes `users1`, `users2`, ... |
 | initial SID `xen` | type `xen_t`; likewise for every initial SID |
 
-Hyphens become underscores; policy names have none, so no two names meet. MLS is
-on with the single sensitivity `s0`: the hypervisor refuses a reload that
-switches MLS on or off, so this keeps levels possible. With one level no
-constraint is needed, and there is none.
+Hyphens become underscores; policy names have none, so no two names meet.
+
+## Levels
+
+MLS is always on, because the hypervisor refuses a reload that switches it on or
+off. Without levels there is one sensitivity, `s0`, and no constraint.
+
+With levels, `s0` is the lowest sensitivity and `c0` the first category, in file
+order. Integrity is written inverted as further categories: one for each step of its
+order that a label does not reach, then one for each integrity category that it does
+not hold. So one comparison, `dom`, decides both: level b dominates level a iff
+information may flow from a to b. A range's low end has its lowest confidentiality with
+its highest integrity, and its high end the opposite. dom0 has all levels, as
+`u:r:dom0_t:s0-s2:c0.c4`; initial SIDs and hardware have `s0`.
+
+A reload converts contexts by name, so a running VM keeps the *text* of its level:
+whoever inserts a sensitivity or a category before others changes what it means
+(`shype plan` says so).
+
+Between two ordinary labels, those of one level, `mlsconstrain` takes away:
+
+{{CONSTRAINTS}}
+"Write-up" needs a coalition with `write-up: true` that opens the mechanism and in
+which both labels are. Constraints concern neither dom0 (`{enc.DOM0_TYPE}`,
+`{enc.CHANNEL_TYPE}`) nor a VM itself (`{enc.SELF_TYPE}`), nor trusted labels and their channels.
+Each nests to the left, in groups: the hypervisor evaluates with a stack of five places.
+
+## Trusted labels
+
+Guards, and driver domains with a range of levels, are in no coalition's attribute.
+What they may do with each other label is computed by the security server and
+written as rules to exactly those peers, per permission and direction: the direction of a
+guard cannot be seen in two levels.
 
 ## Event channels
 
 A channel's end carries the type of the remote domain, unless a transition says
 otherwise. Opening asks for `create` (opener on that type) and `bind` (that type
 on the remote domain), every notification for `send`. Between two VMs this makes
-`ste_X ste_X event {{ create send bind }}` the whole rule. dom0's ends have the
+`ste_X ste_X event {{ create send bind }}` the whole rule. The level of an end is the
+low level of the domain that it belongs to, so `bind` compares the levels of the two VMs.
+A trusted label's ends have a type by which it may notify or one by which it may not; its
+ordinary peer's end has the trusted label's type, and needs `send` on that to notify. dom0's
+ends have the
 type `{enc.CHANNEL_TYPE}`, so dom0 needs nothing of class `event` on a VM's type
 and cannot open a channel between two VMs.
 
@@ -70,6 +125,18 @@ them with a stack of ten places. `create` is asked for when the domain is
 created and never again. There is no such rule for a label with a coalition
 that dom0 is not in, and none for unlabelled domains (`domU_t`).
 
+## Hardware
+
+IRQs, I/O ports, memory and PCI devices that the policy names have object contexts; others
+have the types of initial SIDs (`irq_t`, `ioport_t`, `iomem_t`, `device_t`), which a VM may use
+only if the policy has a resource label `unlabeled`. Levels and coalitions decide at compile time:
+a VM has `use_` permissions on what it may read and write. dom0's kernel can use every
+device at boot, an `inaccessible` one too, but cannot give that to anybody.
+
+The hypervisor looks ranges up in ascending order and takes what it has not met by then for
+unnamed. secilc sorts them by size, so the compiler puts the binary's two lists in order,
+and validation refuses any other.
+
 ## What is not granted, and why
 
 - dom0: `load_policy`, `setenforce`, `setsecparam`, `add_ocontext`: no operation
@@ -82,10 +149,10 @@ that dom0 is not in, and none for unlabelled domains (`domU_t`).
 - VMs: nothing on dom0 beyond split drivers, nothing of classes `xen`, `xen2`,
   `resource`, `security`; no `event` of their own type to themselves: a VM without
   coalition shares with nobody, not even with a VM of the same label.
-- Driver domains: the same as other VMs. They serve the VMs with which they
-  share a coalition through event channels and grants. Passing PCI devices to
-  them needs `resource` permissions that have not been tried on a machine with
-  an IOMMU, so there are none.
+- Driver domains: the same as other VMs, and the hardware that the policy gives them. A PCI
+  device needs an IOMMU that remaps interrupts (`use_iommu` only): without one it reaches all
+  memory. HVM guests with a device model in dom0 would need `hvm {{ bind_irq }}` as well.
+- Retired labels: cleanup and themselves, no coalition, no `create`, nothing of dom0's service.
 - Argo: `register_any_source` would admit every sender; dom0 takes no part.
 
 ## Rules
@@ -97,7 +164,7 @@ keep an expected refusal out of the hypervisor's log.
 
 def text() -> str:
     """The whole page."""
-    parts = [_HEAD]
+    parts = [_head()]
     for title, group in (
         ("The hypervisor and dom0", rules.BOOT),
         ("VMs on themselves", rules.VM),

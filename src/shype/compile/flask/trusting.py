@@ -59,7 +59,9 @@ class _Maker:
     def __init__(
         self, policy: Policy, server: SecurityServer, trusted: frozenset[LabelName]
     ) -> None:
+        self._policy = policy
         self._permits = server.permits
+        self._in_coalition = server.classes.in_coalition
         self._trusted = trusted
         # Labels of one class have the same rights, so one stands for all.
         self._alike: dict[int, list[LabelName]] = defaultdict(list)
@@ -136,16 +138,23 @@ class _Maker:
 
     def _by(self, name: LabelName, operation: Operation) -> list[LabelName]:
         """The labels on which ``name`` may do ``operation``."""
-        return self._peers(lambda peer: self._permits(name, peer, operation))
+        return self._peers(name, lambda peer: self._permits(name, peer, operation))
 
     def _on(self, name: LabelName, operation: Operation) -> list[LabelName]:
         """The labels that may do it to ``name``."""
-        return self._peers(lambda peer: self._permits(peer, name, operation))
+        return self._peers(name, lambda peer: self._permits(peer, name, operation))
 
-    def _peers(self, question: Callable[[LabelName], bool]) -> list[LabelName]:
-        """The labels for which it holds, in file order."""
+    def _peers(
+        self, own: LabelName, question: Callable[[LabelName], bool]
+    ) -> list[LabelName]:
+        """The labels for which it holds, in file order: ``own`` shares a coalition with all."""
+        numbers = {
+            number for coalition in self._policy.coalitions_of(own)
+            for number in self._in_coalition[coalition]
+        }
+        alike = (self._alike[number] for number in numbers)
         return sorted(
-            (name for names in self._alike.values() if question(names[0]) for name in names),
+            (name for names in alike if names and question(names[0]) for name in names),
             key=self._order.__getitem__,
         )
 
