@@ -3,16 +3,13 @@
 Simple Type Enforcement and Chinese Wall (Sailer et al., ACSAC 2005; Brewer and
 Nash, 1989), levels (Bell and LaPadula, 1973), integrity (Biba, 1977), switches
 of mechanisms, guards, tombstones and renames.  Nothing here is shared with the
-code that it judges: no import of it, no counters, no bits, no caches; every
-function looks at whole sets and at the whole list of running domains each time.
-
-A question's answer is the set of reasons that apply, in this module's own
-words; it is a permission iff it is one of `PERMISSIONS`.
+code that it judges: no import of it, no bits, no caches.  An answer is the set
+of reasons that apply; it is a permission iff they are among `PERMISSIONS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -56,7 +53,7 @@ class World:
     today: date | None = None
 
 
-PERMISSIONS = {"shared", "guard passes", "dom0 itself", "served by dom0", "free"}
+PERMISSIONS = {"shared", "guard passes", "dom0 itself", "served by dom0", "free", "used"}
 
 #: Operation: its mechanism and the ways that information moves, as (from, to) of
 #: S, who acts, and O. In a `blind` one the sender cannot tell what became of it.
@@ -82,18 +79,11 @@ def dominates(a: Point, b: Point) -> bool:
 
 
 def forbidden_by(source: Label, sink: Label) -> set[str]:
-    """The lattices that do not let information move from one label to the other.
-
-    A label with a range gives from its low end and takes up to its high end.
-    """
-    found = set()
-    if source.level and sink.level and not dominates(sink.level[1], source.level[0]):
-        found.add("level")
-    if source.integrity and sink.integrity and not dominates(
-        source.integrity[1], sink.integrity[0]
-    ):
-        found.add("integrity")
-    return found
+    """The lattices against it. A range gives from its low end and takes up to its high end."""
+    a, b, x, y = source.level, sink.level, source.integrity, sink.integrity
+    level = {"level"} if a and b and not dominates(b[1], a[0]) else set()
+    integrity = {"integrity"} if x and y and not dominates(x[1], y[0]) else set()
+    return level | integrity
 
 
 def expired(world: World, label: Label) -> bool:
@@ -125,17 +115,15 @@ def _with_dom0(world: World, subject: str, object: str, operation: str) -> set[s
     if subject != world.dom0 and operation in POWER:
         return {"power"}
     authority = may_authorize(world, object if subject == world.dom0 else subject)
-    maps_dom0 = subject != world.dom0 and operation in MAPS
-    return {"no map"} if maps_dom0 and authority <= PERMISSIONS else authority
+    maps_dom0 = object == world.dom0 and operation in MAPS and authority <= PERMISSIONS
+    return {"no map"} if maps_dom0 else authority
 
 
 def may_authorize(world: World, label: str) -> set[str]:
     """dom0 has every coalition that the label takes part in, a guard's two included."""
     needed = set(world.labels[label].coalitions) | set(world.labels[label].guard or ())
-    for coalition in needed:
-        if coalition not in world.labels[world.dom0].coalitions:
-            return {"not authorized"}
-    return {"served by dom0"}
+    has_all = needed <= set(world.labels[world.dom0].coalitions)
+    return {"served by dom0"} if has_all else {"not authorized"}
 
 
 def _between_guests(world: World, s: Label, o: Label, operation: str) -> set[str]:
@@ -155,8 +143,7 @@ def _between_guests(world: World, s: Label, o: Label, operation: str) -> set[str
             against = set().union(*(forbidden_by(side[x], side[y]) for x, y in ways))
             return {f"{lattice} {how}" for lattice in against}
     if blind:
-        [(a, b)] = ways
-        back = forbidden_by(side[b], side[a])
+        back = forbidden_by(side[ways[0][1]], side[ways[0][0]])
         if back and not any(world.coalitions[c].write_up for c in opened):
             return {f"{lattice} blind" for lattice in back}
     return {"shared"}
@@ -172,8 +159,8 @@ def _with_guard(world: World, s: Label, o: Label, operation: str) -> set[str]:
     if expired(world, guard):
         return {"expired"}
     problems = set()
-    if operation == "event.send":
-        ways = [S_TO_O]  # each send is checked, so a channel may notify one way
+    # Each send is checked, so a channel may notify one way.
+    ways = [S_TO_O] if operation == "event.send" else ways
     for way in ways:
         a, b = (s, o) if way == S_TO_O else (o, s)
         coalition = sink if a is guard else source
@@ -198,8 +185,8 @@ def may_launch(world: World, label: str, running: Sequence[str]) -> set[str]:
         return {"not authorized"}
     if expired(world, world.labels[label]):
         return {"expired"}
-    beside = [held(world, other) for other in running]
-    return {"free"} if may_start(world.walls.values(), beside, held(world, label)) else {"wall"}
+    free = may_start(world.walls.values(), [held(world, r) for r in running], held(world, label))
+    return {"free"} if free else {"wall"}
 
 
 def held(world: World, label: str) -> frozenset[str]:
@@ -227,21 +214,34 @@ def may_start(walls: Collection[Set[str]], running: Sequence[Set[str]], new: Set
     )
 
 
-def running_counts(running: Sequence[Set[str]]) -> dict[str, int]:
-    """How many of the running labels hold each member."""
-    everyone: Iterable[str] = {member for members in running for member in members}
-    return {member: sum(member in members for members in running) for member in everyone}
+def may_use(world: World, vm: str, kind: str, thing: Label | None, access: str) -> set[str]:
+    """Why a VM may or may not "read", "write" (blindly) or "read-write" a resource.
 
-
-def aggregate_counts(walls: Collection[Set[str]], running: Sequence[Set[str]]) -> dict[str, int]:
-    """For each member: how many (running label, conflict set) pairs exclude it."""
-    result: dict[str, int] = {}
-    for member in {member for wall in walls for member in wall}:
-        count = 0
-        for members in running:
-            for wall in walls:
-                if member in wall and member not in members and members & wall:
-                    count += 1
-        if count:
-            result[member] = count
-    return result
+    Whoever asks has the resource's label, which uses nothing if it is inaccessible.
+    """
+    if thing is None:
+        return {"no label"}
+    if vm in world.retired:
+        return {"retired"}
+    if not thing.uses:
+        return {"inaccessible"}
+    own = world.labels[vm]
+    if expired(world, own):
+        return {"expired"}
+    problems, opened, blind = set(), False, False
+    for way in access.split("-"):
+        mine = own.coalitions if own.guard is None else {own.guard[way == "write"]}
+        shared = [c for c in mine if c in thing.coalitions]
+        if not shared:
+            other = own.guard and set(own.guard) & thing.coalitions
+            problems.add("wrong way" if other else "nothing of it")
+        opened |= any("network" in world.coalitions[c].opens for c in shared)
+        blind |= way == "write" and any(world.coalitions[c].write_up for c in shared)
+        ends = (thing, own) if way == "read" else (own, thing)
+        problems |= {f"{lattice} {way}" for lattice in forbidden_by(*ends)}
+    if kind == "network":
+        problems |= {"switched off"} if kind not in own.uses else set()
+        problems |= {"not opened"} if not opened else set()
+    if access == "write" and not blind and own.guard is None:
+        problems |= {f"{lattice} blind" for lattice in forbidden_by(thing, own)}
+    return problems or {"used"}

@@ -20,6 +20,9 @@ from shype.policy.model import (
     Host,
     Label,
     Policy,
+    Resource,
+    ResourceKind,
+    ResourceLabel,
     Retired,
     Wall,
 )
@@ -29,6 +32,7 @@ from shype.policy.names import (
     CoalitionName,
     LabelName,
     MemberName,
+    ResourceLabelName,
     SensitivityName,
     WallName,
 )
@@ -108,6 +112,13 @@ def _below(bound: int) -> st.SearchStrategy[int]:
 def small_policies(draw: st.DrawFn, *, levels: bool = True, guards: bool = True) -> Policy:
     """As `small_policy`."""
     return small_policy(Chooser(lambda bound: draw(_below(bound))), levels=levels, guards=guards)
+
+
+@st.composite
+def policies_with_resources(draw: st.DrawFn) -> Policy:
+    """As `small_policy` and `small_resources`."""
+    choose = Chooser(lambda bound: draw(_below(bound)))
+    return small_resources(choose, small_policy(choose))
 
 
 def small_policy(choose: Chooser, *, levels: bool = True, guards: bool = True) -> Policy:
@@ -222,4 +233,40 @@ def renamed(policy: Policy, old: LabelName, new: LabelName) -> Policy:
             policy.host, dom0=name(policy.host.dom0),
             drivers=frozenset(map(name, policy.host.drivers)),
         ),
+    )
+
+
+def small_resources(choose: Chooser, policy: Policy) -> Policy:
+    """``policy`` with a disk and a network, each with a label of its own or the same."""
+    span = policy.host.span
+
+    def label(name: str) -> ResourceLabel:
+        inaccessible = choose.below(6) == 5
+        levels = [
+            choose.level(lattice) if lattice and not inaccessible else None
+            for lattice in (policy.levels, policy.integrity)
+        ]
+        return ResourceLabel(
+            ResourceLabelName(name), choose.some(TYPES), span, levels[0], levels[1], inaccessible,
+        )
+
+    labels = [label("x"), label("y")]
+    return replace(
+        policy, resource_labels={entry.name: entry for entry in labels if entry.name},
+        resources=(
+            Resource(ResourceKind.DISK, "/dev/x", choose.one(labels), span),
+            Resource(ResourceKind.NETWORK, "br-y", choose.one(labels), span),
+        ),
+    )
+
+
+def resource_of(label: ResourceLabel) -> model.Label:
+    """The same in plain data."""
+    def both(level: Level | None) -> model.Range | None:
+        point = level and (level.rank, frozenset(map(str, level.categories)))
+        return (point, point) if point else None
+
+    return model.Label(
+        frozenset(label.coalitions), level=both(label.level), integrity=both(label.integrity),
+        uses=frozenset() if label.inaccessible else frozenset({"anything"}),
     )

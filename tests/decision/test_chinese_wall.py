@@ -17,7 +17,7 @@ from shype.decision.chinese_wall import (
 )
 from shype.policy.names import MemberName, WallName
 
-from . import reference_model
+from . import reference_counters
 
 
 def held(*members: str) -> frozenset[MemberName]:
@@ -203,8 +203,8 @@ def test_counters_do_not_depend_on_the_order(
     other = data.draw(st.permutations(running))
     state = wall.count(running)
     assert wall.count(other) == state
-    assert dict(state.running) == reference_model.running_counts(running)
-    assert dict(state.aggregate) == reference_model.aggregate_counts(sets.values(), running)
+    assert dict(state.running) == reference_counters.running_counts(running)
+    assert dict(state.aggregate) == reference_counters.aggregate_counts(sets.values(), running)
     assert all(count > 0 for count in (*state.running.values(), *state.aggregate.values()))
     for members in other:
         state = wall.stop(state, members)

@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 
 from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.operation import Operation
+from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
-from shype.policy.model import Policy
+from shype.policy.model import Policy, ResourceKind
 from tests.policy.strategies import full_policies
 
 from . import reference_model as model
-from .small_policies import TODAY, small_policies, world_of
+from .small_policies import (
+    TODAY,
+    policies_with_resources,
+    resource_of,
+    small_policies,
+    world_of,
+)
 
 #: The security server's id for each reason of the model.
 IDS = {
@@ -45,6 +52,10 @@ IDS = {
     "not authorized": DecisionId.AUTH_NOT_AUTHORIZED,
     "reserved": DecisionId.AUTH_RESERVED,
     "wall": DecisionId.WALL_CONFLICT,
+    "used": DecisionId.RESOURCE_SHARED,
+    "nothing of it": DecisionId.RESOURCE_DISJOINT,
+    "inaccessible": DecisionId.RESOURCE_INACCESSIBLE,
+    "no label": DecisionId.RESOURCE_UNLABELED,
 }
 
 
@@ -53,10 +64,9 @@ def ids(reasons: set[str]) -> set[DecisionId]:
     return {IDS[reason] for reason in reasons}
 
 
-def test_every_id_has_a_reason_but_those_of_resources() -> None:
-    assert set(IDS.values()) == {id for id in DecisionId if not id.startswith("resource.")}
-    permitted = {id for id in PERMISSIONS if not id.startswith("resource.")}
-    assert {IDS[reason] for reason in model.PERMISSIONS} == permitted
+def test_every_id_has_a_reason() -> None:
+    assert {*IDS.values()} == {*DecisionId}
+    assert {IDS[reason] for reason in model.PERMISSIONS} == {*PERMISSIONS}
 
 
 def check(policy: Policy, today: date | None) -> None:
@@ -114,6 +124,22 @@ def test_every_decision_has_its_lines_and_a_sentence(policy: Policy) -> None:
                 assert decision.shared, decision
                 shared = policy.coalitions_of(subject) & policy.coalitions_of(object)
                 assert {*decision.shared} <= shared
+
+
+@settings(deadline=None, max_examples=250)
+@given(policy=policies_with_resources())
+def test_use_of_resources(policy: Policy) -> None:
+    server, world = SecurityServer(policy, today=TODAY), world_of(policy, TODAY)
+    things = [(entry.kind, entry.pattern, resource_of(entry.label)) for entry in policy.resources]
+    asked = [*things, (ResourceKind.DISK, "/dev/unnamed", None)]
+    names = [label.name for label in policy.guests] + [*policy.retired]
+    for vm, (kind, name, thing), access in itertools.product(names, asked, Access):
+        reasons = model.may_use(world, vm, kind, thing, access)
+        decision = server.use(vm, kind, name, access)
+        assert decision.id in ids(reasons), (vm, kind, thing, access, reasons, decision)
+        assert decision.permitted is (reasons <= model.PERMISSIONS)
+        assert decision.sentence.endswith(".")
+        assert decision.rules
 
 
 @settings(deadline=None, max_examples=100)

@@ -21,6 +21,7 @@ from shype.decision.security_server import SecurityServer
 from shype.policy.model import Policy, Retired
 from shype.policy.names import LabelName, MemberName
 
+from . import reference_counters
 from . import reference_model as model
 from .small_policies import TODAY, renamed, small_policies, world_of
 from .test_reference_model import ids
@@ -97,7 +98,7 @@ class Host(RuleBasedStateMachine):
     @rule(index=ANY)
     def stop_of_what_does_not_run(self, index: int) -> None:
         members = self.members(self.label(index))
-        counts = model.running_counts([self.members(d.label) for d in self.running])
+        counts = reference_counters.running_counts([self.members(d.label) for d in self.running])
         if any(member not in counts for member in members):
             with pytest.raises(NotRunning):
                 self.wall.stop(self.state, members)
@@ -141,8 +142,8 @@ class Host(RuleBasedStateMachine):
     @invariant()
     def counters_are_those_of_the_model(self) -> None:
         members = [self.members(d.label) for d in self.running]
-        assert dict(self.state.running) == model.running_counts(members)
-        expected = model.aggregate_counts(self.world.walls.values(), members)
+        assert dict(self.state.running) == reference_counters.running_counts(members)
+        expected = reference_counters.aggregate_counts(self.world.walls.values(), members)
         assert dict(self.state.aggregate) == expected
 
     @invariant()
