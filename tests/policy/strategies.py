@@ -1,15 +1,14 @@
 """Random valid policies, for every test that wants one.
 
 `policies()` draws one of coalitions and walls only, `full_policies()` one that
-may have everything else too.  Each draws a `Policy` whose spans are those of the text that
-`policy_yaml` writes for it, so that reading the text gives back the very same
-policy, spans included.
+may have everything else too.  Each draws a `Policy` whose spans are those of
+the text that `policy_text.policy_yaml` writes for it, so that reading the text
+gives back the very same policy, spans included.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import combinations
@@ -49,6 +48,8 @@ from shype.policy.names import (
 )
 from shype.policy.resources import canonical, conflicts, label_key
 from shype.policy.source import Span
+
+from .policy_text import layout
 
 #: For tests on a machine that others use too: how long an example takes proves nothing.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -145,7 +146,7 @@ def policies(
             VmId(vm): Assignment(VmId(vm), draw(st.sampled_from(guests)), nowhere) for vm in ids
         },
     )
-    return _layout(policy)[1]
+    return layout(policy)[1]
 
 
 def _subset(items: Sequence[_T], most: int) -> st.SearchStrategy[list[_T]]:
@@ -233,7 +234,7 @@ def full_policies(
     gone = sorted(draw(_some([name for name in free if name not in was.values()][:2])))
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
-    return _layout(replace(
+    return layout(replace(
         plain, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
@@ -367,187 +368,3 @@ def _resources(
         if next(conflicts(tried), None) is None:
             result.append(entry)
     return tuple(result)
-
-
-def policy_yaml(policy: Policy) -> str:
-    """A policy file that says what ``policy`` says (whatever its spans are)."""
-    return _layout(policy)[0]
-
-
-class _Page:
-    """The lines of a policy file, and where each part stands."""
-
-    def __init__(self, source: str) -> None:
-        self.lines: list[str] = []
-        self._source = source
-
-    def put(self, line: str) -> Span:
-        """One more line; the span of what stands in it after blanks and `- `."""
-        self.lines.append(line)
-        return Span(self._source, len(self.lines), 1 + len(line) - len(line.lstrip(" -")))
-
-    def entry(self, indent: str, name: str, parts: Iterable[str]) -> Span:
-        """A name with a mapping of ``parts``."""
-        return self.put(f"{indent}{_quoted(name)}: {{{', '.join(part for part in parts if part)}}}")
-
-
-def _layout(policy: Policy) -> tuple[str, Policy]:
-    """The text, and ``policy`` with the spans that its parts have in the text."""
-    page = _Page(policy.source)
-    page.put("# drawn at random")
-    page.put("shype: 1")
-    page.entry("", "policy", [
-        f"name: {_quoted(policy.name)}", f"version: {_quoted(policy.version)}",
-        f"from: {_quoted(policy.replaces)}" if policy.replaces else "", _was(policy.was),
-    ])
-    page.put("coalitions:")
-    plain = all(c == Coalition(c.name, c.span) for c in policy.coalitions.values())
-    coalitions = {
-        name: replace(c, span=page.put(f"  - {_quoted(name)}") if plain else page.entry(
-            "  ", name,
-            [_switches(c.mechanisms), "write-up: true" if c.write_up else "", _was(c.was)],
-        ))
-        for name, c in policy.coalitions.items()
-    }
-    walls = {}
-    if policy.walls:
-        page.put("walls:")
-        for name, wall in policy.walls.items():
-            members = _flow(wall.members)
-            walls[name] = replace(
-                wall, span=page.put(f"  {_quoted(name)}: {members}") if wall.was is None
-                else page.entry("  ", name, [f"members: {members}", _was(wall.was)]),
-            )
-    levels = _lattice_out(page, "levels", policy.levels)
-    integrity = _lattice_out(page, "integrity", policy.integrity)
-    page.put("labels:")
-    labels = {}
-    for label_name, label in policy.labels.items():
-        if label_name in policy.guards:
-            continue
-        privileged = label_name == policy.host.dom0 or label_name in policy.host.drivers
-        shares = f"coalitions: {_flow(label.coalitions)}" if label.coalitions else ""
-        if privileged and label.coalitions == policy.coalitions.keys():
-            shares = "coalitions: all"
-        span = page.entry("  ", label_name, [shares, *_carried(policy, label)])
-        labels[label_name] = replace(label, span=span)
-    guards = {}
-    if policy.guards:
-        page.put("guards:")
-        for label_name, guard in policy.guards.items():
-            span = page.entry("  ", label_name, [
-                f"from: {_quoted(guard.source)}", f"to: {_quoted(guard.sink)}",
-                f"reason: {_quoted(guard.reason)}",
-                f"expires: {_quoted(guard.expires.isoformat())}" if guard.expires else "",
-                *_carried(policy, policy.labels[label_name]),
-            ])
-            guards[label_name] = replace(guard, span=span)
-            labels[label_name] = replace(policy.labels[label_name], span=span)
-    resource_labels = {}
-    if policy.resource_labels:
-        page.put("resource-labels:")
-        for kept_name, kept in policy.resource_labels.items():
-            span = page.entry("  ", kept_name, [*_borne(policy, kept), _was(kept.was)])
-            resource_labels[kept_name] = replace(kept, span=span)
-    resources = []
-    if policy.resources:
-        page.put("resources:")
-        for entry in policy.resources:
-            carried = entry.label.name
-            parts = [f"{entry.kind}: {_quoted(entry.pattern)}"]
-            parts += (
-                _borne(policy, entry.label) if carried is None else [f"label: {_quoted(carried)}"]
-            )
-            span = page.put(f"  - {{{', '.join(part for part in parts if part)}}}")
-            borne = (
-                replace(entry.label, span=span) if carried is None else resource_labels[carried]
-            )
-            resources.append(replace(entry, label=borne, span=span))
-    retired = {}
-    if policy.retired:
-        page.put("retired:")
-        for old_name in policy.retired:
-            held = sorted(policy.retired[old_name].members)
-            holds = f"wall: [{', '.join(map(_quoted, held))}]" if held else ""
-            retired[old_name] = Retired(
-                old_name, page.put(f"  {_quoted(old_name)}: {{{holds}}}"), frozenset(held))
-    host_span = page.put("host:")
-    page.put(f"  dom0: {_quoted(policy.host.dom0)}")
-    if policy.host.drivers:
-        page.put(f"  drivers: {_flow(policy.host.drivers)}")
-    page.put(f"  minimum: {policy.host.minimum}")
-    assignments = {}
-    if policy.assignments:
-        page.put("vms:")
-        for vm, assignment in policy.assignments.items():
-            span = page.put(f"  {_quoted(vm)}: {_quoted(assignment.label)}")
-            assignments[vm] = replace(assignment, span=span)
-    placed = replace(
-        policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
-        integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
-        resource_labels=resource_labels, resources=tuple(resources), retired=retired,
-    )
-    return "\n".join(page.lines) + "\n", placed
-
-
-def _lattice_out(page: _Page, section: str, lattice: Lattice | None) -> Lattice | None:
-    if lattice is None:
-        return None
-    span = page.entry("", section, [
-        f"order: {_flow(lattice.order, ordered=True)}",
-        f"categories: {_flow(lattice.categories, ordered=True)}" if lattice.categories else "",
-    ])
-    return replace(lattice, span=span)
-
-
-def _carried(policy: Policy, label: Label) -> list[str]:
-    """What a label and a guard have in common."""
-    return [
-        f"wall: {_flow(label.members)}" if label.members else "",
-        _range_out("level", policy.levels, label.level),
-        _range_out("integrity", policy.integrity, label.integrity),
-        _switches(label.mechanisms), _was(label.was),
-    ]
-
-
-def _borne(policy: Policy, label: ResourceLabel) -> list[str]:
-    """What a resource label has, and an entry without one."""
-    parts = [
-        f"coalitions: {_flow(label.coalitions)}" if label.coalitions else "",
-        "inaccessible: true" if label.inaccessible else "",
-    ]
-    for key, lattice, level in (
-        ("level", policy.levels, label.level), ("integrity", policy.integrity, label.integrity)
-    ):
-        if lattice is not None and level is not None:
-            parts.append(f"{key}: {_level_out(lattice, level)}")
-    return parts
-
-
-def _range_out(key: str, lattice: Lattice | None, levels: LevelRange | None) -> str:
-    if lattice is None or levels is None:
-        return ""
-    low, high = _level_out(lattice, levels.low), _level_out(lattice, levels.high)
-    return f"{key}: {low}" if levels.single else f"{key}: [{low}, {high}]"
-
-
-def _level_out(lattice: Lattice, level: Level) -> str:
-    if level.categories and level.categories == frozenset(lattice.categories):
-        return _quoted(f"{lattice.order[level.rank]} {{all}}")
-    return _quoted(lattice.show(level))
-
-
-def _switches(mechanisms: frozenset[Mechanism]) -> str:
-    return "" if mechanisms == SWITCHABLE else f"mechanisms: {_flow(mechanisms)}"
-
-
-def _was(name: str | None) -> str:
-    return "" if name is None else f"was: {_quoted(name)}"
-
-
-def _flow(items: Iterable[str], *, ordered: bool = False) -> str:
-    return "[" + ", ".join(_quoted(item) for item in (items if ordered else sorted(items))) + "]"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)

@@ -15,7 +15,8 @@ from shype.policy.loader import check_text, load
 from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import VmId
 from shype.policy.source import PolicyInvalid
-from tests.policy.strategies import policies, policy_yaml, vm_ids
+from tests.policy.policy_text import policy_yaml
+from tests.policy.strategies import policies, vm_ids
 
 HEAD = """\
 # the shop

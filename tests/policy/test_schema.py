@@ -30,7 +30,8 @@ from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import Policy
 from shype.policy.yaml_source import parse
 from tests.policy.bad_policies import CASES, GOOD, RICH
-from tests.policy.strategies import PATIENT, full_policies, policies, policy_yaml
+from tests.policy.policy_text import policy_yaml
+from tests.policy.strategies import PATIENT, full_policies, policies
 
 
 @cache

@@ -13,7 +13,16 @@ from functools import cache
 from importlib import resources
 
 from shype.analysis.hooks.definitions import Definition
-from shype.analysis.hooks.syntax import Declare, Do, Either, Expr, If, Loop, Return, Stmt, Switch
+from shype.analysis.hooks.syntax import (
+    Declare,
+    Either,
+    Expr,
+    If,
+    Loop,
+    Stmt,
+    Switch,
+    own_expressions,
+)
 from shype.analysis.hooks.tree import Tree
 
 _DEPTH = 3
@@ -153,7 +162,7 @@ class Effects:
         for stmt in block:
             if isinstance(stmt, Declare):
                 local.declare(stmt)
-            for expr in _own(stmt):
+            for expr in own_expressions(stmt):
                 yield from self._expr(definition, expr, local, depth)
             for inner in _inner(stmt):
                 yield from self._block(definition, inner, local, depth)
@@ -183,19 +192,6 @@ class Effects:
     @staticmethod
     def _number(owner: str, local: Locals) -> int:
         return local.parameters.index(owner) if owner in local.parameters else ELSEWHERE
-
-
-def _own(stmt: Stmt) -> Iterator[Expr]:
-    if isinstance(stmt, Do):
-        yield stmt.expr
-    elif isinstance(stmt, Declare) and stmt.init is not None:
-        yield stmt.init
-    elif isinstance(stmt, If):
-        yield stmt.condition
-    elif isinstance(stmt, Switch):
-        yield stmt.subject
-    elif isinstance(stmt, Return) and stmt.value is not None:
-        yield stmt.value
 
 
 def _inner(stmt: Stmt) -> Iterator[tuple[Stmt, ...]]:

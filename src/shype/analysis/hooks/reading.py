@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shype.analysis.hooks.syntax import (
-    Declare,
-    Do,
     Either,
     Expr,
     Function,
     If,
     Loop,
-    Return,
     Stmt,
     Switch,
+    own_expressions,
 )
 
 
@@ -41,7 +39,7 @@ def _after(block: tuple[Stmt, ...], name: str, value: Expr) -> str | None:
 
 def _inside(stmt: Stmt, name: str, value: Expr) -> str | None:
     seen = False
-    for expr in _own(stmt):
+    for expr in own_expressions(stmt):
         if expr is value:  # the variable's own declaration
             seen = True
             continue
@@ -70,7 +68,7 @@ def _inside(stmt: Stmt, name: str, value: Expr) -> str | None:
 def _first(block: tuple[Stmt, ...], name: str) -> str:
     """The first access to ``name``; a write on one of several ways does not count."""
     for stmt in block:
-        for expr in _own(stmt):
+        for expr in own_expressions(stmt):
             for word, _ in _accesses(expr, name):
                 return word
         blocks = list(_blocks(stmt))
@@ -82,19 +80,6 @@ def _first(block: tuple[Stmt, ...], name: str) -> str:
         if isinstance(stmt, If) and words == ["write", "write"]:
             return "write"
     return ""
-
-
-def _own(stmt: Stmt) -> Iterator[Expr]:
-    if isinstance(stmt, Do):
-        yield stmt.expr
-    elif isinstance(stmt, Declare) and stmt.init is not None:
-        yield stmt.init
-    elif isinstance(stmt, If):
-        yield stmt.condition
-    elif isinstance(stmt, Switch):
-        yield stmt.subject
-    elif isinstance(stmt, Return) and stmt.value is not None:
-        yield stmt.value
 
 
 def _blocks(stmt: Stmt) -> Iterator[tuple[Stmt, ...]]:

@@ -139,6 +139,20 @@ Stmt: TypeAlias = (
 )
 
 
+def own_expressions(stmt: Stmt) -> Iterator[Expr]:
+    """What ``stmt`` evaluates itself, apart from the statements inside it."""
+    if isinstance(stmt, Do):
+        yield stmt.expr
+    elif isinstance(stmt, Declare) and stmt.init is not None:
+        yield stmt.init
+    elif isinstance(stmt, If):
+        yield stmt.condition
+    elif isinstance(stmt, Switch):
+        yield stmt.subject
+    elif isinstance(stmt, Return) and stmt.value is not None:
+        yield stmt.value
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function definition (or a macro that calls hooks). ``file`` is relative to ``xen/``."""
