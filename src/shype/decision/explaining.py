@@ -11,7 +11,7 @@ from shype.decision.operation import Operation
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Guard, Label, Policy
 from shype.policy.names import CoalitionName, LabelName
-from shype.policy.source import Span
+from shype.policy.source import Span, distinct
 
 _DOES = {
     Operation.EVENT_SEND: "notify {o} on an event channel",
@@ -47,7 +47,7 @@ class Explainer:
                 return Reason(
                     f"a VM labelled {subject} may neither control {object} nor map its memory "
                     f"without a grant: only dom0 ({self._dom0}) may.",
-                    _distinct(where, self._span(subject)),
+                    distinct(where, self._span(subject)),
                 )
             case DecisionId.HOST_NO_ARGO:
                 return Reason(
@@ -59,11 +59,11 @@ class Explainer:
                 return Reason(
                     f"a VM never maps dom0's memory ({self._dom0}); PV devices work the other way "
                     "round, dom0 maps what the VM grants.",
-                    _distinct(where, self._span(subject)),
+                    distinct(where, self._span(subject)),
                 )
             case DecisionId.HOST_SELF:
                 return Reason(
-                    f"dom0 ({subject}) may act on itself.", _distinct(where, self._span(subject)),
+                    f"dom0 ({subject}) may act on itself.", distinct(where, self._span(subject)),
                 )
             case DecisionId.AUTH_DOM0 | DecisionId.AUTH_NOT_AUTHORIZED:
                 return self.authority(object if subject == self._dom0 else subject)
@@ -74,7 +74,7 @@ class Explainer:
         policy, dom0 = self._policy, self._dom0
         types = policy.coalitions_of(label)
         missing = sorted(types - policy.labels[dom0].coalitions)
-        rules = _distinct(self._span(dom0), self._span(label), policy.host.span)
+        rules = distinct(self._span(dom0), self._span(label), policy.host.span)
         if missing:
             return Reason(
                 f"dom0 ({dom0}) may not run or serve {label}: dom0 is not in "
@@ -107,7 +107,7 @@ class Explainer:
     ) -> Reason:
         policy = self._policy
         guard = policy.guards.get(subject) or policy.guards.get(object)
-        own = _distinct(self._span(subject), self._span(object))
+        own = distinct(self._span(subject), self._span(object))
         shared = tuple(sorted(policy.coalitions_of(subject) & policy.coalitions_of(object)))
         opening = tuple(
             c for c in shared if operation.mechanism in policy.coalitions[c].mechanisms
@@ -115,12 +115,12 @@ class Explainer:
         does = _DOES[operation].format(o=f"another {object}" if subject == object else object)
         match id:
             case DecisionId.STE_SHARED:
-                places = _distinct(*(policy.coalitions[c].span for c in opening))
+                places = distinct(*(policy.coalitions[c].span for c in opening))
                 levels, spans = self._levels(subject, object)
                 levels = levels and f", and their levels allow it ({levels})"
                 return Reason(
                     f"{subject} may {does}: they share {wording.coalitions(opening)}{levels}.",
-                    _distinct(*own, *places, *spans), opening,
+                    distinct(*own, *places, *spans), opening,
                 )
             case DecisionId.STE_DISJOINT if subject == object:
                 why = f"{subject} is in no coalition"
@@ -134,7 +134,7 @@ class Explainer:
                 closing = tuple(c for c in shared if c not in opening)
                 why = (f"they share {wording.coalitions(closing)}, which "
                        f"{'opens' if len(closing) == 1 else 'open'} no {operation.mechanism}")
-                own = _distinct(*own, *(policy.coalitions[c].span for c in closing))
+                own = distinct(*own, *(policy.coalitions[c].span for c in closing))
             case DecisionId.MECHANISM_OFF:
                 off = [n for n in dict.fromkeys((subject, object))
                        if operation.mechanism not in policy.labels[n].mechanisms]
@@ -143,22 +143,22 @@ class Explainer:
                 why = "guards do not pass information to each other"
             case DecisionId.GUARD_EXPIRED if guard is not None:
                 reason = self.guard_expired(guard)
-                return Reason(reason.sentence, _distinct(*reason.rules, *own))
+                return Reason(reason.sentence, distinct(*reason.rules, *own))
             case DecisionId.GUARD_PASSES if guard is not None:
                 return Reason(
                     f"{subject} may {does}: the guard {guard.name} passes information from "
                     f"{guard.source} to {guard.sink} ({wording.printable(guard.reason)}).",
-                    _distinct(guard.span, *own, policy.coalitions[guard.source].span,
+                    distinct(guard.span, *own, policy.coalitions[guard.source].span,
                               policy.coalitions[guard.sink].span),
                     tuple(sorted({guard.source, guard.sink} & {*shared})),
                 )
             case DecisionId.GUARD_DIRECTION if guard is not None:
                 why = (f"the guard {guard.name} passes information from {guard.source} to "
                        f"{guard.sink} only")
-                own = _distinct(guard.span, *own)
+                own = distinct(guard.span, *own)
             case _:
                 why, spans = self._level_refusal(id, subject, object, operation, opening)
-                own = _distinct(*own, *spans)
+                own = distinct(*own, *spans)
         return Reason(f"{subject} may not {does}: {why}.", own)
 
     def _level_refusal(
@@ -213,8 +213,4 @@ class Explainer:
 
 def _shown(lattice: Lattice | None, held: LevelRange | None) -> Iterable[str]:
     return () if lattice is None or held is None else (lattice.show_range(held),)
-
-
-def _distinct(*spans: Span) -> tuple[Span, ...]:
-    return tuple(dict.fromkeys(spans))
 

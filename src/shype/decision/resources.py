@@ -19,7 +19,7 @@ from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.model import Policy, ResourceKind, ResourceLabel
 from shype.policy.names import CoalitionName, LabelName
 from shype.policy.resources import ResourceTable
-from shype.policy.source import Span
+from shype.policy.source import distinct
 
 
 class Access(StrEnum):
@@ -57,7 +57,7 @@ def use(
     return Decision(
         id in PERMISSIONS, id,
         f"{label} {may} {verb} {what}: {_why(policy, id, rights, found, kind)}.",
-        _distinct(places), shared if id in PERMISSIONS else (),
+        distinct(*places), shared if id in PERMISSIONS else (),
     )
 
 
@@ -149,16 +149,13 @@ def _why(
 def _levels(policy: Policy, rights: Rights, found: ResourceLabel) -> str:
     resource = rights_of(found)
     parts = []
-    for lattice, mine, its in (
-        (policy.levels, rights.level, resource.level),
-        (policy.integrity, rights.integrity, resource.integrity),
+    for what, lattice, mine, its in (
+        ("", policy.levels, rights.level, resource.level),
+        ("integrity ", policy.integrity, rights.integrity, resource.integrity),
     ):
         if lattice is not None and mine is not None and its is not None:
             parts.append(
-                f"the VM has {lattice.show_range(mine)}, the resource {lattice.show_range(its)}"
+                f"the VM has {what}{lattice.show_range(mine)}, "
+                f"the resource {what}{lattice.show_range(its)}"
             )
     return "; ".join(parts)
-
-
-def _distinct(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    return tuple(dict.fromkeys(spans))

@@ -26,7 +26,7 @@ from shype.decision.sharing import INDEX, UNRELATED, AccessVector, Row, Sharing
 from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import LabelName, MemberName
 from shype.policy.resources import ResourceTable
-from shype.policy.source import Span
+from shype.policy.source import distinct
 
 if TYPE_CHECKING:
     from shype.decision.batch import Batch, Codes, Indices, Verdicts
@@ -204,7 +204,7 @@ class SecurityServer:
         if label == dom0:
             return Decision(
                 False, DecisionId.AUTH_RESERVED,
-                f"no VM may carry {label}: it is dom0's own label.", _distinct(host),
+                f"no VM may carry {label}: it is dom0's own label.", distinct(host),
             )
         allowed = self.policy.coalitions_of(label) <= self._labels[dom0].coalitions
         id = DecisionId.AUTH_DOM0 if allowed else DecisionId.AUTH_NOT_AUTHORIZED
@@ -235,7 +235,7 @@ class SecurityServer:
         self._require(a, b)
         mine, theirs = self._labels[a].members, self._labels[b].members
         outcome = self._wall.replay((theirs, mine))
-        spans = _distinct(self._spans[a], self._spans[b])
+        spans = distinct(self._spans[a], self._spans[b])
         if not isinstance(outcome, ReplayConflict):
             return Decision(
                 True, DecisionId.WALL_FREE,
@@ -255,7 +255,7 @@ class SecurityServer:
             False, DecisionId.WALL_CONFLICT,
             f"{wording.pair(a, b)} may not run on one host at the same time: "
             f"{wording.walls(names)} {verb} {wording.listed(parts)}.",
-            _distinct(*(self.policy.walls[wall].span for wall in names), *spans),
+            distinct(*(self.policy.walls[wall].span for wall in names), *spans),
         )
 
     def violations(self, running: Sequence[Running]) -> tuple[Decision, ...]:
@@ -285,7 +285,7 @@ class SecurityServer:
         spans = (self.policy.walls[wall].span for wall in self._wall.walls_of(own))
         return Decision(
             True, DecisionId.WALL_FREE, f"{name} may start: {why}.",
-            _distinct(self._spans[name], *spans),
+            distinct(self._spans[name], *spans),
         )
 
     def _conflict(
@@ -305,7 +305,7 @@ class SecurityServer:
             False, DecisionId.WALL_CONFLICT,
             f"{name} may not start: {wording.walls(conflict.walls)} {verb} "
             f"{wording.listed(conflict.members)} from what runs: {wording.holders(holders)}.",
-            _distinct(
+            distinct(
                 *(self.policy.walls[wall].span for wall in conflict.walls), self._spans[name],
                 *(self._spans[holder.label] for holder in holders),
             ),
@@ -341,10 +341,6 @@ def unknown_label(name: str, known: Iterable[str]) -> BadInput:
     close = difflib.get_close_matches(name, list(known), n=3)
     fix = f"did you mean {' or '.join(close)}?" if close else "see `labels:` of the policy"
     return BadInput("label.unknown", f"the policy has no label {name!r}", fix)
-
-
-def _distinct(*spans: Span) -> tuple[Span, ...]:
-    return tuple(dict.fromkeys(spans))
 
 
 def _from(id: DecisionId, reason: Reason) -> Decision:

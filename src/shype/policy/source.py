@@ -20,6 +20,11 @@ class Span:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+def distinct(*spans: Span) -> tuple[Span, ...]:
+    """Each of them once, in the order of first mention."""
+    return tuple(dict.fromkeys(spans))
+
+
 class Severity(StrEnum):
     """An error stops everything; a warning is shown and goes on."""
 
