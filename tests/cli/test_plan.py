@@ -32,6 +32,21 @@ def test_clean(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.splitlines()[-1].startswith("clean: as far as the policies tell")
 
 
+def test_needs_revocation_is_one_and_names_the_vms_and_the_channel(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "new.yaml").write_text(NEXT.replace("desk: {coalitions: [red, market]}",
+                                                 "desk: {coalitions: [red]}"))
+    state = running(d="desk", q="quotes")
+    (files / "state.json").write_text(json.dumps(
+        {**state, "channels": [{"a": "d", "b": "q", "operation": "grant.map_read"}]}))
+    code, out, err = plan(files, capsys, "--state", str(files / "state.json"))
+    assert (code, err) == (1, "")
+    assert "the live channel (grant.map_read) from VM d" in out
+    assert out.splitlines()[-1].startswith("needs-revocation: ")
+    assert "d (domain 1), q (domain 2)" in out.splitlines()[-1]
+
+
 def test_impossible_is_two_with_a_verdict(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
