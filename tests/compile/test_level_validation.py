@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from shype.base import child
 from shype.base.errors import Internal
 from shype.compile.flask import build, cil, encoding, reader, tables, verify
 from shype.compile.flask.mls import MlsLevel, MlsRange
@@ -22,6 +23,7 @@ from shype.policy.names import CategoryName, LabelName, SensitivityName
 from tests.compile.policies import LEVELED, SPAN, at, policy
 from tests.compile.test_constraints import naive
 from tests.policy.strategies import full_policies
+from tests.warm_setools import WarmSetools
 
 XEN = tables.load("xen-4.17")
 DIGEST = "0" * 64
@@ -221,6 +223,20 @@ def correct(tmp_path_factory: pytest.TempPathFactory) -> Binary:
     (folder / "p.cil").write_text(TEXT)
     build.compile_cil(folder / "p.cil", folder / "p.bin")
     return reader.read(folder / "p.bin")
+
+
+def test_the_tests_read_as_the_product_does(
+    correct: Binary, warm_setools: WarmSetools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own and in one that had SETools imported before."""
+    (tmp_path / "p.cil").write_text(TEXT)
+    build.compile_cil(tmp_path / "p.cil", tmp_path / "p.bin")
+    before = warm_setools.count
+    assert reader.read(tmp_path / "p.bin") == correct
+    assert warm_setools.count == before + 1
+    monkeypatch.setattr(reader, "child", child)
+    assert reader.read(tmp_path / "p.bin") == correct
+    assert warm_setools.count == before + 1
 
 
 def test_validation_catches_every_lost_permission(correct: Binary) -> None:

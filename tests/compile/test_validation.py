@@ -152,7 +152,8 @@ MUTATIONS: dict[str, tuple[Callable[[str], str], str]] = {
     "a second user": (
         _add("(user v)(userrole v r)(userlevel v (s0))(userrange v ((s0)(s0)))"), r"users"),
     "a resource of one VM only": (
-        _add(f"(pirqcon 3 (u r {_A} ((s0)(s0))))"), r"object contexts"),
+        _add(f"(pirqcon 3 (u r {_A} ((s0)(s0))))"),
+        r"3 -> 3, object context.*a type of its own.*l_bank_a_db_t"),
     "a type too many": (_add("(type free_t)(roletype r free_t)"), r"types"),
 }
 

@@ -26,9 +26,11 @@ def compare(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Iter
     sid_types = [f"{sid}_t" for sid in tables.initial_sids]
     labels = [entry.type for entry in label_entries(policy).values()]
     labels += [type_of(name) for name in policy.retired]
-    helpers = {*binary.transitions.values()} | {item.context.type for item in binary.objects}
+    channels = {*binary.transitions.values()}
+    # That hardware has no label's type, `Hardware.order` says, with the place.
+    helpers = channels | {item.context.type for item in binary.objects}
     yield from differs("label types", len(policy.guests) + len(policy.retired),
-                       len({*labels} - {*sid_types} - helpers))
+                       len({*labels} - {*sid_types} - channels))
     yield from differs("types", {*sid_types, *labels} | helpers, {*binary.types} | helpers)
     renamed = {
         type_of(label.was): type_of(label.name) for label in policy.guests if label.was is not None
