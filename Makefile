@@ -17,7 +17,7 @@ demo: $(STAMP) ## set up, boot a real Xen with FLASK, and watch it enforce examp
 
 test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the real hypervisor
 	$(BIN)/pytest -m "not lab"
-	$(BIN)/pytest -m lab -n 0 --durations 10
+	$(BIN)/pytest -m lab -n 2 --durations 10
 
 test-fast: $(STAMP) lint ## everything that needs no hypervisor (under a minute)
 	$(BIN)/pytest -m "not lab"
