@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,6 @@ class Reason:
     holders: tuple[Holder, ...] = ()
 
 
-
 class Decision:
     """Permit or deny, and why; a value.
 
@@ -56,15 +54,6 @@ class Decision:
         self.id = id
         # The reason, or the function that gives it and its arguments.
         self._told: Reason | tuple[Any, ...] = Reason(sentence, rules, shared, holders)
-
-    @staticmethod
-    def lazy(permitted: bool, id: str, why: Callable[..., Reason], *arguments: object) -> Decision:
-        """A decision whose reason ``why`` will give, once."""
-        self = Decision.__new__(Decision)
-        self.permitted = permitted
-        self.id = id
-        self._told = (why, *arguments)
-        return self
 
     @property
     def reason(self) -> Reason:

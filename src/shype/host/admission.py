@@ -18,7 +18,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.lock import unwritable
-from shype.policy.grammar import is_name, is_version
+from shype.policy.grammar import is_name, is_version, version_order
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 
@@ -77,16 +77,16 @@ def advanced(known: Mapping[str, Accepted], bundle: Bundle) -> dict[str, Accepte
     result = dict(known)
     if policy.was is not None and policy.was != policy.name:
         before, mine = known.get(policy.was), known.get(policy.name)
-        apart = before is not None and (mine is None or not before.renamed)
-        if before is not None and apart and _order(policy.version) <= _order(before.version):
+        higher = before is None or version_order(before.version) < version_order(policy.version)
+        if before is not None and not higher and (mine is None or not before.renamed):
             raise _older(bundle, policy.was, before)
-        if before is None or _order(before.version) < _order(policy.version):
+        if higher:
             result[policy.was] = Accepted(policy.version, renamed=True)
     old = known.get(policy.name)
-    if old is None or _order(old.version) < _order(policy.version):
+    if old is None or version_order(old.version) < version_order(policy.version):
         result[policy.name] = Accepted(policy.version, {manifest.target: manifest.digest})
         return result
-    if old.renamed or _order(policy.version) < _order(old.version):
+    if old.renamed or version_order(policy.version) < version_order(old.version):
         raise _older(bundle, policy.name, old)
     if old.digests.get(manifest.target, manifest.digest) != manifest.digest:
         raise BadInput(
@@ -163,10 +163,6 @@ def _older(bundle: Bundle, name: str, than: Accepted) -> BadInput:
         "take the newest bundle; to go back to what an old version said, build it again with a "
         "higher version",
     )
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _parse(value: object) -> dict[str, Accepted]:

@@ -262,8 +262,6 @@ def _alternatives(node: Node) -> Iterator[Stmt]:
 
 # --- expressions -------------------------------------------------------------------------------
 
-_SAME = {"parenthesized_expression", "cast_expression", "comma_expression"}
-
 
 def _expr(node: Node) -> Expr:
     kind, line = node.type, _line(node)

@@ -13,7 +13,6 @@ from shype.analysis.hooks.parser import parse
 from shype.analysis.hooks.syntax import Function
 from shype.base.errors import BadInput
 
-ARCHITECTURES = ("x86", "arm")
 _SOURCES = ("common", "drivers", "xsm", "arch/{arch}", "include/xen", "lib")
 #: Not code of hypercalls as the guest reaches them, or not code of the hypervisor.
 _SKIPPED = re.compile(r"(^|/)(compat|libfdt|libelf|zstd|xz|lz4|boot|efi|x86_emulate)/|^include/xsm/"

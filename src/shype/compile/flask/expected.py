@@ -177,5 +177,3 @@ DOM0_GIVES_TO_VM = _grants(resource="add remove")
 #: The hypervisor builds dom0.
 BOOT_ON_DOM0 = _grants(domain="create")
 
-#: What no type but dom0 may hold on the security server, and dom0 only these two.
-SECURITY_FOR_DOM0 = DOM0_ON_HOST["security"]["security"]
