@@ -384,7 +384,7 @@ def test_many_of_everything(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=20, deadline=None, suppress_health_check=[*HealthCheck]
 )
 @given(policy=full_policies())
 def test_random_policies_validate(policy: Policy, tmp_path: Path) -> None:

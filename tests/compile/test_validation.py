@@ -240,10 +240,11 @@ def test_every_edge_differs_from_another_policy(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(policy=policies())
 def test_random_policies_validate(policy: Policy, tmp_path: Path) -> None:
+    """Without levels; test_level_validation draws from the whole language."""
     text = cil.generate(policy, XEN) + f"(boolean policy_{DIGEST} false)\n"
     validate(text, tmp_path, policy)
 
