@@ -45,6 +45,20 @@ def test_commands_exist(page: Path) -> None:
         assert shlex.split(line)[1] in known, f"{page.name}: {line}"
 
 
+@pytest.mark.parametrize(
+    "old", ["labels", "getlabel", "addlabel", "rmlabel", "resources", "dry-run"])
+def test_every_command_that_old_users_knew_has_one_here(old: str) -> None:
+    known = {name for names in GROUPS.values() for name in names}
+    rows = [line.replace("\\|", "/").split("|") for line in (
+        ROOT / "docs/how-to/from-acm.md").read_text().splitlines() if line.startswith("| `xm ")]
+    new = [row[2].strip() for row in rows if row[1].strip(" `").split()[1] == old]
+    assert new, f"xm {old} is not in the table"
+    for cell in new:
+        match = re.match(r"`shype ([a-z-]+)", cell)
+        assert match is not None, f"xm {old}: {cell}"
+        assert match[1] in known
+
+
 def test_the_readme_s_commands_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.compile.flask import encoding, levels
@@ -15,7 +15,8 @@ from shype.policy.model import Policy
 from shype.policy.names import CategoryName, LabelName, SensitivityName
 from shype.policy.source import Span
 from tests.compile.policies import BANKS, LEVELED
-from tests.policy.strategies import PATIENT, full_policies
+from tests.decision.small_policies import small_policies
+from tests.policy.strategies import PATIENT
 
 LEVELS = st.builds(MlsLevel, st.integers(0, 20), st.integers(0, 2**12 - 1))
 
@@ -88,8 +89,8 @@ def test_one_comparison_decides_both_lattices() -> None:
         assert (first == second) is ((level, integrity) == (level2, integrity2))
 
 
-@settings(PATIENT, max_examples=30)
-@given(policy=full_policies())
+@PATIENT
+@given(policy=small_policies())
 def test_ranges_decide_as_the_policy(policy: Policy) -> None:
     """The high end of a sink dominates the low end of a source iff information may flow."""
     for x, y in product(policy.guests, policy.guests):

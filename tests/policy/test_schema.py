@@ -87,7 +87,7 @@ def _places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
 
 
-@settings(PATIENT, max_examples=200)
+@settings(PATIENT, max_examples=120)
 @given(st.data())
 def test_any_value_of_any_type_anywhere_is_judged_alike(data: st.DataObject) -> None:
     """Structure findings exist if plain jsonschema finds the policy invalid, and then only."""
