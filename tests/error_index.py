@@ -19,7 +19,8 @@ _HEAD = """\
 
 An error is not a denial: it means that shype could not answer or could not act, and has
 refused. With `--json` it is `{"error": ID, "message": ..., "fix": ...}`. Programs may match
-on the id. Findings in a policy have [a page of their own](findings.md), and so have
+on the id. A policy with errors is `policy.invalid` (exit code 2), and has them under `findings`.
+Findings in a policy have [a page of their own](findings.md), and so have
 [decisions](decisions.md).
 
 Made from the sources by `python -m tests.error_index`; braces stand for what is filled in.

@@ -79,3 +79,30 @@ def test_a_missing_file_is_two(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for path in (tmp_path / "none.xml", tmp_path):
         assert cli.main(["import", "acm", str(path), "-o", out]) == 2
         assert "[acm.file]" in capsys.readouterr().err
+
+
+def test_an_import_does_not_undo_what_was_written_into_the_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = _write(tmp_path / "p.xml", GOOD), tmp_path / "new.yaml"
+    words = ["import", "acm", path, "-o", str(out)]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 0  # it says the same
+    mine = out.read_text() + "vms: {web-1: web}\n"
+    out.write_text(mine)
+    assert cli.main(words) == 2
+    assert "[acm.out]" in capsys.readouterr().err
+    assert out.read_text() == mine
+
+
+def test_an_export_replaces_xml_and_no_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, xml = tmp_path / "new.yaml", tmp_path / "old.xml"
+    assert cli.main(["import", "acm", _write(tmp_path / "p.xml", GOOD), "-o", str(policy)]) == 0
+    for _ in range(2):
+        assert cli.main(["export", "acm", str(policy), "-o", str(xml)]) < 2
+    before = policy.read_text()
+    assert cli.main(["export", "acm", str(policy), "-o", str(policy)]) == 2
+    assert "[acm.out]" in capsys.readouterr().err
+    assert policy.read_text() == before

@@ -303,3 +303,14 @@ def test_explain_runs_with_the_standard_library_alone(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "deny: stopped by wall.conflict, ste.disjoint" in done.stdout
+
+
+@pytest.mark.parametrize(("a", "b", "fix"), [
+    ("disk:/dev/a", "a-db", "a resource stands in the second place"),
+    ("a-db", "usb:1", "a resource is KIND:NAME (disk, network, "),
+])
+def test_a_resource_in_the_wrong_place_or_of_no_kind_is_told_apart(
+    a: str, b: str, fix: str, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", policy, a, b) == 2
+    assert fix in capsys.readouterr().err

@@ -37,6 +37,57 @@ def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[s
     assert "COMMAND" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (["chekc"], "did you mean check?"),
+    (["check", "--jsn", "x"], "usage: shype check [-h]"),
+    (["check", "--jsn", "x"], "shype check: error: unrecognized arguments: --jsn "
+     "(did you mean --json?)"),
+    (["label", "get", "--wrong", "x", "vm", "a"], "usage: shype label get "),
+    (["build", "x"], "usage: shype build "),
+])
+def test_wrong_arguments_are_answered_by_the_command_concerned(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+
+
+def test_wrong_arguments_are_json_where_json_was_asked_for(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan", "--json", "old.yaml"])
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["error"] == "arguments.wrong"
+    assert told.err == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = capsys.readouterr().out.split("\n\n")[1]
+    assert max(map(len, said.splitlines())) < 80
+
+
+def test_a_bad_policy_is_shown_as_check_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "none.yaml"
+    assert cli.main(["labels", str(file)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"{file}:1:1: error: ")
+    assert said[-1] == "shype: error: the policy has errors [policy.invalid]"
+
+
 @pytest.mark.parametrize(("error", "code", "id"), [
     (BadInput("x.bad", "bad", "mend it"), 2, "x.bad"),
     (Unavailable("x.gone", "gone"), 3, "x.gone"),

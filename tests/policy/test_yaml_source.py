@@ -169,3 +169,10 @@ def test_random_text_never_raises(parser: type, text: str) -> None:
     for finding in source.findings:
         assert finding.span.line >= 1
         assert finding.span.column >= 1
+
+
+@both
+def test_a_level_without_its_quotes_gets_them_as_the_fix(parser: type) -> None:
+    source = parse("labels:\n  a: {level: secret {crew, pay}, coalitions: [b]}\n", "f", parser)
+    assert [f.id for f in source.findings] == [Id.YAML_SYNTAX]
+    assert 'level: "secret {crew, pay}"' in source.findings[0].fix

@@ -7,6 +7,8 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.base.errors import BadInput
+
 if TYPE_CHECKING:
     from shype.cli.types import Commands
     from shype.policy.acm.importer import Imported
@@ -19,7 +21,8 @@ example:
 The new policy decides as the old one did, or denies more where a finding says so;
 docs/how-to/from-acm.md is the way from one to the other, docs/reference/acm.md has the
 findings. --json prints the findings and which old name has become which new one.
-exit codes: 0 imported, nothing found; 1 imported, with findings; 2 cannot be read
+exit codes: 0 imported, nothing found; 1 imported, with findings; 2 cannot be read, or OUT
+is there and says something else
 """
 
 
@@ -29,7 +32,8 @@ example:
 
 Whatever ACM cannot say is reported (docs/reference/acm.md). If ACM would then permit more
 than the policy, nothing is written, unless --lossy is given.
-exit codes: 0 exported whole; 1 exported, with findings; 2 bad policy, or ACM would permit more
+exit codes: 0 exported whole; 1 exported, with findings; 2 bad policy, ACM would permit
+more, or OUT is there and is no XML
 """
 
 
@@ -94,7 +98,14 @@ def _import(args: argparse.Namespace) -> int:
     from shype.policy.acm.importer import import_files
 
     done = import_files(args.files)
-    write_atomic(args.output, done.text.encode())
+    text = done.text.encode()
+    if _content(args.output) not in (b"", text):
+        # An imported policy is given its VMs and resources by hand: that work is not undone.
+        raise BadInput(
+            "acm.out", f"{args.output} is there and says something else",
+            "choose another -o OUT, or delete that file",
+        )
+    write_atomic(args.output, text)
     if args.json:
         output.print_json({
             "policy": {"name": done.policy.name, "version": done.policy.version},
@@ -105,6 +116,11 @@ def _import(args: argparse.Namespace) -> int:
     else:
         _print(done, args.output)
     return 1 if done.findings else 0
+
+
+def _content(path: Path) -> bytes:
+    """What is in the file; none of a device, to which anything may be written."""
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _print(done: Imported, path: Path) -> None:
@@ -128,6 +144,9 @@ def _export(args: argparse.Namespace) -> int:
 
     policy = loader.load(args.file).policy
     done = export(policy, lossy=args.lossy)
+    old = _content(args.output)
+    if old and not old.lstrip().startswith(b"<"):
+        raise BadInput("acm.out", f"{args.output} is there and is no XML", "choose another -o OUT")
     write_atomic(args.output, done.text.encode())
     if args.json:
         output.print_json({

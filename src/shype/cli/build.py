@@ -32,7 +32,7 @@ exit codes: 0 built, 2 the policy or an argument is wrong, 3 anything else
 _TABLES_EPILOG = """\
 example:
   shype tables import xen-4.23.0 -o xen-4.23.json
-  shype build examples/banks.yaml --target xen-4.23 --tables xen-4.23.json \
+  shype build examples/banks.yaml --target xen-4.23 --tables xen-4.23.json \\
       --key author.key -o banks.shype
 
 A hypervisor refuses a policy whose classes and permissions differ from its own,

@@ -70,7 +70,8 @@ def _show(args: argparse.Namespace) -> int:
     bundle, _ = signed.opened(envelope, args.file)
     problem = _problem(args, envelope) if args.keys is not None else None
     verdict = (
-        "not checked (give --keys)" if args.keys is None
+        ("not checked (give --keys)" if envelope.signatures else "none: every host refuses it")
+        if args.keys is None
         else "valid" if problem is None else f"NOT VALID: {problem.message} [{problem.id}]"
     )
     if args.json:

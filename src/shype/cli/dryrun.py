@@ -56,7 +56,12 @@ def _run(args: argparse.Namespace) -> int:
     policy = read_policy(args.file)
     running = _running(args.state) if args.state else []
     server = SecurityServer(policy, today=date.today())
-    done = dry_run(server, _text(args.config), running)
+    try:
+        done = dry_run(server, _text(args.config), running)
+    except BadInput as problem:
+        if not problem.id.startswith("config.") or problem.id == "config.unreadable":
+            raise
+        raise BadInput(problem.id, f"{args.config}: {problem.message}", problem.fix) from problem
     if args.json:
         output.print_json({
             "vm": done.vm, "label": done.labelling.label, "passed": done.passed,

@@ -261,6 +261,7 @@ def _places(policy: Policy) -> dict[Span, str]:
         **{coalition.span: f"coalition {name}" for name, coalition in policy.coalitions.items()},
         **{wall.span: f"wall {name}" for name, wall in policy.walls.items()},
         **{label.span: f"label {name}" for name, label in policy.labels.items()},
+        **{label.span: f"resource label {name}" for name, label in policy.resource_labels.items()},
         **{entry.span: f"{entry.kind} {entry.pattern}" for entry in policy.resources},
         **{guard.span: f"guard {name}" for name, guard in policy.guards.items()},
     }

@@ -15,6 +15,7 @@ from importlib import import_module
 from shype import __version__
 from shype.base.errors import ShypeError, Unavailable
 from shype.cli import output
+from shype.cli.parser import Parser, WrongArguments
 
 #: Modules of this package that each define ``add(commands)``, and their commands. Heavy
 #: imports belong inside the handlers: the same program runs in dom0 without them.
@@ -52,7 +53,7 @@ start with: shype check examples/banks.yaml; shype explain examples/banks.yaml a
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or (quicker) just the group that has the command ``only``."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="shype",
         description="Mandatory access control for virtual machines, enforced by the hypervisor: "
         "one policy file decides which VMs may run together and exchange information.",
@@ -72,7 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by the caller; what is printed has nowhere to go
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     words = sys.argv[1:] if argv is None else list(argv)
-    args = parser(words[0] if words else None).parse_args(words)
+    try:
+        args = parser(words[0] if words else None).parse_args(words)
+    except WrongArguments as error:
+        mine = words[: words.index("--")] if "--" in words else words
+        if "--json" in mine:
+            output.print_json(error.to_json())
+        else:
+            output.note(error.text)
+        raise SystemExit(error.exit_code) from None
     as_json = bool(getattr(args, "json", False))
     try:
         return int(args.run(args))
@@ -108,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(error: ShypeError, *, as_json: bool) -> int:
     if as_json:
         output.print_json(error.to_json())
+    elif error.id == "policy.invalid":  # its findings look as `shype check` shows them
+        output.note(f"{error.message}\nshype: error: the policy has errors [{error.id}]")
     else:
         output.note(f"shype: error: {error}")
     return error.exit_code

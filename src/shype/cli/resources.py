@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="the policy file (YAML)")
+    command.add_argument("file", metavar="FILE", type=Path, help="a policy file, or a bundle")
     command.add_argument(
         "--inventory", metavar="FILE", type=Path, help="the resources of a host, one a line"
     )
@@ -49,10 +49,10 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from shype.cli import output
+    from shype.cli.explain import read_policy
     from shype.policy import inventory
-    from shype.policy.loader import load
 
-    policy = load(args.file).policy
+    policy = read_policy(args.file)
     if args.inventory is None:
         entries = [_entry(policy, entry) for entry in policy.resources]
         columns = ["kind", "pattern", "label", "coalitions", "level", "where"]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from shype.base.errors import BadInput
-from shype.policy.model import Policy
+from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import LabelName, VmId
 from shype.policy.source import Span
 
@@ -84,5 +84,13 @@ def _other(name: str, what: str, kind: str) -> BadInput:
 def _unknown(policy: Policy, name: str) -> BadInput:
     known = [*policy.labels, *policy.assignments, "dom0"]
     close = list(dict.fromkeys(difflib.get_close_matches(name, known, n=3)))
-    fix = f"did you mean {' or '.join(close)}?" if close else "see `labels:` and `vms:`"
+    kind, colon, _ = name.partition(":")
+    if close:
+        fix = f"did you mean {' or '.join(close)}?"
+    elif kind in {*ResourceKind}:
+        fix = "a resource stands in the second place, after the label or VM that would use it"
+    elif colon:
+        fix = f"see `labels:` and `vms:`; a resource is KIND:NAME ({', '.join(ResourceKind)})"
+    else:
+        fix = "see `labels:` and `vms:`"
     return BadInput("label.unknown", f"the policy has no label and no VM {name!r}", fix)

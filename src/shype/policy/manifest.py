@@ -267,8 +267,8 @@ def _read(directory: Path, name: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise BadInput(
             "bundle.missing", f"there is no compiled policy at {directory}: {name} is missing",
-            "on the author's machine: shype build POLICY --target xen-4.17 -o DIR; then copy DIR "
-            f"to {directory}",
+            "name a policy file, a bundle (FILE.shype), or a directory that `shype bundle extract` "
+            "wrote",
         ) from error
     except OSError as error:
         raise corrupt(f"{path} cannot be read: {error.strerror}") from error

@@ -28,7 +28,7 @@ def resources_are_of_one_kind(case: Case) -> Iterator[Finding]:
             second = entry.kinds[1][0] if entry.kinds else None
             yield error(
                 Id.RESOURCE_KIND, second.span if second is not None else entry.span,
-                f"this resource is a {entry.kinds[0][0].text} and a {second.text}"
+                f"this entry says both `{entry.kinds[0][0].text}` and `{second.text}`"
                 if second is not None else "this resource has no kind",
                 "write an entry for each" if second is not None else f"add one of {_KINDS}",
             )

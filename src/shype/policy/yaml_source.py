@@ -25,6 +25,8 @@ VALUE_LIMIT = 250_000
 
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
+#: `level: secret {crew}` inside {...}: the commonest slip of the pen with levels.
+_BARE_LEVEL = re.compile(r"\b(level|integrity): ([a-z][a-z0-9-]* \{[^{}]*\})")
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 #: Tags that change nothing: they name what the node is anyway.
 _HARMLESS = {"scalar": ("!", f"{_TAG}str"), "sequence": ("!", f"{_TAG}seq"),
@@ -311,5 +313,8 @@ def _syntax(problem: yaml.YAMLError, text: str, file: str) -> Finding:
     if opened is not None and not "".join(lines[mark.line:]).strip():
         # Something is never closed: the end of the file says nothing, its beginning does.
         where, hint = opened, "close the bracket or quote that is opened here"
+    elif mark.line < len(lines) and (bare := _BARE_LEVEL.search(lines[mark.line])):
+        # In an entry within {...} a level's own braces would open another mapping.
+        hint = f'write a level with categories in quotes: {bare[1]}: "{bare[2]}"'
     message = f"this is not valid YAML: {context + ', ' if context else ''}{said}"
     return error(Id.YAML_SYNTAX, Span(file, where.line + 1, where.column + 1), message, hint)
