@@ -19,7 +19,7 @@ test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the
 	$(BIN)/pytest -m "not lab"
 	$(BIN)/pytest -m lab -n 2 --durations 10
 
-test-fast: $(STAMP) lint ## everything that needs no hypervisor (under a minute)
+test-fast: $(STAMP) lint ## everything that needs no hypervisor (about two minutes)
 	$(BIN)/pytest -m "not lab"
 
 lint: $(STAMP) ## ruff and mypy --strict

@@ -32,7 +32,7 @@ OPERATIONS = [
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(policy=small_policies())
 def test_random_policies(policy: Policy, tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ from shype.policy.names import LabelName, VmId
 #: The words and the rule of a denial by the hypervisor, as `shype denials` explains it.
 Refusal: TypeAlias = tuple[str, str]
 
+#: FLASK's class for each way between two guests.
+CLASSES = {
+    Way.EVENT: "event", Way.ARGO: "argo", Way.GRANT_MAP_RO: "grant", Way.GRANT_MAP_RW: "grant",
+    Way.GRANT_COPY_FROM: "grant", Way.GRANT_COPY_TO: "grant",
+}
 CONFIGS = "/etc/xen/vms"
 #: Seconds for one command in dom0 under emulation on a busy machine.
 LIMIT = 180
@@ -81,12 +86,13 @@ class LabStage:
         """See the protocol."""
         probe.wait_for(self._lab.run, vms)
         attempts = probe.probe_matrix(self._lab.run, vms, probe.SHARING)
-        refusals = self._refused_channels()
+        refusals = refused_channels(self._denials())
         found: dict[Pair, dict[Way, Outcome]] = {}
         for tried in attempts:
             pair = (VmId(tried.source), VmId(tried.target))
             labels = frozenset(self._bundle.policy.assignments[vm].label for vm in pair)
-            why = refusals.get(labels, ("", "")) if tried.result is Result.DENIED else ("", "")
+            refused = (labels, CLASSES[tried.mechanism])
+            why = refusals.get(refused, ("", "")) if tried.result is Result.DENIED else ("", "")
             outcome = Outcome(tried.result.value, "hypervisor", *why)
             found.setdefault(pair, {})[tried.mechanism] = outcome
         return found
@@ -115,16 +121,6 @@ class LabStage:
             if item["class"] == "domain" and "create" in item["permissions"]
         }
 
-    def _refused_channels(self) -> dict[frozenset[LabelName], Refusal]:
-        """Two labels -> why the hypervisor refused a channel between them, by its own lines.
-
-        Without order: who is named first in a line depends on who maps and who grants.
-        """
-        return {
-            frozenset((item["source"]["label"], item["target"]["label"])): _refusal(item)
-            for item in self._denials() if item["class"] in ("event", "grant", "argo")
-        }
-
     def _denials(self) -> list[dict[str, Any]]:
         code, answer = self._shype("denials")
         if code != 0:
@@ -132,6 +128,25 @@ class LabStage:
         found = answer["denials"]
         assert isinstance(found, list)
         return found
+
+
+def refused_channels(
+    found: Sequence[Mapping[str, Any]]
+) -> dict[tuple[frozenset[LabelName], str], Refusal]:
+    """Two labels and a class -> why the hypervisor refused a channel, by its own lines.
+
+    ``found``: what `shype denials --json` lists. Labels are without order: who is named first
+    in a line depends on who maps and who grants. So where levels or a guard refuse one
+    direction by one rule and the other by another, no rule is named.
+    """
+    refusals: dict[tuple[frozenset[LabelName], str], Refusal] = {}
+    for item in found:
+        key = frozenset((item["source"]["label"], item["target"]["label"])), str(item["class"])
+        words, rule = _refusal(item)
+        first = refusals.setdefault(key, (words, rule))
+        if first[1] != rule:
+            refusals[key] = ("", "")
+    return refusals
 
 
 def _refusal(denial: Mapping[str, object]) -> Refusal:

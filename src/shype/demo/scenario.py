@@ -159,15 +159,16 @@ class Scenario:
 
     def _probed(self, pair: Pair, outcomes: Mapping[Way, Outcome]) -> Iterator[Line]:
         source, target = pair
-        groups: dict[tuple[str, str], list[Way]] = {}
-        decisions: dict[tuple[str, str], Decision] = {}
+        # One line for the ways that the same rule decides and that had the same outcome.
+        groups: dict[tuple[str, str, str], list[Way]] = {}
+        decisions: dict[tuple[str, str, str], Decision] = {}
         for attempt, outcome in outcomes.items():
             decision = attempt.decide(
                 self._server, self._running[source], self._running[target]
             )
-            key = (_word(decision), outcome.result)
+            key = (decision.id, outcome.result, outcome.rule)
             groups.setdefault(key, []).append(attempt)
-            decisions[key] = decision
+            decisions.setdefault(key, decision)
         for key, attempts in groups.items():
             first = outcomes[attempts[0]]
             yield _line(
