@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint setup lab bench fuzz clean
+.PHONY: help demo test test-fast lint setup lab bench bench-decide fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -31,6 +31,9 @@ lab: $(STAMP) ## build the lab once: Xen with FLASK, dom0 image, guests (cached)
 
 bench: $(STAMP) lab ## count instructions on the hot paths, with and without shype
 	$(BIN)/python -m bench
+
+bench-decide: $(STAMP) ## time decisions, beside cedarpy, pycasbin and regopy on the same policy
+	$(BIN)/python -m bench.decide
 
 FUZZ_SECONDS ?= 400
 
