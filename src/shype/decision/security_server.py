@@ -22,7 +22,7 @@ from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.decision.rights import Classes
 from shype.decision.running import Running
-from shype.decision.sharing import INDEX, UNRELATED, AccessVector, Row, Sharing
+from shype.decision.sharing import INDEX, AccessVector, Row, Sharing
 from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import LabelName, MemberName
 from shype.policy.resources import ResourceTable
@@ -31,8 +31,8 @@ from shype.policy.source import distinct
 if TYPE_CHECKING:
     from shype.decision.batch import Batch, Codes, Indices, Verdicts
 
-#: Vectors kept at a time; beyond it they are computed anew. One takes about 100 bytes.
-AVC_LIMIT = 4_000_000
+#: Vectors kept at a time; beyond it they are computed anew. One takes about 75 bytes.
+AVC_LIMIT = 1_000_000
 #: Decisions kept for who asks the same again: what 70 labels can ask. One takes about 300 bytes.
 DECIDED_LIMIT = 1 << 16
 
@@ -49,11 +49,10 @@ class SecurityServer:
     (``label.unknown``) if the policy does not have it. A denial is never an
     exception.
 
-    Verdicts are kept in an access vector cache: per class of subjects, the
-    vector (one verdict per operation) on every class of objects that is not
-    merely unrelated to it. Such a row is computed when a quarter of it has been
-    asked for one by one, so that no question costs more than a few, however
-    many classes share a coalition.
+    Verdicts are kept in an access vector cache: per pair of classes that was
+    asked about, one verdict per operation. Nothing is computed beforehand, so
+    that neither a question nor the memory depends on how many others share a
+    coalition. Above it, the last decisions themselves are kept.
     """
 
     def __init__(self, policy: Policy, *, today: date | None = None) -> None:
@@ -75,8 +74,7 @@ class SecurityServer:
             **{name: tomb.members for name, tomb in policy.retired.items()},
             **{name: label.members for name, label in self._labels.items()},
         }
-        self._avc: dict[int, Row] = {}
-        self._begun: dict[int, dict[int, AccessVector]] = {}
+        self._avc: dict[int, dict[int, AccessVector]] = {}
         self._cached = 0
         self._decided: dict[tuple[LabelName, LabelName, Operation], Decision] = {}
         self._batch: Batch | None = None
@@ -95,8 +93,7 @@ class SecurityServer:
         except KeyError:
             pass
         try:
-            row = self._avc[self._class[subject]]
-            id = row.get(self._class[object], UNRELATED)[INDEX[operation]]
+            id = self._avc[self._class[subject]][self._class[object]][INDEX[operation]]
         except KeyError:
             id = self._miss(subject, object, operation)
         # Without `Decision.__init__`, and the reason not before it is asked for: the hot path.
@@ -112,8 +109,8 @@ class SecurityServer:
     def permits(self, subject: LabelName, object: LabelName, operation: Operation) -> bool:
         """The verdict of `decide` alone."""
         try:
-            row = self._avc[self._class[subject]]
-            return row.get(self._class[object], UNRELATED)[INDEX[operation]] in PERMISSIONS
+            vector = self._avc[self._class[subject]][self._class[object]]
+            return vector[INDEX[operation]] in PERMISSIONS
         except KeyError:
             return self._miss(subject, object, operation) in PERMISSIONS
 
@@ -151,39 +148,21 @@ class SecurityServer:
     def vectors(self, subject: int) -> Row:
         """The access vectors of class ``subject`` of `classes` on all it is not unrelated to.
 
-        Every other class has the vector `sharing.UNRELATED`.
+        Every other class has the vector `sharing.UNRELATED`. Computed anew, not cached.
         """
-        row = self._avc.get(subject)
-        if row is None:
-            row = self._sharing.row(subject)
-            self._make_room(len(row) + 1)
-            self._begun.pop(subject, None)
-            self._avc[subject] = row
-        return row
+        return self._sharing.row(subject)
 
     def _miss(self, subject: LabelName, object: LabelName, operation: Operation) -> DecisionId:
         for name in (subject, object):
             if name not in self._class:
                 raise unknown_label(name, self._labels)
         mine, theirs = self._class[subject], self._class[object]
-        begun = self._begun.setdefault(mine, {})
-        vector = begun.get(theirs)
-        if vector is None:
-            vector = self._sharing.vector(mine, theirs)
-            self._make_room(1)
-            begun[theirs] = vector
-            if 4 * len(begun) >= self._sharing.width(mine):
-                self.vectors(mine)
+        vector = self._sharing.vector(mine, theirs)
+        if self._cached >= AVC_LIMIT:
+            self._avc, self._cached = {}, 0
+        self._cached += 1
+        self._avc.setdefault(mine, {})[theirs] = vector
         return vector[INDEX[operation]]
-
-    def _make_room(self, count: int) -> None:
-        """Count ``count`` more vectors; forget all if they are too many.
-
-        Whoever still uses an old row keeps it: rows never change.
-        """
-        if self._cached + count > AVC_LIMIT:
-            self._avc, self._begun, self._cached = {}, {}, 0
-        self._cached += count
 
     # -- resources ----------------------------------------------------------------------------
 

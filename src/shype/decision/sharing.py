@@ -41,6 +41,8 @@ class Sharing:
         self._today = today
         self._special = [n for n, r in enumerate(classes.rights) if r.dom0 or r.retired]
         self._guards = [n for n, r in enumerate(classes.rights) if r.guard is not None]
+        self._unusual = [r.dom0 or r.retired or r.guard is not None for r in classes.rights]
+        self._leveled = any(r.level or r.integrity for r in classes.rights)
         self._dom0 = next(r for r in classes.rights if r.dom0)
         self._vectors: dict[object, AccessVector] = {}
         # What each coalition opens, and whether for a blind write up, as one number.
@@ -53,7 +55,7 @@ class Sharing:
     def row(self, subject: int) -> Row:
         """The vectors of ``subject`` on every class that it is not unrelated to.
 
-        Computed anew: as many vectors as `width` says, at most.
+        Their number is that of the classes in its coalitions; of dom0's, that of all.
         """
         rights, classes = self._rights, self._classes
         mine = rights[subject]
@@ -68,37 +70,35 @@ class Sharing:
         vector = self.vector
         return {n: vector(subject, n) for n in candidates}
 
-    def width(self, subject: int) -> int:
-        """An upper bound of the length of `row`, cheaper than the row."""
-        mine, classes = self._rights[subject], self._classes
-        if mine.dom0 or mine.retired:
-            return len(self._rights)
-        held = sum(len(classes.in_coalition[coalition]) for coalition in mine.coalitions)
-        return held + len(self._special) + (len(self._guards) if mine.guard is not None else 0)
-
     def vector(self, subject: int, object: int) -> AccessVector:
         """The verdicts of class ``subject`` on class ``object``."""
         s, o = self._rights[subject], self._rights[object]
-        key: tuple[Hashable, ...] | None
+        if self._unusual[subject] or self._unusual[object]:
+            return self._unusual_vector(s, o)
+        shared = s.coalitions & o.coalitions
+        if not shared:
+            return UNRELATED
+        opened = 0
+        for name in shared:
+            opened |= self._opens[name]
+        # All that `verdict` looks at between two such labels; few combinations occur.
+        on = s.mechanisms & o.mechanisms
+        if not self._leveled:
+            return self._computed(s, o, (opened, on))
+        return self._computed(s, o, (
+            opened, on, confidential(s, o), confidential(o, s), intact(s, o), intact(o, s),
+        ))
+
+    def _unusual_vector(self, s: Rights, o: Rights) -> AccessVector:
+        if s.retired or o.retired:
+            return self._computed(s, o, (True,))
         if s.dom0 or o.dom0:
             guest = o if s.dom0 else s
-            key = (s.dom0, o.dom0, guest.retired, guest.coalitions <= self._dom0.coalitions)
-        elif s.retired or o.retired:
-            key = None
-        elif s.guard is not None or o.guard is not None:
-            return self._compute(s, o)
-        else:
-            opened = 0
-            shared = s.coalitions & o.coalitions
-            if not shared:
-                return UNRELATED
-            for name in shared:
-                opened |= self._opens[name]
-            # All that `verdict` looks at between two others; few combinations occur.
-            key = (
-                opened, s.mechanisms, o.mechanisms,
-                confidential(s, o), confidential(o, s), intact(s, o), intact(o, s),
-            )
+            allowed = guest.coalitions <= self._dom0.coalitions
+            return self._computed(s, o, (s.dom0, o.dom0, allowed))
+        return self._compute(s, o)
+
+    def _computed(self, s: Rights, o: Rights, key: tuple[Hashable, ...]) -> AccessVector:
         vector = self._vectors.get(key)
         if vector is None:
             vector = self._vectors[key] = self._compute(s, o)
