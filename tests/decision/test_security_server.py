@@ -220,10 +220,10 @@ def test_violations_name_each_domain_that_should_not_run() -> None:
     assert unconcerned.permitted
 
 
-def test_a_million_pairs_take_seconds() -> None:
-    """A bound that only an accidental loop over the policy would break (measured: 0.4 s, 3 s)."""
+def test_a_hundred_thousand_pairs_take_a_second() -> None:
+    """A bound that only an accidental loop over the policy would break (measured: 0.1 s, 0.7 s)."""
     types = [f"t{i}" for i in range(64)]
-    names = [f"l{i}" for i in range(1000)]
+    names = [f"l{i}" for i in range(320)]
     none: list[str] = []
     labels = {name: (types[i % 64 : i % 64 + 3], none) for i, name in enumerate(names)}
     server = SecurityServer(policy(types, {}, {"host": (types, []), **labels}, "host"))
@@ -233,5 +233,5 @@ def test_a_million_pairs_take_seconds() -> None:
     middle = time.process_time()
     assert allowed == sum(server.decide(a, b, Operation.MAP_WRITE).permitted for a, b in pairs)
     end = time.process_time()
-    assert middle - begin < 10
-    assert end - middle < 60
+    assert middle - begin < 4
+    assert end - middle < 15
