@@ -13,6 +13,7 @@ from shype.host.launch import Source, launch
 from shype.host.status import status
 from tests.host.builders import config, host
 from tests.host.invariants import guests
+from tests.today import set_today
 
 GUARDED = """\
 shype: 1
@@ -31,13 +32,7 @@ vms: {door: release}
 
 def on(monkeypatch: pytest.MonkeyPatch, day: date) -> None:
     """From now on it is ``day`` for the host."""
-    class Calendar(date):
-        @classmethod
-        def today(cls) -> Calendar:
-            return cls(day.year, day.month, day.day)
-
-    for module in (agent_module, status_module):
-        monkeypatch.setattr(module, "date", Calendar)
+    set_today(monkeypatch, day, agent_module, status_module)
 
 
 def test_a_guard_starts_until_its_last_day_and_then_no_more(
