@@ -41,11 +41,14 @@ guards:
 resources:
   - {ioport: "0x2f8-0x2ff", coalitions: [outside], level: low}
 host: {dom0: manager}
-vms: {low: low, high: high, low-crew: low-crew, high-crew: high-crew, web: web, release: release,
-      greedy: high}
+vms: {low: low, high: high, peer: high, low-crew: low-crew, high-crew: high-crew, web: web,
+      release: release, greedy: high}
 """
 LEVELS = ("low", "high", "low-crew", "high-crew")
 GUESTS = (*LEVELS, "web", "release")
+#: A second VM with the label high: PV, which boots faster and cannot have an Argo ring.
+PEER = "peer"
+LABELS = {**{vm: LabelName(vm) for vm in GUESTS}, PEER: LabelName("high")}
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +67,20 @@ def lab(lab_built: builder.Built, compiled: Path) -> Iterator[Lab]:
     files = {f"/etc/xen/vms/{vm}.cfg": config(vm) for vm in GUESTS}
     # A PV guest boots faster; it cannot have an Argo ring, which web's coalition does not open.
     files["/etc/xen/vms/web.cfg"] = config("web", type="pv", extra=ports)
+    files[f"/etc/xen/vms/{PEER}.cfg"] = config(PEER, type="pv")
     files["/etc/xen/vms/greedy.cfg"] = config("greedy", type="pv", extra=ports)
     with Lab.up(bundle=compiled, files=files) as lab:
-        for vm in GUESTS:
+        for vm in (*GUESTS, PEER):
             done = lab.run(["shype", "run", f"/etc/xen/vms/{vm}.cfg"], timeout=300)
             assert done.code == 0, done.out + done.err
-        probe.wait_for(lab.run, list(GUESTS), timeout=300)
+        probe.wait_for(lab.run, [*GUESTS, PEER], timeout=300)
         yield lab
 
 
 def agree(server: SecurityServer, attempts: tuple[Attempt, ...]) -> set[tuple[Way, Result]]:
     """Every attempt had the outcome that the security server decides; what was seen."""
     for attempt in attempts:
-        source, target = LabelName(attempt.source), LabelName(attempt.target)
+        source, target = LABELS[attempt.source], LABELS[attempt.target]
         decision = attempt.mechanism.decide(server, source, target)
         expected = Result.PERMITTED if decision.permitted else Result.DENIED
         told = f"{decision.id}: {json.dumps(attempt.to_json(), indent=1)}"
@@ -99,11 +103,19 @@ def test_every_pair_of_levels_by_every_mechanism(lab: Lab, compiled: Path) -> No
                    for source, target, _ in ways)  # never down
 
 
+def test_equal_levels_share_both_ways(lab: Lab, compiled: Path) -> None:
+    server = SecurityServer(load_bundle(compiled).policy)
+    ways = tuple(way for way in probe.SHARING if way is not Way.ARGO)
+    for source, target in (("high", PEER), (PEER, "high")):
+        seen = agree(server, probe.probe_pair(lab.run, source, target, ways))
+        assert seen == {(way, Result.PERMITTED) for way in ways}
+
+
 def test_the_hypervisor_shows_the_levels(lab: Lab, compiled: Path) -> None:
     manifest = load_bundle(compiled).manifest
     rows = (line.split() for line in lab.run(["xl", "list", "-Z"]).out.splitlines()[1:])
     shown = {row[0]: row[-1] for row in rows if row[1] != "0"}
-    assert shown == {vm: manifest.labels[LabelName(vm)].context for vm in GUESTS}
+    assert shown == {vm: manifest.labels[label].context for vm, label in LABELS.items()}
     assert json.loads(lab.run(["shype", "status", "--json"], timeout=200).out)["sound"] is True
 
 
