@@ -126,6 +126,8 @@ def test_the_number_of_values_is_limited(monkeypatch: pytest.MonkeyPatch) -> Non
     assert parse("[" + "a," * 999 + "]", "f").findings == ()
     source = parse("[" + "a," * 1000 + "]", "f")
     assert [f.id for f in source.findings] == [Id.YAML_TOO_MANY]
+    # A text that is long because it has many labels is not refused for it.
+    assert parse("[" + "abcd, " * 1200 + "]", "f").findings == ()
 
 
 def test_many_duplicate_keys_take_linear_time() -> None:

@@ -53,6 +53,7 @@ class ChineseWall:
 
     def __init__(self, conflict_sets: Mapping[WallName, frozenset[MemberName]]) -> None:
         self._sets = dict(conflict_sets)
+        self._rank = {wall: rank for rank, wall in enumerate(self._sets)}
         self._walls_of: dict[MemberName, tuple[WallName, ...]] = {}
         for wall, members in self._sets.items():
             for member in members:
@@ -115,7 +116,7 @@ class ChineseWall:
     def walls_of(self, members: Iterable[MemberName]) -> tuple[WallName, ...]:
         """The conflict sets that contain any of ``members``, in the policy's order."""
         touched = {wall for member in members for wall in self._walls_of.get(member, ())}
-        return tuple(wall for wall in self._sets if wall in touched) if touched else ()
+        return tuple(sorted(touched, key=self._rank.__getitem__))
 
     def excluders(
         self, member: MemberName, members: frozenset[MemberName]

@@ -76,7 +76,8 @@ class SecurityServer:
         }
         self._avc: dict[int, dict[int, AccessVector]] = {}
         self._cached = 0
-        self._decided: dict[tuple[LabelName, LabelName, Operation], Decision] = {}
+        self._decided: dict[Operation, dict[LabelName, dict[LabelName, Decision]]]
+        self._forget()
         self._batch: Batch | None = None
         self._resources = ResourceTable(policy.resources)
 
@@ -89,7 +90,7 @@ class SecurityServer:
         no VM carries it, so that is dom0 acting on itself.
         """
         try:
-            return self._decided[subject, object, operation]
+            return self._decided[operation][subject][object]
         except KeyError:
             pass
         try:
@@ -101,9 +102,7 @@ class SecurityServer:
         decision.permitted = id in PERMISSIONS
         decision.id = id
         decision._told = (self._explain, id, subject, object, operation)
-        if len(self._decided) >= DECIDED_LIMIT:
-            self._decided = {}
-        self._decided[subject, object, operation] = decision
+        self._keep(decision, subject, object, operation)
         return decision
 
     def permits(self, subject: LabelName, object: LabelName, operation: Operation) -> bool:
@@ -151,6 +150,18 @@ class SecurityServer:
         Every other class has the vector `sharing.UNRELATED`. Computed anew, not cached.
         """
         return self._sharing.row(subject)
+
+    def _forget(self) -> None:
+        self._decided = {operation: {} for operation in Operation}
+        self._kept = 0
+
+    def _keep(
+        self, decision: Decision, subject: LabelName, object: LabelName, operation: Operation
+    ) -> None:
+        if self._kept >= DECIDED_LIMIT:
+            self._forget()
+        self._kept += 1
+        self._decided[operation].setdefault(subject, {})[object] = decision
 
     def _miss(self, subject: LabelName, object: LabelName, operation: Operation) -> DecisionId:
         for name in (subject, object):

@@ -22,6 +22,8 @@ from shype.policy.source import Finding, Span
 DEPTH_LIMIT = 32
 #: Values in a document, aliases expanded: a policy of 5,000 labels has about 50,000.
 VALUE_LIMIT = 250_000
+#: A longer text may have more, in proportion: one for so many characters (a label takes five each).
+CHARACTERS_PER_VALUE = 4
 
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -104,7 +106,7 @@ class _Frame:
 
 def parse(text: str, file: str, parser: type = _PARSER) -> Source:
     """Read ``text``. Never raises; all positions carry ``file`` as the file's name."""
-    reader = _Reader(file)
+    reader = _Reader(file, max(VALUE_LIMIT, len(text) // CHARACTERS_PER_VALUE))
     try:
         for event in yaml.parse(text, Loader=parser):
             if reader.document_ended(event):
@@ -127,7 +129,7 @@ def parse(text: str, file: str, parser: type = _PARSER) -> Source:
 class _Reader:
     """Turns events into the tree."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, value_limit: int) -> None:
         self.root: Node | None = None
         self.findings: list[Finding] = []
         self._file = file
@@ -135,6 +137,7 @@ class _Reader:
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._values = 0
+        self._value_limit = value_limit
         self._resolver = Resolver()
 
     def document_ended(self, event: yaml.Event) -> bool:
@@ -171,10 +174,10 @@ class _Reader:
 
     def _count(self, size: int, event: yaml.Event) -> None:
         self._values += size
-        if self._values > VALUE_LIMIT:
+        if self._values > self._value_limit:
             raise _Stop(error(
                 Id.YAML_TOO_MANY, self._span(event),
-                f"the policy has more than {VALUE_LIMIT} values, aliases expanded",
+                f"the policy has more than {self._value_limit} values, aliases expanded",
                 "write the values out instead of multiplying them with aliases (`*name`)",
             ))
 
