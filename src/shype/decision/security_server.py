@@ -8,8 +8,9 @@ and keeps no state of the host: who runs, and today's date, are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shype.base.errors import BadInput, Unavailable
@@ -76,23 +77,18 @@ class SecurityServer:
         }
         self._avc: dict[int, dict[int, AccessVector]] = {}
         self._cached = 0
-        self._decided: dict[Operation, dict[LabelName, dict[LabelName, Decision]]]
-        self._forget()
+        self.decide = lru_cache(DECIDED_LIMIT)(self._decide)
         self._batch: Batch | None = None
         self._resources = ResourceTable(policy.resources)
 
     # -- between two domains ------------------------------------------------------------------
 
-    def decide(self, subject: LabelName, object: LabelName, operation: Operation) -> Decision:
-        """May a domain labelled ``subject`` do ``operation`` to one labelled ``object``?
+    #: May a domain labelled ``subject`` do an operation to one labelled ``object``? The arguments
+    #: are these three. The same label twice means two different VMs, except for dom0's label: no
+    #: VM carries it, so that is dom0 acting on itself. The last `DECIDED_LIMIT` answers are kept.
+    decide: Callable[[LabelName, LabelName, Operation], Decision]
 
-        The same label twice means two different VMs, except for dom0's label:
-        no VM carries it, so that is dom0 acting on itself.
-        """
-        try:
-            return self._decided[operation][subject][object]
-        except KeyError:
-            pass
+    def _decide(self, subject: LabelName, object: LabelName, operation: Operation) -> Decision:
         try:
             id = self._avc[self._class[subject]][self._class[object]][INDEX[operation]]
         except KeyError:
@@ -102,7 +98,6 @@ class SecurityServer:
         decision.permitted = id in PERMISSIONS
         decision.id = id
         decision._told = (self._explain, id, subject, object, operation)
-        self._keep(decision, subject, object, operation)
         return decision
 
     def permits(self, subject: LabelName, object: LabelName, operation: Operation) -> bool:
@@ -150,18 +145,6 @@ class SecurityServer:
         Every other class has the vector `sharing.UNRELATED`. Computed anew, not cached.
         """
         return self._sharing.row(subject)
-
-    def _forget(self) -> None:
-        self._decided = {operation: {} for operation in Operation}
-        self._kept = 0
-
-    def _keep(
-        self, decision: Decision, subject: LabelName, object: LabelName, operation: Operation
-    ) -> None:
-        if self._kept >= DECIDED_LIMIT:
-            self._forget()
-        self._kept += 1
-        self._decided[operation].setdefault(subject, {})[object] = decision
 
     def _miss(self, subject: LabelName, object: LabelName, operation: Operation) -> DecisionId:
         for name in (subject, object):
