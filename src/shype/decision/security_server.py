@@ -32,7 +32,7 @@ from shype.policy.source import distinct
 if TYPE_CHECKING:
     from shype.decision.batch import Batch, Codes, Indices, Verdicts
 
-#: Vectors kept at a time; beyond it they are computed anew. One takes about 75 bytes.
+#: Vectors kept at a time; beyond it they are computed anew. One takes about 34 bytes.
 AVC_LIMIT = 1_000_000
 #: Decisions kept for who asks the same again: what 70 labels can ask. One takes about 300 bytes.
 DECIDED_LIMIT = 1 << 16

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 #: Comparisons that one run may spend, of up to 30 microseconds each: a file full of unknown
 #: names must not take longer than one full of known ones.
-_BUDGET = 20_000
+_BUDGET = 8_000
 
 
 class Suggester:
