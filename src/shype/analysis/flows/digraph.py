@@ -149,6 +149,7 @@ class _Search:
         self.closed: list[_Closed] = []
         self._number = [-1] * len(rows)  # of the finished component a vertex is in
         self._done = 0
+        self._until: list[int] = []  # ``_done`` after each of them
         # The search path: vertices, edges still to follow, and what is reached by now.
         self._inside: list[int] = []
         self._ahead: list[int] = []
@@ -212,7 +213,7 @@ class _Search:
         ahead = self._ahead.pop() & ~reached
         self._above.pop()
         while ahead:  # edges into components that were finished before
-            closed = self.closed[self._number[bits.first(ahead)]]
+            closed = self.closed[self._latest(ahead)]
             reached |= closed.vertices | closed.reach
             ahead &= ~reached
         if self._cyclic.pop():
@@ -221,6 +222,22 @@ class _Search:
             self._number[vertex] = len(self.closed)
         self.closed.append(_Closed(inside, reached))
         self._done |= inside
+        self._until.append(self._done)
         if self._inside:
             self._reached[-1] |= inside | reached
             self._ahead[-1] &= ~(inside | reached)
+
+    def _latest(self, some: int) -> int:
+        """The finished component that finished last, of those that ``some`` meets.
+
+        It may reach all the others and is reached by none: taken first, it
+        leaves the fewest to be looked at.
+        """
+        low, high = 0, len(self._until) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if some & ~self._until[middle]:
+                low = middle + 1
+            else:
+                high = middle
+        return low
