@@ -133,6 +133,10 @@ class ChineseWall:
             for held in sorted(self._sets[wall] & members)
         )
 
+    def excluded(self, members: frozenset[MemberName]) -> frozenset[MemberName]:
+        """What no other domain may hold while one runs that holds ``members``."""
+        return frozenset(self._excludes(members))
+
     def _excludes(self, members: frozenset[MemberName]) -> list[MemberName]:
         """One mention of c for every wall C that holds a member of ours, and every c in C not ours.
 

@@ -16,7 +16,7 @@ from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.rights import Rights, confidential, flows
 from shype.policy.lattice import Level, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
-from shype.policy.model import Policy, ResourceKind, ResourceLabel
+from shype.policy.model import Policy, Resource, ResourceKind, ResourceLabel
 from shype.policy.names import CoalitionName, LabelName
 from shype.policy.resources import ResourceTable
 from shype.policy.source import distinct
@@ -38,7 +38,14 @@ def use(
 
     Raises BadInput as `ResourceTable.match`.
     """
-    entry = table.match(kind, name)
+    return judge(policy, label, rights, kind, name, table.match(kind, name), access, today)
+
+
+def judge(
+    policy: Policy, label: LabelName, rights: Rights, kind: ResourceKind, name: str,
+    entry: Resource | None, access: Access, today: date | None,
+) -> Decision:
+    """As `use`, for what ``entry`` names (None: no entry does); ``name`` is how it is shown."""
     found = policy.unlabeled_resources if entry is None else entry.label
     own = policy.labels[label].span if label in policy.labels else policy.retired[label].span
     what = f"{kind} {wording.printable(name)}"
@@ -48,7 +55,7 @@ def use(
             f"{label} may not use {what}: no entry under `resources` names it, and the policy has "
             "no resource label `unlabeled`.", (own,),
         )
-    id = _verdict(policy, rights, kind, found, access, today)
+    id = verdict(policy, rights, kind, found, access, today)
     where = (own,) if entry is None else (own, entry.span)
     shared = tuple(sorted(rights.coalitions & found.coalitions))
     places = (*where, found.span, *(policy.coalitions[c].span for c in shared))
@@ -61,10 +68,11 @@ def use(
     )
 
 
-def _verdict(
+def verdict(
     policy: Policy, rights: Rights, kind: ResourceKind, found: ResourceLabel, access: Access,
     today: date | None,
 ) -> DecisionId:
+    """May a VM with these rights do ``access`` to a resource of ``kind`` labelled ``found``?"""
     if rights.retired:
         return DecisionId.LABEL_RETIRED
     if found.inaccessible:

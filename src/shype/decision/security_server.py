@@ -24,7 +24,7 @@ from shype.decision.resources import Access
 from shype.decision.rights import Classes
 from shype.decision.running import Running
 from shype.decision.sharing import INDEX, AccessVector, Row, Sharing
-from shype.policy.model import Policy, ResourceKind
+from shype.policy.model import Policy, Resource, ResourceKind, ResourceLabel
 from shype.policy.names import LabelName, MemberName
 from shype.policy.resources import ResourceTable
 from shype.policy.source import distinct
@@ -175,6 +175,30 @@ class SecurityServer:
         return resources.use(
             self.policy, self._resources, label, rights, kind, name, access, self._today
         )
+
+    def use_entry(
+        self, label: LabelName, kind: ResourceKind, entry: Resource | None,
+        access: Access = Access.READ_WRITE,
+    ) -> Decision:
+        """As `use`, for each resource of ``kind`` that ``entry`` names (None: that no entry does).
+
+        Raises BadInput ``label.unknown``.
+        """
+        if label not in self._class:
+            raise unknown_label(label, self._labels)
+        name = "that no entry names" if entry is None else entry.pattern
+        rights = self.classes.rights[self._class[label]]
+        return resources.judge(
+            self.policy, label, rights, kind, name, entry, access, self._today
+        )
+
+    def class_may_use(
+        self, number: int, kind: ResourceKind, found: ResourceLabel, access: Access
+    ) -> bool:
+        """Whether labels of class ``number`` of `classes` may use what is labelled ``found``."""
+        rights = self.classes.rights[number]
+        id = resources.verdict(self.policy, rights, kind, found, access, self._today)
+        return id in PERMISSIONS
 
     # -- authorization and launch -------------------------------------------------------------
 

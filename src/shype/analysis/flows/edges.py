@@ -1,0 +1,150 @@
+"""The direct flows of a policy, by mechanism: one row of bits per vertex.
+
+The security server decides; nothing here knows a rule. Between two labels it
+is asked by classes (`SecurityServer.vectors`), for a resource by entry.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from shype.analysis.flows import bits
+from shype.analysis.flows.carrying import TOGETHER, carried
+from shype.analysis.flows.vertex import Role, Vertex
+from shype.decision.chinese_wall import ChineseWall
+from shype.decision.resources import Access
+from shype.decision.security_server import SecurityServer
+from shype.decision.sharing import AccessVector
+from shype.policy.model import Policy, Resource, ResourceKind
+from shype.policy.names import CoalitionName, LabelName, MemberName
+from shype.policy.resources import label_key
+
+#: By mechanism, or by the kind of a resource (a disk and a network are both).
+Rows = Mapping[str, list[int]]
+
+
+def vertices(server: SecurityServer, present: Iterable[LabelName] | None = None) -> list[Vertex]:
+    """A vertex per group of labels with the same rights, wall members and role; then resources.
+
+    Only those of ``present``, if given. Tombstones take part in nothing.
+    """
+    policy = server.policy
+    wanted = None if present is None else {*present, policy.host.dom0}
+    alike: dict[tuple[object, ...], list[LabelName]] = defaultdict(list)
+    for label, held in policy.labels.items():
+        if wanted is None or label in wanted:
+            alike[server.classes.of[label], held.members, role(policy, label)].append(label)
+    found = [Vertex(role(policy, names[0]), tuple(names)) for names in alike.values()]
+    entries: list[tuple[ResourceKind, Resource | None]] = [(e.kind, e) for e in policy.resources]
+    if policy.unlabeled_resources is not None:
+        entries += [(kind, None) for kind in ResourceKind]
+    for kind, entry in entries:
+        resource = policy.unlabeled_resources if entry is None else entry.label
+        if resource is not None and not resource.inaccessible:
+            name = "*" if entry is None else entry.pattern
+            found.append(Vertex(Role.RESOURCE, (), kind, entry, f"{kind}:{name}"))
+    return found
+
+
+def role(policy: Policy, label: LabelName) -> Role:
+    """What a label is to the graph."""
+    if label == policy.host.dom0:
+        return Role.DOM0
+    if label in policy.guards:
+        return Role.GUARD
+    return Role.DRIVER if label in policy.host.drivers else Role.LABEL
+
+
+class Edges:
+    """All direct flows between ``vertices``: ``rows[mechanism][x]`` has bit y iff x flows to y."""
+
+    def __init__(self, server: SecurityServer, vertices: Sequence[Vertex]) -> None:
+        self._server, self._vertices = server, vertices
+        self.rows: dict[str, list[int]] = {}
+        #: Per vertex, those that the wall lets run beside it, on one host.
+        self.beside = self._beside()
+        by_class: dict[int, int] = defaultdict(int)
+        for index, vertex in enumerate(vertices):
+            if vertex.labels:
+                by_class[server.classes.of[vertex.labels[0]]] |= 1 << index
+        self._between_labels(by_class)
+        self._resources(by_class)
+
+    def _row(self, rows: dict[str, list[int]], mechanism: str) -> list[int]:
+        return rows.setdefault(mechanism, [0] * len(self._vertices))
+
+    def _between_labels(self, by_class: Mapping[int, int]) -> None:
+        back: dict[str, list[int]] = {}
+        for number, subjects in by_class.items():
+            targets: dict[int, list[int]] = defaultdict(list)
+            vectors: dict[int, AccessVector] = {}
+            for other, vector in self._server.vectors(number).items():
+                if other in by_class:  # vectors are shared, so few different ones occur
+                    targets[id(vector)].append(by_class[other])
+                    vectors[id(vector)] = vector
+            for key, vector in vectors.items():
+                objects = _union(targets[key])
+                for mechanism, ahead in carried(vector):
+                    row = self._row(self.rows if ahead else back, mechanism)
+                    for subject in bits.each(subjects):
+                        near = self.beside[subject] if mechanism in TOGETHER else -1
+                        row[subject] |= objects & near
+        for name, rows in back.items():
+            row = self._row(self.rows, name)
+            for index, more in enumerate(bits.transposed(rows, len(rows))):
+                row[index] |= more
+
+    def _beside(self) -> list[int]:
+        policy = self._server.policy
+        wall = ChineseWall({name: wall.members for name, wall in policy.walls.items()})
+        held = [
+            policy.labels[v.labels[0]].members if v.labels else frozenset[MemberName]()
+            for v in self._vertices
+        ]
+        holders: dict[MemberName, list[int]] = defaultdict(list)
+        for index, members in enumerate(held):
+            for member in members:
+                holders[member].append(index)
+        sets = {member: bits.of(some) for member, some in holders.items()}
+        everybody = (1 << len(held)) - 1
+        known: dict[frozenset[MemberName], int] = {}
+        for members in held:
+            if members not in known:
+                excluded = (sets.get(member, 0) for member in wall.excluded(members))
+                known[members] = everybody & ~_union(excluded)
+        return [known[members] for members in held]
+
+    def _resources(self, by_class: Mapping[int, int]) -> None:
+        server, policy = self._server, self._server.policy
+        dom0 = server.classes.of[policy.host.dom0]
+        known: dict[object, dict[Access, int]] = {}
+        for index, vertex in enumerate(self._vertices):
+            if vertex.kind is None:
+                continue
+            label = policy.unlabeled_resources if vertex.entry is None else vertex.entry.label
+            assert label is not None  # no vertex is made for what nobody may use
+            key = vertex.kind, label_key(label)
+            if key not in known:
+                near = _near(server, label.coalitions) - {dom0}
+                known[key] = {
+                    access: _union(
+                        by_class[number] for number in near if number in by_class
+                        and server.class_may_use(number, vertex.kind, label, access)
+                    ) for access in (Access.READ, Access.WRITE)
+                }
+            row = self._row(self.rows, vertex.kind)
+            row[index] |= known[key][Access.READ]
+            for writer in bits.each(known[key][Access.WRITE]):
+                row[writer] |= 1 << index
+
+
+def _near(server: SecurityServer, coalitions: Iterable[CoalitionName]) -> set[int]:
+    return {number for c in coalitions for number in server.classes.in_coalition[c]}
+
+
+def _union(sets: Iterable[int]) -> int:
+    found = 0
+    for some in sets:
+        found |= some
+    return found

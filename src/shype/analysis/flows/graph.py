@@ -1,0 +1,157 @@
+"""The flow graph of a policy: who can send information to whom, by what, and through whom."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from shype.analysis.flows import bits, covert
+from shype.analysis.flows.digraph import Digraph, Path
+from shype.analysis.flows.edges import Edges, vertices
+from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
+from shype.base.errors import BadInput
+from shype.decision.security_server import SecurityServer
+from shype.policy.mechanism import Mechanism
+from shype.policy.model import ResourceKind
+from shype.policy.names import LabelName
+
+#: What a direct flow uses from each layer on: the hypervisor's own mechanisms, then what VMs
+#: reach through a disk, a bridge or a device.
+_HYPERVISOR = (Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO, Mechanism.FOREIGN)
+_SHARED = (*dict.fromkeys((Mechanism.DISK, Mechanism.NETWORK, *ResourceKind)),)
+#: Every way to name a step's mechanism.
+MECHANISMS: tuple[str, ...] = (*map(str, _HYPERVISOR), *map(str, _SHARED))
+
+
+class FlowGraph:
+    """Built once per policy; then asked. ``server`` decides what flows directly.
+
+    Vertices are numbered; ``of`` finds the number of a label, or of a resource
+    by ``KIND:PATTERN``. ``present``: only these labels (and dom0) take part.
+
+    A step between labels by event channel, grant or Argo needs both to run on
+    one host, so it is there only if the wall lets them. A path need not be
+    possible at one time: a VM that goes on running carries information from
+    one state of the host into the next (`walls.trace` shows how).
+    """
+
+    def __init__(
+        self, server: SecurityServer, *, present: Iterable[LabelName] | None = None
+    ) -> None:
+        self.server = server
+        self.vertices: tuple[Vertex, ...] = tuple(vertices(server, present))
+        self.of: Mapping[str, int] = {
+            name: index for index, vertex in enumerate(self.vertices) for name in vertex.names
+        }
+        edges = Edges(server, self.vertices)
+        #: ``by_mechanism[m][x]``: the set (bits) to which x flows directly by m.
+        self.by_mechanism: Mapping[str, list[int]] = edges.rows
+        #: ``beside[x]``: the set that the wall lets run beside x.
+        self.beside = edges.beside
+        self._graphs: dict[tuple[Layer, frozenset[str] | None], Digraph] = {}
+        self._reach: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    def find(self, name: str) -> int:
+        """The number of a label or resource. Raises BadInput ``flow.unknown``."""
+        if name in self.of:
+            return self.of[name]
+        import difflib  # only for a refusal
+
+        close = difflib.get_close_matches(name, list(self.of), n=3)
+        raise BadInput(
+            "flow.unknown", f"no label and no resource of the policy is named {name!r}",
+            f"did you mean {' or '.join(close)}?" if close
+            else "name a label, or KIND:PATTERN for an entry of `resources:`",
+        )
+
+    def having(self, role: Role) -> int:
+        """The set of vertices with that role."""
+        return bits.of(i for i, vertex in enumerate(self.vertices) if vertex.role is role)
+
+    # -- edges --------------------------------------------------------------------------------
+
+    def rows(self, layer: Layer, via: Collection[str] | None = None) -> tuple[int, ...]:
+        """The direct flows that count at ``layer``, by the mechanisms ``via`` (None: all)."""
+        names = _HYPERVISOR if layer < Layer.SHARED else (*_HYPERVISOR, *_SHARED)
+        used: list[Sequence[int]] = [
+            self.by_mechanism[name] for name in names
+            if name in self.by_mechanism and (via is None or name in via)
+        ]
+        if layer is Layer.COVERT:
+            used += [c.rows(self) for c in covert.CHANNELS if via is None or c.id in via]
+        merged = [0] * len(self)
+        for rows in used:
+            merged = [a | b for a, b in zip(merged, rows, strict=True)]
+        return tuple(merged)
+
+    def passable(self, layer: Layer) -> int:
+        """The set of vertices that a path at ``layer`` may pass between its ends."""
+        return bits.of(
+            i for i, vertex in enumerate(self.vertices) if PASSED[vertex.role] <= layer
+        )
+
+    # -- reachability and paths ---------------------------------------------------------------
+
+    def reach(self, layer: Layer, via: Collection[str] | None = None) -> tuple[int, ...]:
+        """Per vertex, all to which its information can get at ``layer``; with DIRECT, one step."""
+        key = layer, None if via is None else frozenset(via)
+        if key not in self._reach:
+            self._reach[key] = self._reached(layer, via)
+        return self._reach[key]
+
+    def _reached(self, layer: Layer, via: Collection[str] | None) -> tuple[int, ...]:
+        rows = self.rows(layer, via)
+        if layer is Layer.DIRECT:
+            return rows
+        passable = self.passable(layer)
+        closure = self.graph(layer, via).closure()
+        found = list(closure)
+        for index, row in enumerate(rows):
+            if not passable >> index & 1:  # an end that no path passes
+                found[index] = row
+                for step in bits.each(row & passable):
+                    found[index] |= closure[step]
+        return tuple(found)
+
+    def graph(self, layer: Layer, via: Collection[str] | None = None) -> Digraph:
+        """Of vertices that no path may pass at ``layer`` no edge goes out."""
+        key = layer, None if via is None else frozenset(via)
+        if key not in self._graphs:
+            passable = self.passable(layer)
+            self._graphs[key] = Digraph([
+                row if passable >> index & 1 else 0
+                for index, row in enumerate(self.rows(layer, via))
+            ])
+        return self._graphs[key]
+
+    def layer(self, source: int, sink: int) -> Layer | None:
+        """The first layer at which information of ``source`` gets to ``sink``; None: at none."""
+        return next(
+            (layer for layer in Layer if self.reach(layer)[source] >> sink & 1), None
+        )
+
+    def paths(
+        self, source: int, sink: int, layer: Layer, via: Collection[str] | None = None, *,
+        minimal: bool = False,
+    ) -> Iterator[Path]:
+        """The shortest paths from ``source`` to ``sink`` at ``layer``, or all minimal ones.
+
+        Minimal: no step leads past a vertex of the path, so none can be left
+        out (`Digraph.minimal`; there may be very many).
+        """
+        rows, passable = self.rows(layer, via), self.passable(layer)
+        if layer is Layer.DIRECT:
+            if rows[source] >> sink & 1:
+                yield (source, sink)
+            return
+        # The ends need not be passable: the source sends, and nothing else passes it.
+        made = Digraph([
+            row if passable >> index & 1 or index == source else 0
+            for index, row in enumerate(rows)
+        ])
+        if minimal:
+            yield from made.minimal(source, sink)
+        else:
+            yield from made.all_shortest(source, sink)
