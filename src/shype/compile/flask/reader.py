@@ -138,8 +138,10 @@ def read(path: Path) -> Binary:
 
 
 def context(text: str) -> Context:
-    """``u:r:dom0_t:s0-s1:c0``. Raises ValueError."""
+    """``u:r:dom0_t:s0-s1:c0``; without MLS ``u:r:dom0_t``, given as s0. Raises ValueError."""
     parts = text.split(":", 3)
+    if len(parts) == 3:
+        parts.append("s0")
     if len(parts) != 4:
         raise ValueError(f"not a security context: {text!r}")
     user, role, type_, levels = parts

@@ -24,11 +24,15 @@ class _Contexts:
     entry is number, user, role, type, then a range: the number of levels (1 if
     both ends are the same), the sensitivities, and one set of categories each:
     unit size 64, bits in use, number of units, and per unit its first bit and a
-    map of 64 bits.
+    map of 64 bits. checkpolicy writes the last SID first, secilc the first. Without
+    MLS the sensitivity is 0, which is given here as s0.
     """
 
-    def __init__(self, data: bytes, types: list[str], users: list[str], roles: list[str]) -> None:
+    def __init__(
+        self, data: bytes, types: list[str], users: list[str], roles: list[str], *, mls: bool
+    ) -> None:
         self._data = data
+        self._mls = mls
         self._types = self._values(types)
         # object_r is always the first role; of more than one other, the numbers are not known.
         others = [role for role in roles if role != "object_r"]
@@ -52,22 +56,23 @@ class _Contexts:
 
     def initial(self, count: int) -> list[str]:
         """Contexts of the initial SIDs 1 to ``count``, in order."""
-        start = struct.pack("<II", count, 1)
         found = []
-        at = self._data.find(start)
-        while at >= 0:
-            with suppress(ValueError, struct.error, KeyError):
-                found.append(self._section(at + 4, count))
-            at = self._data.find(start, at + 1)
+        for first in {1, count}:
+            start = struct.pack("<II", count, first)
+            at = self._data.find(start)
+            while at >= 0:
+                with suppress(ValueError, struct.error, KeyError):
+                    found.append(self._section(at + 4, count))
+                at = self._data.find(start, at + 1)
         if len(found) != 1:
             raise ValueError("the contexts of the initial SIDs cannot be found")
         return found[0]
 
     def _section(self, at: int, count: int) -> list[str]:
-        contexts = []
-        for number in range(1, count + 1):
-            found, user, role, type_, ends = struct.unpack_from("<5I", self._data, at)
-            if found != number or ends not in (1, 2):
+        contexts: dict[int, str] = {}
+        for _ in range(count):
+            number, user, role, type_, ends = struct.unpack_from("<5I", self._data, at)
+            if not 0 < number <= count or number in contexts or ends not in (1, 2):
                 raise ValueError("no list of contexts")
             at += 20
             sensitivities = struct.unpack_from(f"<{ends}I", self._data, at)
@@ -75,13 +80,13 @@ class _Contexts:
             levels = []
             for sensitivity in sensitivities:
                 at, categories = self._set(at)
-                if not 0 < sensitivity < 65536:
+                if not (0 < sensitivity < 65536 if self._mls else sensitivity == 0):
                     raise ValueError("no sensitivity")
                 names = ",".join(f"c{bit}" for bit in categories)
-                levels.append(f"s{sensitivity - 1}" + (f":{names}" if names else ""))
+                levels.append(f"s{max(sensitivity - 1, 0)}" + (f":{names}" if names else ""))
             who = f"{self._users.get(user, user)}:{self._roles.get(role, role)}"
-            contexts.append(f"{who}:{self._types[type_]}:{'-'.join(levels)}")
-        return contexts
+            contexts[number] = f"{who}:{self._types[type_]}:{'-'.join(levels)}"
+        return [contexts[number] for number in range(1, count + 1)]
 
     def _set(self, at: int) -> tuple[int, list[int]]:
         unit, _, count = struct.unpack_from("<3I", self._data, at)
@@ -196,12 +201,13 @@ def translate(path: str, setools: Any) -> dict[str, object]:
     other.extend(f"permissive {type_};" for type_ in policy.types() if type_.ispermissive)
     users = [str(user) for user in policy.users()]
     roles = {str(role): sorted(str(type_) for type_ in role.types()) for role in policy.roles()}
-    contexts = _Contexts(Path(path).read_bytes(), types, users, [*roles])
+    mls = bool(policy.mls)
+    contexts = _Contexts(Path(path).read_bytes(), types, users, [*roles], mls=mls)
     return {
         "reader": f"setools {setools.__version__}",
         "platform": str(policy.target_platform),
         "version": int(policy.version),
-        "mls": bool(policy.mls),
+        "mls": mls,
         "unknown": str(policy.handle_unknown),
         "classes": {str(cls): sorted(_permissions(cls, setools)) for cls in policy.classes()},
         "types": types,

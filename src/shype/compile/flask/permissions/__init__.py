@@ -1,0 +1,1 @@
+"""What information each of Xen's FLASK permissions lets flow."""
