@@ -32,6 +32,7 @@ GROUPS = {
     "dryrun": ("dry-run",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "audit_hooks": ("audit-hooks",),
+    "permission_map": ("permission-map",),
     "lab": ("lab",),
     "demo": ("demo",),
     "completion": ("completion",),

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from shype.cli.types import Commands
 
 _EPILOG = """\
-read: information flows from the object to the subject; write: from the subject to
-the object. How much: bulk, record, signal, trace (docs/reference/xen-permission-map.md,
-which also gives the form of a map of your own).
+read: information flows from the object to the subject; write: from the subject
+to the object. How much: bulk, record, signal, trace. What they mean, and the form
+of a map of your own: docs/reference/xen-permission-map.md.
 
 The form `setools` is for SETools' information flow analysis, whose own map has
 none of Xen's classes and then finds no flow at all:
@@ -25,7 +25,7 @@ examples:
   shype permission-map --xen 4.17 --format setools > xen.map
   seinfoflow -p xenpolicy-4.17 -m xen.map -s isolated_domU_t -t domU_t -A
 
-exit codes: 0 ok, 2 there is no such release, or its table has unknown permissions
+exit codes: 0 ok, 2 no such release, or permissions that the map does not know
 """
 
 

@@ -1,11 +1,9 @@
-"""docs/reference/xen-permission-map.md, generated from the map. A test compares the two.
+"""docs/reference/xen-permission-map.md, generated from the map.
 
-To bring it up to date: ``python -m shype.compile.flask.permissions.page > FILE``.
+A test compares the two; ``python -m tests.compile.permission_page`` writes it anew.
 """
 
 from __future__ import annotations
-
-import sys
 
 from shype.compile.flask import tables
 from shype.compile.flask.permissions.permission_map import (
@@ -23,7 +21,7 @@ Generated from `src/shype/compile/flask/permissions/map.toml`; do not edit.
 What information does a FLASK permission let flow, and which way? SETools' own map has none
 of Xen's classes, and what is not mapped counts there as "no flow". This is a map of every
 permission of {versions}, each with a reason and the file of the Xen tree it was read from.
-`shype analyze` uses it ([its page](analyze.md)); a permission without an entry is an error there.
+`shype analyze` uses it; a permission without an entry is an error there.
 
     shype permission-map --xen 4.17                    # as a table
     shype permission-map --xen 4.17 --format json
@@ -118,6 +116,3 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
-
-if __name__ == "__main__":
-    sys.stdout.write(text())
