@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def bundle(data: bytes) -> None:
 def _works(policy: Policy) -> None:
     """What was accepted can be decided by, and written and read back unchanged."""
     again = policy_from_json(json.loads(canonical.dumps(policy_to_json(policy))))
-    assert again == policy, "not the same after JSON"
+    assert again == replace(policy, assertions=()), "not the same after JSON"
     server = SecurityServer(policy, today=TODAY)
     labels = [*policy.labels, *policy.retired][:6]
     for subject in labels:

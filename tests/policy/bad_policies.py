@@ -60,6 +60,19 @@ resources:
   - {memory: "0xfed40000-0xfed44fff", label: tpm}
 retired: [theatre]
 """
+
+#: `RICH`, and assertions about it.
+ASSERTED = RICH + """\
+assert:
+  - {never: bench -> desk, via: [grant, event], reason: "rivals"}
+  - {only-through: ward -> desk, by: [release], name: one-way-out}
+  - {never: "coalition world -> w*", through: dom0}
+  - {exactly: [ward -> release, release -> desk], among: [wall red, release]}
+  - {levels-never-decrease: everyone, except: [release, nic]}
+  - {integrity-never-increases: everyone}
+  - {none-reaches-both: [bench, ward], who: coalition world}
+  - {none-receives-from-both: [wall red, wall blue]}
+"""
 #: The day on which the policies here are judged.
 TODAY = date(2030, 1, 1)
 
@@ -388,4 +401,58 @@ CASES = (
         base=RICH),
     Bad(Id.LIST_DUPLICATE, "[theatre]", "[theatre, theatre]", 34, 20, "`theatre`", "delete",
         base=RICH),
+    # Assertions
+    Bad(Id.ASSERT_KIND, "{integrity-never-increases: everyone}", "{reason: because}", 41, 5,
+        "asserts nothing", "add one of `never`", base=ASSERTED),
+    Bad(Id.ASSERT_KIND, "{integrity-never", "{never: ward -> desk, integrity-never", 41, 27,
+        "both `never` and `integrity-never-increases`", "an entry for each", base=ASSERTED),
+    Bad(Id.KEY_UNKNOWN, "{integrity-never", "{integrity-nevr", 41, 6, "integrity-nevr",
+        "did you mean `integrity-never-increases`?", base=ASSERTED),
+    Bad(Id.TYPE_WRONG, "{integrity-never-increases: everyone}", "nothing leaks", 41, 5,
+        "a mapping with one kind", "write", base=ASSERTED),
+    Bad(Id.TYPE_WRONG, "bench -> desk", "[bench -> desk]", 36, 13, "`never` must be", "FROM -> TO",
+        base=ASSERTED),
+    Bad(Id.TYPE_WRONG, "[bench, ward]", "bench", 42, 25, "`none-reaches-both` must be",
+        "write a list: [bench]", base=ASSERTED),
+    Bad(Id.ASSERT_OPTION, "through: dom0", "by: [release]", 38, 38, "`never` has no `by`",
+        "`only-through`", base=ASSERTED),
+    Bad(Id.ASSERT_OPTION, ", by: [release]", "", 37, 6, "does not say through what", "add `by`",
+        base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, "bench -> desk", "bench desk", 36, 13, "no `->`", "`FROM -> TO`",
+        base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, "bench -> desk", "bench -> desk -> ward", 36, 13, "more than one `->`",
+        "`FROM -> TO`", base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, "ward -> release, ", "-> release, ", 39, 16, "nothing stands there",
+        "`coalition NAME`", base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, "decrease: everyone", "decrease: the nurses", 40, 29,
+        "more than one word", "`everyone`", base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, '-> w*"', '-> w["', 38, 13, "never closed", "a pattern", base=ASSERTED),
+    Bad(Id.ASSERT_SYNTAX, "[bench, ward]", "[bench]", 42, 6, "1 is here", "[GROUP, GROUP]",
+        base=ASSERTED),
+    Bad(Id.ASSERT_UNKNOWN, "bench -> desk", "bench -> dsk", 36, 13, "no label `dsk`",
+        "did you mean `desk`?", base=ASSERTED),
+    Bad(Id.ASSERT_UNKNOWN, "coalition world ->", "coalition word ->", 38, 13, "no coalition `word`",
+        "did you mean `world`?", base=ASSERTED),
+    Bad(Id.ASSERT_UNKNOWN, "[wall red, wall blue]", "[wall red, wall bleu]", 43, 42,
+        "no member of conflict sets `bleu`", "did you mean `blue`?", base=ASSERTED),
+    Bad(Id.ASSERT_UNKNOWN, "by: [release]", "by: [releas]", 37, 39, "no label `releas`",
+        "did you mean `release`?", base=ASSERTED),
+    Bad(Id.ASSERT_NOTHING, '-> w*"', '-> z*"', 38, 13, "`z*` chooses no label", "delete the assert",
+        base=ASSERTED),
+    Bad(Id.ASSERT_NOTHING, '"coalition world -> w*"', '"war* -> ward"', 38, 13, "no pair of differ",
+        "labels that differ", base=ASSERTED),
+    Bad(Id.ASSERT_NOTHING, "only-through: ward ->", "only-through: release ->", 37, 20,
+        "not in `by`", "out of `by`", base=ASSERTED),
+    Bad(Id.ASSERT_NOTHING,
+        "[ward -> release, release -> desk], among: [wall red, release]", "[]", 39, 6,
+        "about nothing", "`among`", base=ASSERTED),
+    Bad(Id.ASSERT_OVERLAP, "[wall red, wall blue]", "[wall red, coalition lab]", 43, 42,
+        "`bench` is in both", "without a common", base=ASSERTED),
+    Bad(Id.ASSERT_DOM0, "bench -> desk", "bench -> boss", 36, 13, "dom0 serves everyone",
+        "`through: dom0`", base=ASSERTED),
+    Bad(Id.ASSERT_LEVELS, "vms: {vm-1: front}",
+        "vms: {vm-1: front}\nassert: [{levels-never-decrease: everyone}]", 13, 11,
+        "no section `levels`", "declare `levels`"),
+    Bad(Id.ASSERT_NAME, "everyone}\n  - {none", "everyone, name: one-way-out}\n  - {none", 41, 49,
+        "`one-way-out` (line 37)", "rename", base=ASSERTED),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def _policy(text: str) -> Policy:
 def test_every_example_is_valid(path: Path) -> None:
     loaded = load(path)
     assert {f.severity for f in loaded.warnings} <= {Severity.WARNING}
-    assert policy_from_json(policy_to_json(loaded.policy)) == loaded.policy
+    bare = replace(loaded.policy, assertions=())  # no host needs them, so a bundle has none
+    assert policy_from_json(policy_to_json(loaded.policy)) == bare
 
 
 def test_the_examples_are_there() -> None:
@@ -271,7 +273,7 @@ def test_no_file_whatever_gives_a_traceback(tmp_path: Path, data: bytes) -> None
         json.dumps(finding.to_json()).encode()
     assert [f.span for f in findings] == sorted(f.span for f in findings)
     if policy is not None:
-        assert policy_from_json(policy_to_json(policy)) == policy
+        assert policy_from_json(policy_to_json(policy)) == replace(policy, assertions=())
 
 
 def _large(labels: int) -> str:

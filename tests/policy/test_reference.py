@@ -12,7 +12,7 @@ from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import ResourceKind
 from shype.policy.resources import PATTERN_LIMIT
 from tests.policy import language_page
-from tests.policy.bad_policies import GOOD, RICH
+from tests.policy.bad_policies import ASSERTED, GOOD
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/reference/policy-language.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ TEXT = (ROOT / "docs/reference/policy-language.md").read_text(encoding="utf-8")
 
 def test_its_example_is_valid_and_the_one_that_findings_refer_to() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert blocks == [GOOD, RICH]
+    assert blocks == [GOOD, ASSERTED]
     for block in blocks:
         assert check_text(block, "reference")[1] == ()
 

@@ -52,7 +52,7 @@ def test_its_limits_are_those_of_the_grammar() -> None:
     assert defs["lattice"]["properties"]["order"]["maxItems"] == LATTICE_LIMIT
     assert defs["lattice"]["properties"]["categories"]["maxItems"] == LATTICE_LIMIT
     assert defs["reason"]["maxLength"] == REASON_LIMIT
-    assert set(defs["mechanisms"]["items"]["enum"]) == {str(one) for one in SWITCHABLE}
+    assert set(defs["mechanism"]["enum"]) == {str(one) for one in SWITCHABLE}
 
 
 @settings(PATIENT, max_examples=50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shype.policy import grammar, resources
+from shype.policy import asserting, grammar, resources
 from shype.policy.draft import Draft, DraftLabel, DraftRange, DraftResource, DraftResourceLabel, Ref
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
@@ -107,6 +107,7 @@ class _Builder:
             },
             replaces=None if read.replaces is None else read.replaces.text,
             was=None if read.was is None else read.was.text,
+            assertions=tuple(map(asserting.assertion, read.assertions)),
         )
 
     def _label(self, entry: DraftLabel) -> Label:

@@ -117,6 +117,19 @@ class DraftRetired:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftAssertion:
+    """An entry of ``assert``: its keys, and the texts under each (None: not readable as such)."""
+
+    span: Span
+    keys: Map[str, Ref]
+    said: Map[str, tuple[Ref, ...] | None]
+
+    def texts(self, key: str) -> tuple[Ref, ...]:
+        """The texts under ``key``; none if it is missing or unreadable."""
+        return self.said.get(key) or ()
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """All sections of a policy."""
 
@@ -137,6 +150,7 @@ class Draft:
     dom0: Ref | None
     drivers: tuple[Ref, ...] | None
     vms: Map[str, tuple[Ref, Ref]]
+    assertions: tuple[DraftAssertion, ...]
 
     @property
     def carried(self) -> tuple[DraftLabel, ...]:

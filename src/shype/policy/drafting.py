@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Map
 
+from shype.policy.assertions import Kind
 from shype.policy.draft import (
     Draft,
+    DraftAssertion,
     DraftCoalition,
     DraftGuard,
     DraftLabel,
@@ -23,6 +25,10 @@ from shype.policy.source import Span
 from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence
 
 _KINDS = frozenset(str(kind) for kind in ResourceKind)
+#: The keys of assertions under which a list stands.
+_LISTS = frozenset({
+    Kind.EXACTLY, Kind.REACHES, Kind.RECEIVES, "by", "except", "among", "via",
+})
 _SAYS = ("coalitions", "level", "integrity", "inaccessible")
 
 
@@ -54,6 +60,7 @@ def draft(root: Mapping) -> Draft:
         dom0=_ref(host.get("dom0")) if isinstance(host, Mapping) else None,
         drivers=_refs(drivers) if isinstance(drivers, Sequence) or drivers is None else None,
         vms=_vms(section("vms")),
+        assertions=assertions(section("assert")),
     )
 
 
@@ -181,6 +188,18 @@ def _vms(node: Node | None) -> dict[str, tuple[Ref, Ref]]:
     return {vm.text: (vm, label) for vm, label in pairs if label is not None}
 
 
+def assertions(node: Node | None) -> tuple[DraftAssertion, ...]:
+    """The entries of a list of assertions."""
+    items = node.items if isinstance(node, Sequence) else ()
+    return tuple(
+        DraftAssertion(
+            item.span, {key.text: _key(key) for key, _ in item.entries},
+            {key.text: _texts(key.text, value) for key, value in item.entries},
+        )
+        for item in items if isinstance(item, Mapping)
+    )
+
+
 # -- values --------------------------------------------------------------------------------------
 
 
@@ -241,6 +260,15 @@ def _number_or_text(node: Node | None) -> Ref | None:
 def _refs(node: Node | None) -> tuple[Ref, ...]:
     items = node.items if isinstance(node, Sequence) else ()
     return tuple(ref for ref in map(_ref, items) if ref is not None)
+
+
+def _texts(key: str, node: Node) -> tuple[Ref, ...] | None:
+    """What stands under ``key`` of an assertion: a list of texts, or one text."""
+    if key not in _LISTS:
+        one = _ref(node)
+        return None if one is None else (one,)
+    found = _refs(node)
+    return found if isinstance(node, Sequence) and len(found) == len(node.items) else None
 
 
 _NOTHING = Mapping(Span("", 1, 1), ())

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from shype.policy import building, reading, schema, validator
-from shype.policy.drafting import draft
+from shype.policy import asserting, building, reading, schema, validate_assertions, validator
+from shype.policy.assertions import Assertion, choice
+from shype.policy.drafting import assertions, draft
 from shype.policy.findings import Id, error
 from shype.policy.inventory import Inventory, unmatched
 from shype.policy.model import Policy
 from shype.policy.source import Finding, PolicyInvalid, Severity
+from shype.policy.suggest import Suggester
 from shype.policy.yaml_source import Mapping, Scalar, parse
 
 #: Findings shown for one file.
@@ -86,11 +88,39 @@ def check_text(
     return policy, _ordered(advice)
 
 
-def _other_version(root: object) -> Finding | None:
-    """The finding for a policy in another version: its rules are unknown, so say nothing else."""
-    version = root.get("shype") if isinstance(root, Mapping) else None
+def check_assertions(
+    path: Path, policy: Policy
+) -> tuple[tuple[Assertion, ...] | None, tuple[Finding, ...]]:
+    """The assertions about ``policy`` in the file ``path``, or None; and all findings in it."""
+    text = reading.read(path)
+    if isinstance(text, Finding):
+        return None, (text,)
+    return check_assertions_text(text, reading.shown(path), policy)
+
+
+def check_assertions_text(
+    text: str, file: str, policy: Policy
+) -> tuple[tuple[Assertion, ...] | None, tuple[Finding, ...]]:
+    """As `check_assertions`, for a ``text`` whose findings shall name ``file``."""
+    source = parse(text, file)
+    if source.root is None:
+        return None, _ordered(list(source.findings))
+    other = _other_version(source.root, schema.ASSERTIONS)
+    if other is not None:
+        return None, _ordered([*source.findings, other])
+    findings = [*source.findings, *schema.violations(source.root, schema.ASSERTIONS)]
+    entries = assertions(source.root.get("assert")) if isinstance(source.root, Mapping) else ()
+    findings += validate_assertions.findings(entries, choice(policy), Suggester())
+    if findings:
+        return None, _ordered(findings)
+    return tuple(map(asserting.assertion, entries)), ()
+
+
+def _other_version(root: object, kind: str = schema.POLICY) -> Finding | None:
+    """The finding for a file in another version: its rules are unknown, so say nothing else."""
+    version = root.get(kind) if isinstance(root, Mapping) else None
     if isinstance(version, Scalar) and version.kind == "int" and version.text != "1":
-        return schema.unsupported(version)
+        return schema.unsupported(version, kind)
     return None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
+from shype.policy.assertions import Assertion
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
 from shype.policy.names import (
@@ -196,7 +197,9 @@ class Policy:
     ``walls`` may share members; ``labels`` includes dom0's, the drivers', the
     guards' and, if defined, the one named ``unlabeled``.  ``source`` is the
     file's name.  ``replaces`` is the version that this one replaces, ``was``
-    the name that the policy had then (None: the same).
+    the name that the policy had then (None: the same).  ``assertions`` decide
+    nothing: whoever checks or builds the policy proves them, and a compiled
+    bundle does not hold them.
     """
 
     name: str
@@ -215,6 +218,7 @@ class Policy:
     retired: Mapping[LabelName, Retired] = field(default_factory=dict)
     replaces: str | None = None
     was: str | None = None
+    assertions: tuple[Assertion, ...] = ()
 
     @property
     def guests(self) -> tuple[Label, ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
 from itertools import islice
@@ -22,12 +21,15 @@ from jsonschema.validators import extend
 
 from shype.policy import grammar
 from shype.policy.findings import Id, error, show
+from shype.policy.schema_index import Index, Place
 from shype.policy.source import Finding, Span
 from shype.policy.suggest import Suggester
-from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence, describe
+from shype.policy.yaml_source import Node, Scalar, Sequence, describe
 
 #: Violations looked at in one file; more do not help anybody.
 _LIMIT = 5_000
+#: The kinds of files, by the key that says the version of the language.
+POLICY, ASSERTIONS = "shype", "shype-assert"
 _MECHANISMS = "write one of `event`, `grant`, `argo`, `disk` and `network`"
 _TWO_LEVELS = "a list of two levels"
 LEVEL_FIX = "write NAME, or NAME {CATEGORY, CATEGORY} in quotes, or NAME {all}"
@@ -47,23 +49,38 @@ def document() -> dict[str, Any]:
     return value
 
 
-def violations(root: Node) -> list[Finding]:
+@cache
+def assertion_document() -> dict[str, Any]:
+    """The JSON Schema of a file of assertions: the policy's, with another top."""
+    policy = document()
+    return {
+        "$schema": policy["$schema"],
+        "$id": "urn:shype:assertions:1",
+        "title": "assertions about a shype policy, version 1 of the language",
+        "type": "object",
+        "required": [ASSERTIONS, "assert"],
+        "additionalProperties": False,
+        "properties": {
+            ASSERTIONS: policy["properties"][POLICY], "assert": policy["properties"]["assert"],
+        },
+        "$defs": policy["$defs"],
+    }
+
+
+def violations(root: Node, kind: str = POLICY) -> list[Finding]:
     """What is wrong with the structure of the policy ``root``, in no particular order.
 
-    Empty exactly if jsonschema finds the policy valid under `document`.
+    Empty exactly if jsonschema finds it valid under `document`; with ``kind``
+    `ASSERTIONS`, under `assertion_document`.
     """
-    index = _Index()
+    index = Index()
     instance = index.instance(root, ())
     found: dict[tuple[str, Span], Finding] = {}
-    explain = _Explainer(root, index)
-    for violation in islice(_validator().iter_errors(instance), _LIMIT):
+    explain = _Explainer(root, index, kind)
+    for violation in islice(_validator(kind).iter_errors(instance), _LIMIT):
         for finding in explain.findings(violation):
             found.setdefault((finding.id, finding.span), finding)
     return list(found.values())
-
-
-class _Opaque:
-    """A YAML value that no policy has anywhere: a float, a date, a binary."""
 
 
 def _unique(
@@ -77,9 +94,9 @@ def _unique(
 
 
 @cache
-def _validator() -> Validator:
+def _validator(kind: str) -> Validator:
     strict = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
-    made: Validator = strict(_inlined(document()))
+    made: Validator = strict(_inlined(document() if kind == POLICY else assertion_document()))
     return made
 
 
@@ -94,57 +111,15 @@ def _inlined(part: Any) -> Any:
     return {key: _inlined(value) for key, value in part.items() if key != "$defs"}
 
 
-_Path = tuple[str | int, ...]
-
-
-@dataclass(slots=True)
-class _Place:
-    """A node in the tree, the key it stands under, and its keys if it is a mapping."""
-
-    node: Node
-    key: Scalar | None
-    keys: dict[str, Scalar]
-
-
-class _Index:
-    """Turns the tree into plain values for jsonschema, and remembers where each came from."""
-
-    def __init__(self) -> None:
-        self._places: dict[_Path, _Place] = {}
-
-    def __getitem__(self, path: Iterable[str | int]) -> _Place:
-        return self._places[tuple(path)]
-
-    def instance(self, node: Node, path: _Path, key: Scalar | None = None) -> Any:
-        place = self._places[path] = _Place(node, key, {})
-        if isinstance(node, Sequence):
-            return [self.instance(item, (*path, i)) for i, item in enumerate(node.items)]
-        if isinstance(node, Mapping):
-            place.keys = {name.text: name for name, _ in node.entries}
-            return {
-                name.text: self.instance(value, (*path, name.text), name)
-                for name, value in node.entries
-            }
-        match node.kind:
-            case "str":
-                return node.text
-            case "int":
-                return int(node.text)
-            case "bool":
-                return node.text.lower() in ("yes", "true", "on")
-            case "null":
-                return None
-        return _Opaque()
-
-
 class _Explainer:
     """One violation in, findings out."""
 
-    def __init__(self, root: Node, index: _Index) -> None:
+    def __init__(self, root: Node, index: Index, kind: str) -> None:
         self._root = root
+        self._kind = kind
         self._index = index
         self._suggest = Suggester()
-        self._by_keyword: dict[str, Callable[[ValidationError, _Place], Iterator[Finding]]] = {
+        self._by_keyword: dict[str, Callable[[ValidationError, Place], Iterator[Finding]]] = {
             "additionalProperties": self._unknown_keys,
             "required": self._missing_keys,
             "type": self._type,
@@ -163,7 +138,7 @@ class _Explainer:
         place = self._index[violation.absolute_path]
         if "propertyNames" in violation.absolute_schema_path:
             key = place.keys[str(violation.instance)]
-            place = _Place(key, key, {})
+            place = Place(key, key, {})
         keyword = str(violation.validator)
         yield from self._by_keyword[keyword](violation, place)
 
@@ -174,11 +149,11 @@ class _Explainer:
     def _title(self, violation: ValidationError) -> str:
         return str(self._schema(violation)["title"])
 
-    def _what(self, place: _Place) -> str:
+    def _what(self, place: Place) -> str:
         """How to speak of the value: by its key if it has one."""
         return show(place.key.text) if place.key is not None else "this"
 
-    def _unknown_keys(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _unknown_keys(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         allowed = list(self._schema(violation).get("properties", {}))
         if not allowed:
             return
@@ -191,13 +166,14 @@ class _Explainer:
                     f"did you mean `{near}`?" if near else f"known keys here: {known}",
                 )
 
-    def _missing_keys(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _missing_keys(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         schema = self._schema(violation)
         missing = [name for name in schema["required"] if name not in place.keys]
         if not missing:
             return
         span = place.key.span if place.key is not None else self._root.span
-        where = f"in {show(place.key.text)}" if place.key is not None else "in the policy"
+        where = f"in {show(place.key.text)}" if place.key is not None else (
+            "in the policy" if self._kind == POLICY else "in the file")
         names = ", ".join(f"`{name}`" for name in missing)
         needs = "; ".join(f"`{name}:` is {_title_of(schema, name)}" for name in missing)
         yield error(
@@ -206,7 +182,7 @@ class _Explainer:
             f"add what is missing: {needs}",
         )
 
-    def _type(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _type(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         node, schema, title = place.node, self._schema(violation), self._title(violation)
         wanted, pattern = schema["type"], schema.get("pattern")
         text_expected = wanted == "string" and "enum" not in schema
@@ -221,15 +197,17 @@ class _Explainer:
                 yield from self._spelling(violation, place)
             return
         if place.key is None and node is self._root:
+            what, more = ("a policy", "; examples/banks.yaml is a policy to start from") \
+                if self._kind == POLICY else ("a file of assertions", "")
             yield error(
                 Id.TYPE_WRONG, node.span,
-                f"a policy is a mapping (keys with values), but this is {describe(node)}",
-                "start with `shype: 1`; examples/banks.yaml is a policy to start from",
+                f"{what} is a mapping (keys with values), but this is {describe(node)}",
+                f"start with `{self._kind}: 1`{more}",
             )
             return
         fix = f"write {title} here"
         if title == "the number 1":
-            fix = "write `shype: 1`"
+            fix = f"write `{self._kind}: 1`"
         elif "array" in wanted and isinstance(node, Scalar) and node.kind == "str":
             fix = f"write a list: [{node.text[:60]}]"
         elif wanted == "object" and isinstance(node, Scalar) and node.kind == "null":
@@ -241,7 +219,7 @@ class _Explainer:
         message = f"{what} must be {title}, but it is {found}"
         yield error(Id.TYPE_WRONG, node.span, message, fix)
 
-    def _spelling(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _spelling(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         node, schema = place.node, self._schema(violation)
         assert isinstance(node, Scalar)
         text, title = node.text, self._title(violation)
@@ -283,7 +261,7 @@ class _Explainer:
                 f"write for example `{near}`" if near else "choose a name such as `web-1`",
             )
 
-    def _too_few(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _too_few(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         path = list(violation.absolute_path)
         if self._title(violation) == _TWO_LEVELS:
             yield from self._too_many(violation, place)
@@ -303,7 +281,7 @@ class _Explainer:
             else f"name at least one: {self._title(violation)}",
         )
 
-    def _too_many(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _too_many(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         assert isinstance(place.node, Sequence)
         if self._title(violation) != _TWO_LEVELS:
             yield error(
@@ -320,7 +298,7 @@ class _Explainer:
             "write one level without brackets, or a list of two",
         )
 
-    def _duplicates(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _duplicates(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         assert isinstance(place.node, Sequence)
         first: dict[str, Span] = {}
         for item in place.node.items:
@@ -335,13 +313,13 @@ class _Explainer:
                 )
             first.setdefault(item.text, item.span)
 
-    def _value(self, violation: ValidationError, place: _Place) -> Iterator[Finding]:
+    def _value(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         node, title = place.node, self._title(violation)
         if not isinstance(node, Scalar):
             return  # a violation of `type` too, as are other kinds of scalars below
         if title == "the number 1":
             if node.kind == "int":
-                yield unsupported(node)
+                yield unsupported(node, self._kind)
             return
         if node.kind != "str":
             return
@@ -380,11 +358,12 @@ def not_a_day(text: str, span: Span) -> Finding:
     )
 
 
-def unsupported(node: Scalar) -> Finding:
-    """The policy is written in another version of the language."""
+def unsupported(node: Scalar, kind: str = POLICY) -> Finding:
+    """The file is written in another version of the language."""
+    what = "policy" if kind == POLICY else "file"
     return error(
         Id.VERSION_UNSUPPORTED, node.span,
-        f"the policy is written in version {node.text} of the language; this shype reads version 1",
-        "write the policy in version 1 (`shype: 1`), or install a shype that reads version "
+        f"the {what} is written in version {node.text} of the language; this shype reads version 1",
+        f"write the {what} in version 1 (`{kind}: 1`), or install a shype that reads version "
         f"{node.text}",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from shype.policy import (
+    validate_assertions,
     validate_guards,
     validate_host,
     validate_labels,
@@ -23,6 +24,7 @@ RULES = (
     *validate_resources.RULES,
     *validate_host.RULES,
     *validate_updates.RULES,
+    *validate_assertions.RULES,
 )
 ADVICE = (
     *validate_labels.ADVICE,
