@@ -186,12 +186,6 @@ def test_paths_by_one_mechanism(banks: FlowGraph) -> None:
     assert not list(banks.paths(a, b, Layer.DRIVER, ["pci"]))
 
 
-def test_only_who_is_present_takes_part(banks: FlowGraph) -> None:
-    few = FlowGraph(banks.server, present=[LabelName("a-desk"), LabelName("b-desk")])
-    assert "prices" not in few.of
-    assert few.layer(few.of["a-desk"], few.of["b-desk"]) is Layer.SHARED
-
-
 def test_unknown_names_are_refused_with_a_suggestion(banks: FlowGraph) -> None:
     with pytest.raises(BadInput, match="did you mean a-desk"):
         banks.find("a-dsk")

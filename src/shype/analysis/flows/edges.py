@@ -7,15 +7,17 @@ is asked by classes (`SecurityServer.vectors`), for a resource by entry.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shype.analysis.flows import bits
 from shype.analysis.flows.carrying import TOGETHER, carried
+from shype.analysis.flows.present import Present
 from shype.analysis.flows.vertex import Role, Vertex
 from shype.decision.chinese_wall import ChineseWall
 from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
 from shype.decision.sharing import AccessVector
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy, Resource, ResourceKind
 from shype.policy.names import CoalitionName, LabelName, MemberName
 from shype.policy.resources import label_key
@@ -24,27 +26,43 @@ from shype.policy.resources import label_key
 Rows = Mapping[str, list[int]]
 
 
-def vertices(server: SecurityServer, present: Iterable[LabelName] | None = None) -> list[Vertex]:
+def vertices(server: SecurityServer, present: Present | None = None) -> list[Vertex]:
     """A vertex per group of labels with the same rights, wall members and role; then resources.
 
-    Only those of ``present``, if given. Tombstones take part in nothing.
+    With ``present``, one per label that runs, and the resources that are in
+    use. Tombstones take part in nothing.
     """
     policy = server.policy
-    wanted = None if present is None else {*present, policy.host.dom0}
     alike: dict[tuple[object, ...], list[LabelName]] = defaultdict(list)
     for label, held in policy.labels.items():
-        if wanted is None or label in wanted:
-            alike[server.classes.of[label], held.members, role(policy, label)].append(label)
+        if present is None or label in present.vms or label == policy.host.dom0:
+            # What runs is not grouped: labels that are alike may use different disks.
+            own = None if present is None else label
+            key = server.classes.of[label], held.members, role(policy, label), own
+            alike[key].append(label)
     found = [Vertex(role(policy, names[0]), tuple(names)) for names in alike.values()]
-    entries: list[tuple[ResourceKind, Resource | None]] = [(e.kind, e) for e in policy.resources]
-    if policy.unlabeled_resources is not None:
-        entries += [(kind, None) for kind in ResourceKind]
-    for kind, entry in entries:
+    for kind, entry, name in _things(policy, present):
         resource = policy.unlabeled_resources if entry is None else entry.label
         if resource is not None and not resource.inaccessible:
-            name = "*" if entry is None else entry.pattern
             found.append(Vertex(Role.RESOURCE, (), kind, entry, f"{kind}:{name}"))
     return found
+
+
+def _things(
+    policy: Policy, present: Present | None
+) -> Iterator[tuple[ResourceKind, Resource | None, str]]:
+    """The resources that get a vertex, and how they are shown."""
+    used = {(a.kind, a.name): a.entry for a in present.attached} if present else {}
+    for (kind, name), entry in used.items():
+        yield kind, entry, name
+    if present is not None and None not in present.uses.values():
+        return
+    for entry in policy.resources:
+        if (entry.kind, entry.pattern) not in used:
+            yield entry.kind, entry, entry.pattern
+    if policy.unlabeled_resources is not None:
+        for kind in ResourceKind:
+            yield kind, None, "*"
 
 
 def role(policy: Policy, label: LabelName) -> Role:
@@ -59,8 +77,10 @@ def role(policy: Policy, label: LabelName) -> Role:
 class Edges:
     """All direct flows between ``vertices``: ``rows[mechanism][x]`` has bit y iff x flows to y."""
 
-    def __init__(self, server: SecurityServer, vertices: Sequence[Vertex]) -> None:
-        self._server, self._vertices = server, vertices
+    def __init__(
+        self, server: SecurityServer, vertices: Sequence[Vertex], present: Present | None = None
+    ) -> None:
+        self._server, self._vertices, self._present = server, vertices, present
         self.rows: dict[str, list[int]] = {}
         #: Per vertex, those that the wall lets run beside it, on one host.
         self.beside = self._beside()
@@ -70,6 +90,8 @@ class Edges:
                 by_class[server.classes.of[vertex.labels[0]]] |= 1 << index
         self._between_labels(by_class)
         self._resources(by_class)
+        if present is not None:
+            self._only_used(present)
 
     def _row(self, rows: dict[str, list[int]], mechanism: str) -> list[int]:
         return rows.setdefault(mechanism, [0] * len(self._vertices))
@@ -137,6 +159,33 @@ class Edges:
             row[index] |= known[key][Access.READ]
             for writer in bits.each(known[key][Access.WRITE]):
                 row[writer] |= 1 << index
+
+
+    def _only_used(self, present: Present) -> None:
+        """Drop what the VMs that run do not use; what nobody knows of stays."""
+        for index, vertex in enumerate(self._vertices):
+            for mechanism, rows in self.rows.items():
+                for other in bits.each(rows[index]):
+                    if not _used(present, vertex, self._vertices[other], mechanism):
+                        rows[index] &= ~(1 << other)
+
+
+def _used(present: Present, source: Vertex, sink: Vertex, mechanism: str) -> bool:
+    if source.role is Role.DOM0 or sink.role is Role.DOM0:
+        return True
+    for vertex, other, access in ((source, sink, Access.WRITE), (sink, source, Access.READ)):
+        if vertex.labels and other.kind is not None:
+            name = other.resource.removeprefix(f"{other.kind}:")
+            return present.may_touch(vertex.labels[0], other.kind, name, access)
+    # Two VMs reach each other through a disk or a bridge only if they have one. For disks their
+    # own vertices say that, and who only reads; on a bridge each pair is permitted or not.
+    if mechanism not in (Mechanism.DISK, Mechanism.NETWORK):
+        return True
+    mine, theirs = (present.uses[vertex.labels[0]] for vertex in (source, sink))
+    if mine is None or theirs is None:
+        return True
+    return mechanism == Mechanism.NETWORK and bool({(u.kind, u.name) for u in mine if u.kind == mechanism}
+                & {(u.kind, u.name) for u in theirs})
 
 
 def _near(server: SecurityServer, coalitions: Iterable[CoalitionName]) -> set[int]:

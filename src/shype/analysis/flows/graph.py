@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from shype.analysis.flows import bits, covert
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.edges import Edges, vertices
+from shype.analysis.flows.present import Present
 from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
 from shype.base.errors import BadInput
 from shype.decision.security_server import SecurityServer
 from shype.policy.mechanism import Mechanism
 from shype.policy.model import ResourceKind
-from shype.policy.names import LabelName
 
 #: What a direct flow uses from each layer on: the hypervisor's own mechanisms, then what VMs
 #: reach through a disk, a bridge or a device.
@@ -26,7 +26,7 @@ class FlowGraph:
     """Built once per policy; then asked. ``server`` decides what flows directly.
 
     Vertices are numbered; ``of`` finds the number of a label, or of a resource
-    by ``KIND:PATTERN``. ``present``: only these labels (and dom0) take part.
+    by ``KIND:PATTERN``. ``present``: only what runs, and dom0, takes part.
 
     A step between labels by event channel, grant or Argo needs both to run on
     one host, so it is there only if the wall lets them. A path need not be
@@ -35,14 +35,15 @@ class FlowGraph:
     """
 
     def __init__(
-        self, server: SecurityServer, *, present: Iterable[LabelName] | None = None
+        self, server: SecurityServer, *, present: Present | None = None
     ) -> None:
         self.server = server
+        self.present = present
         self.vertices: tuple[Vertex, ...] = tuple(vertices(server, present))
         self.of: Mapping[str, int] = {
             name: index for index, vertex in enumerate(self.vertices) for name in vertex.names
         }
-        edges = Edges(server, self.vertices)
+        edges = Edges(server, self.vertices, present)
         #: ``by_mechanism[m][x]``: the set (bits) to which x flows directly by m.
         self.by_mechanism: Mapping[str, list[int]] = edges.rows
         #: ``beside[x]``: the set that the wall lets run beside x.
