@@ -24,6 +24,7 @@ GROUPS = {
     "resources": ("resources",),
     "explain": ("explain", "decide"),
     "plan": ("plan",),
+    "flows": ("flows",),
     "build": ("build", "tables"),
     "bundle": ("bundle",),
     "keys": ("keys",),

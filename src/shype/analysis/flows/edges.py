@@ -184,8 +184,9 @@ def _used(present: Present, source: Vertex, sink: Vertex, mechanism: str) -> boo
     mine, theirs = (present.uses[vertex.labels[0]] for vertex in (source, sink))
     if mine is None or theirs is None:
         return True
-    return mechanism == Mechanism.NETWORK and bool({(u.kind, u.name) for u in mine if u.kind == mechanism}
-                & {(u.kind, u.name) for u in theirs})
+    bridges = {use.name for use in mine if use.kind == mechanism}
+    return mechanism == Mechanism.NETWORK and any(
+        use.name in bridges for use in theirs if use.kind == mechanism)
 
 
 def _near(server: SecurityServer, coalitions: Iterable[CoalitionName]) -> set[int]:

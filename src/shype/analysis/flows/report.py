@@ -1,0 +1,141 @@
+"""Answers of the flow graph as values: who reaches whom, on which layer, along which path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from shype.analysis.flows import bits
+from shype.analysis.flows.digraph import Path
+from shype.analysis.flows.graph import FlowGraph
+from shype.analysis.flows.steps import Step, along, at_once
+from shype.analysis.flows.vertex import Layer, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Information of ``source`` gets to ``sink`` from ``layer`` on (vertices of the graph).
+
+    ``by``: the mechanisms of a direct flow; ``path``: a shortest path of another.
+    """
+
+    source: int
+    sink: int
+    layer: Layer
+    by: tuple[str, ...]
+    path: Path
+
+    def to_json(self, graph: FlowGraph) -> dict[str, object]:
+        """Shape in ``shype flows --json``."""
+        return {
+            "from": list(graph.vertices[self.source].names),
+            "to": list(graph.vertices[self.sink].names),
+            "layer": self.layer.shown, "mechanisms": list(self.by),
+            "path": [graph.vertices[v].names[0] for v in self.path],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path from one name to another: per step, every way to take it.
+
+    ``at_once``: whether all VMs on it may run on one host at the same time; if
+    not, it takes a VM that goes on running from one state to another.
+    """
+
+    steps: tuple[tuple[Step, ...], ...]
+    at_once: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it passes, both ends included."""
+        return (self.steps[0][0].source, *(ways[0].sink for ways in self.steps))
+
+    def to_json(self) -> dict[str, object]:
+        """Shape in ``shype flows --json``."""
+        return {
+            "path": list(self.names), "at_once": self.at_once,
+            "steps": [[way.to_json() for way in ways] for ways in self.steps],
+        }
+
+
+def counts(
+    graph: FlowGraph, layer: Layer, via: Collection[str] | None = None
+) -> dict[Layer, int]:
+    """How many ordered pairs of labels (not dom0's) are connected from each layer on.
+
+    Two different labels each; those that share a vertex are counted as such.
+    """
+    labels = [
+        index for index, vertex in enumerate(graph.vertices)
+        if vertex.labels and vertex.role is not Role.DOM0
+    ]
+    everybody = bits.of(labels)
+    sizes = {index: len(graph.vertices[index].labels) for index in labels}
+    several = {index: size for index, size in sizes.items() if size > 1}
+    before = [0] * len(graph)
+    found: dict[Layer, int] = {}
+    for level in (one for one in Layer if one <= layer):
+        now, total = graph.reach(level, via), 0
+        for index in labels:
+            new = now[index] & everybody & ~before[index]
+            weight = new.bit_count() + sum(
+                size - 1 for other, size in several.items() if new >> other & 1
+            )
+            # A label is no pair with itself.
+            total += sizes[index] * (weight - (new >> index & 1))
+        before, found[level] = list(now), total
+    return found
+
+
+def pairs(
+    graph: FlowGraph, layer: Layer, via: Collection[str] | None = None, *,
+    sources: Collection[int] | None = None, sinks: Collection[int] | None = None,
+) -> Iterator[Pair]:
+    """All connected pairs of vertices, by layer; dom0 and resources only if they are named.
+
+    A vertex with itself, if it has several labels.
+    """
+    ordinary = bits.of(
+        index for index, vertex in enumerate(graph.vertices)
+        if vertex.labels and vertex.role is not Role.DOM0
+    )
+    starts = ordinary if sources is None else bits.of(sources)
+    ends = ordinary if sinks is None else bits.of(sinks)
+    before = [0] * len(graph)
+    for level in (one for one in Layer if one <= layer):
+        now = graph.reach(level, via)
+        for source in bits.each(starts):
+            for sink in bits.each(now[source] & ends & ~before[source]):
+                if source != sink or len(graph.vertices[source].labels) > 1:
+                    yield _pair(graph, source, sink, level, via)
+        before = list(now)
+
+
+def _pair(
+    graph: FlowGraph, source: int, sink: int, layer: Layer, via: Collection[str] | None
+) -> Pair:
+    path = next(graph.paths(source, sink, layer, via))
+    by: tuple[str, ...] = ()
+    if len(path) == 2:
+        by = tuple(
+            name for name, rows in graph.by_mechanism.items()
+            if rows[source] >> sink & 1 and (via is None or name in via)
+        )
+    return Pair(source, sink, layer, by, path)
+
+
+def routes(
+    graph: FlowGraph, source: str, sink: str, layer: Layer, via: Collection[str] | None = None, *,
+    minimal: bool = False, limit: int = 20,
+) -> tuple[Route, ...]:
+    """The shortest paths between two names, or all minimal ones, at most ``limit``.
+
+    Raises BadInput ``flow.unknown``.
+    """
+    paths = graph.paths(graph.find(source), graph.find(sink), layer, via, minimal=minimal)
+    return tuple(
+        Route(along(graph, path, layer, via, source=source, sink=sink), at_once(graph, path))
+        for path in islice(paths, limit)
+    )
