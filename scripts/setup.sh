@@ -13,7 +13,7 @@ needs=(
   mmdebstrap:mmdebstrap mke2fs:e2fsprogs cpio:cpio xz:xz-utils zstd:zstd m4:m4
   gcc:gcc make:make flex:flex bison:bison dpkg-source:dpkg-dev
   /usr/include/stdlib.h:libc6-dev /usr/lib/python3/dist-packages/setools:python3-setools
-  /usr/share/seabios/bios-256k.bin:seabios
+  /usr/share/seabios/bios-256k.bin:seabios dot:graphviz
 )
 export PATH=$PATH:/usr/sbin:/sbin
 missing=()

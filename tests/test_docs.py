@@ -15,7 +15,8 @@ from tests.error_index import PAGE, page
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 #: Commands that need neither a lab nor a host: these are really run.
-RUNNABLE = {"check", "explain", "decide", "build", "tables", "completion", "keys", "bundle"}
+RUNNABLE = {"check", "explain", "decide", "build", "tables", "completion", "keys", "bundle",
+            "flows"}
 
 
 def commands(page: Path) -> list[str]:
@@ -100,7 +101,8 @@ def test_setup_and_the_lab_s_page_name_the_same_packages() -> None:
     shown = re.search(r"apt-get install ((?:.|\\\n)*?)\n\n", page)
     assert shown is not None
     named = set(shown[1].replace("\\", " ").split())
-    implied = {"libc6-dev", "binutils", "uidmap", "seabios"}  # by gcc, by qemu, or without root
+    # By gcc, by qemu, without root, or for pictures and not for the lab.
+    implied = {"libc6-dev", "binutils", "uidmap", "seabios", "graphviz"}
     assert installed - implied == named - implied
 
 

@@ -32,6 +32,7 @@ PACKAGE_OF = {
     "zstd": "zstd",
     "apt-get": "apt",
     "dpkg-source": "dpkg-dev",
+    "dot": "graphviz",
     "xl": "xen-utils-4.17",
     "setpriv": "util-linux",
     "checkpolicy": "checkpolicy",

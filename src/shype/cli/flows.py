@@ -145,8 +145,9 @@ def _routes(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str)
     from shype.analysis.flows.report import routes
 
     found = routes(
-        graph, args.source, args.sink, layer, args.via, minimal=args.all, limit=args.limit
+        graph, args.source, args.sink, layer, args.via, minimal=args.all, limit=args.limit + 1
     )
+    found, limited = found[:args.limit], len(found) > args.limit
     first = None if args.via else graph.layer(graph.of[args.source], graph.of[args.sink])
     if form == "json":
         output.print_json({
@@ -154,7 +155,7 @@ def _routes(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str)
             "from": args.source, "to": args.sink, "up_to": layer.shown,
             "layer": None if first is None else first.shown,
             "routes": [route.to_json() for route in found],
-            "limited": len(found) == args.limit,
+            "limited": limited,
         })
         return 0 if found else 1
     if not found:
@@ -165,23 +166,28 @@ def _routes(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str)
         return 1
     for route in found:
         _show(route, why=args.why)
-    if len(found) == args.limit:
+    if limited:
         output.note(f"the first {args.limit} paths; more with --limit")
     return 0
 
 
 def _show(route: Route, *, why: bool) -> None:
-    print(" -> ".join(route.names) + ("" if route.at_once else "  (not at one time)"))
-    if not route.at_once:
-        print("  a wall keeps them off one host at once; who goes on running carries it over")
+    print(" -> ".join(route.names) + ("" if route.at_once else "   (never all at once)"))
     for ways in route.steps:
         by = ", ".join(f"{w.mechanism} ({', '.join(w.operations)})" if w.operations
                        else w.mechanism for w in ways)
         print(f"  {ways[0].source} -> {ways[0].sink}: {by}")
         for way in ways if why else ():
-            print(f"    {way.mechanism}: {way.sentence}")
+            print(f"    {way.sentence}")
             for rule in way.decision.rules if way.decision is not None else ():
                 print(f"      {rule}")
+    if not route.at_once:
+        print("  a wall keeps them apart; who goes on running carries it over:")
+        for number, state in enumerate(route.states, 1):
+            did = [f"stop {', '.join(state.stopped)}"] if state.stopped else []
+            did += [f"start {', '.join(state.started)}"] if state.started else []
+            print(f"    {number}. {'; '.join(did) or 'go on'}; then run: "
+                  f"{', '.join(state.running)}")
 
 
 def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) -> int:
@@ -207,7 +213,7 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
             ],
         })
         return 0
-    rows = []
+    rows: list[tuple[str, ...]] = []
     more = 0
     for pair in found:
         if len(rows) == _ROWS:
@@ -215,7 +221,7 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
             continue
         names = [graph.vertices[v].shown for v in pair.path]
         through = ", ".join(pair.by) if pair.by else "through " + ", ".join(names[1:-1])
-        rows.append((names[0], names[-1], pair.layer.shown, through or "covert channels"))
+        rows.append((names[0], names[-1], pair.layer.shown, through))
     if rows:
         output.table("", ["FROM", "TO", "LAYER", "BY"], rows)
     if more:
@@ -223,8 +229,9 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
     told = [f"{count} {level.shown}" for level, count in number.items() if count]
     print(f"pairs of labels: {', '.join(told) or 'none'}")
     if layer is Layer.COVERT:
-        output.table("", ["UNMEDIATED", "KIND", "WHAT", "REMEDY"],
-                     [(c.id, str(c.kind), c.sentence, c.remedy) for c in CHANNELS])
+        for channel in CHANNELS:
+            print(f"{channel.id} ({channel.kind}): {channel.sentence}")
+            print(f"  remedy: {channel.remedy}")
     else:
         print(f"not counted: {len(CHANNELS)} channels that no policy mediates (--layer covert)")
     return 0

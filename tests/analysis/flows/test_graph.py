@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from shype.analysis.flows.graph import FlowGraph
-from shype.analysis.flows.steps import along, at_once, steps
+from shype.analysis.flows.report import routes
+from shype.analysis.flows.steps import along, steps
 from shype.analysis.flows.vertex import Layer, Role
 from shype.base.errors import BadInput
 from shype.decision.security_server import SecurityServer
@@ -169,8 +170,14 @@ def test_a_wall_stops_the_direct_flow_and_not_the_one_over_time(banks: FlowGraph
     assert banks.layer(a, b) is Layer.TRANSITIVE
     (path,) = banks.paths(a, b, Layer.TRANSITIVE)
     assert [banks.vertices[v].shown for v in path] == ["a-desk", "prices", "b-desk"]
-    assert not at_once(banks, path)
-    assert at_once(banks, path[:2])
+    (route,) = routes(banks, "a-desk", "b-desk", Layer.TRANSITIVE)
+    assert not route.at_once
+    assert [(s.stopped, s.started, s.running) for s in route.states] == [
+        ((), ("a-desk", "prices"), ("a-desk", "prices")),
+        (("a-desk",), ("b-desk",), ("prices", "b-desk")),
+    ]
+    (half,) = routes(banks, "a-desk", "prices", Layer.TRANSITIVE)
+    assert half.at_once
 
 
 def test_disks_and_networks_need_no_meeting(banks: FlowGraph) -> None:

@@ -8,7 +8,7 @@ from shype.analysis.flows import bits, covert
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.edges import Edges, vertices
 from shype.analysis.flows.present import Present
-from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
+from shype.analysis.flows.vertex import Layer, Role, Vertex
 from shype.base.errors import BadInput
 from shype.decision.security_server import SecurityServer
 from shype.policy.mechanism import Mechanism
@@ -90,7 +90,7 @@ class FlowGraph:
     def passable(self, layer: Layer) -> int:
         """The set of vertices that a path at ``layer`` may pass between its ends."""
         return bits.of(
-            i for i, vertex in enumerate(self.vertices) if PASSED[vertex.role] <= layer
+            i for i, vertex in enumerate(self.vertices) if layer.passes(vertex.role)
         )
 
     # -- reachability and paths ---------------------------------------------------------------

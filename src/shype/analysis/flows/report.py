@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from shype.analysis.flows import bits
+from shype.analysis.flows import bits, covert
 from shype.analysis.flows.digraph import Path
-from shype.analysis.flows.graph import FlowGraph
-from shype.analysis.flows.steps import Step, along, at_once
+from shype.analysis.flows.graph import MECHANISMS, FlowGraph
+from shype.analysis.flows.history import history
+from shype.analysis.flows.steps import Step, along
 from shype.analysis.flows.vertex import Layer, Role
+from shype.analysis.walls.coexistence import State, Walls
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,19 @@ class Pair:
 class Route:
     """A path from one name to another: per step, every way to take it.
 
-    ``at_once``: whether all VMs on it may run on one host at the same time; if
-    not, it takes a VM that goes on running from one state to another.
+    ``states``: what runs while it happens, see `history.history`.
     """
 
     steps: tuple[tuple[Step, ...], ...]
-    at_once: bool
+    states: tuple[State, ...]
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all VMs on it may run on one host at the same time.
+
+        If not, a VM that goes on running carries it from one state to another.
+        """
+        return not any(state.stopped for state in self.states)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,6 +66,7 @@ class Route:
         return {
             "path": list(self.names), "at_once": self.at_once,
             "steps": [[way.to_json() for way in ways] for ways in self.steps],
+            "states": [state.to_json() for state in self.states],
         }
 
 
@@ -76,7 +86,7 @@ def counts(
     several = {index: size for index, size in sizes.items() if size > 1}
     before = [0] * len(graph)
     found: dict[Layer, int] = {}
-    for level in (one for one in Layer if one <= layer):
+    for level in layer.below:
         now, total = graph.reach(level, via), 0
         for index in labels:
             new = now[index] & everybody & ~before[index]
@@ -104,7 +114,7 @@ def pairs(
     starts = ordinary if sources is None else bits.of(sources)
     ends = ordinary if sinks is None else bits.of(sinks)
     before = [0] * len(graph)
-    for level in (one for one in Layer if one <= layer):
+    for level in layer.below:
         now = graph.reach(level, via)
         for source in bits.each(starts):
             for sink in bits.each(now[source] & ends & ~before[source]):
@@ -119,9 +129,13 @@ def _pair(
     path = next(graph.paths(source, sink, layer, via))
     by: tuple[str, ...] = ()
     if len(path) == 2:
+        rows = [(name, graph.by_mechanism[name]) for name in MECHANISMS if name in
+                graph.by_mechanism]
+        if layer is Layer.COVERT:
+            rows += [(channel.id, [*channel.rows(graph)]) for channel in covert.CHANNELS]
         by = tuple(
-            name for name, rows in graph.by_mechanism.items()
-            if rows[source] >> sink & 1 and (via is None or name in via)
+            name for name, row in rows
+            if row[source] >> sink & 1 and (via is None or name in via)
         )
     return Pair(source, sink, layer, by, path)
 
@@ -135,7 +149,8 @@ def routes(
     Raises BadInput ``flow.unknown``.
     """
     paths = graph.paths(graph.find(source), graph.find(sink), layer, via, minimal=minimal)
-    return tuple(
-        Route(along(graph, path, layer, via, source=source, sink=sink), at_once(graph, path))
-        for path in islice(paths, limit)
-    )
+    walls, found = Walls(graph.server), list[Route]()
+    for path in islice(paths, limit):
+        steps = along(graph, path, layer, via, source=source, sink=sink)
+        found.append(Route(steps, history(graph, walls, steps)))
+    return tuple(found)

@@ -16,6 +16,8 @@ from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.policy.names import LabelName
 
+_TOGETHER = {*map(str, TOGETHER), *(channel.id for channel in covert.CHANNELS)}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -120,12 +122,9 @@ def along(
     )
 
 
-def at_once(graph: FlowGraph, path: Path) -> bool:
-    """Whether all VMs of a path may run on one host at the same time."""
-    labels = [index for index in path if graph.vertices[index].labels]
-    return all(graph.beside[a] >> b & 1 for a in labels for b in labels)
-
-
 def needs_both(mechanism: str) -> bool:
-    """Whether a step by ``mechanism`` needs both ends to run at the same time."""
-    return mechanism in {*map(str, TOGETHER)}
+    """Whether a step by ``mechanism`` needs both ends to run at the same time.
+
+    One through a disk, a network or a device does not; covert channels do.
+    """
+    return mechanism in _TOGETHER

@@ -20,9 +20,12 @@ class Role(StrEnum):
 
 
 class Layer(IntEnum):
-    """What a flow depends on, the least first. A layer includes those before it.
+    """What a flow depends on, the least first.
 
-    The layer of a pair is the first at which there is a path from one to the other.
+    A layer includes those before it, but the last two do not include each
+    other: dom0 reaches all that it runs, and so do covert channels on one host.
+    The layer of a pair is the first at which there is a path from one to the
+    other.
     """
 
     DIRECT = 0  # one step, by a mechanism of the hypervisor
@@ -37,6 +40,15 @@ class Layer(IntEnum):
     def shown(self) -> str:
         """Its name in all output."""
         return self.name.lower()
+
+    @property
+    def below(self) -> tuple[Layer, ...]:
+        """Those that it includes, itself at the end."""
+        return (*(one for one in Layer if one < min(self, Layer.DOM0)), self)
+
+    def passes(self, role: Role) -> bool:
+        """Whether a path at this layer may pass a vertex of that role."""
+        return PASSED[role] in self.below
 
 
 #: From which layer on a path may pass a vertex.
