@@ -25,6 +25,7 @@ GROUPS = {
     "explain": ("explain", "decide"),
     "plan": ("plan",),
     "flows": ("flows",),
+    "policytest": ("test",),
     "build": ("build", "tables"),
     "bundle": ("bundle",),
     "keys": ("keys",),
@@ -122,6 +123,8 @@ def _report(error: ShypeError, *, as_json: bool) -> int:
     elif error.id == "policy.invalid":  # its findings look as `shype check` shows them
         output.note(f"{error.message}\nshype: error: the policy has errors [{error.id}]")
     else:
+        for finding in getattr(error, "findings", ()):
+            output.note(str(finding))
         output.note(f"shype: error: {error}")
     return error.exit_code
 
