@@ -137,7 +137,7 @@ def _up(args: argparse.Namespace) -> int:
     builder.load()  # not built? say so before anything else is looked at
     files = {f"/etc/xen/vms/{Path(vm).name}": Path(vm).read_bytes() for vm in args.vm}
     with tempfile.TemporaryDirectory(prefix="shype-lab-") as work:
-        bundle = _bundle(args.policy, Path(work) / "bundle") if args.policy else None
+        bundle = bundle_of(args.policy, Path(work) / "bundle") if args.policy else None
         with output.progress(f"starting lab {args.name}"):
             lab = Lab.up(
                 bundle=bundle, files=files, name=args.name, flask=args.flask,
@@ -154,7 +154,7 @@ def _up(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bundle(policy: str, work: Path) -> Path:
+def bundle_of(policy: str, work: Path) -> Path:
     """The bundle given, or the one built from the policy file given."""
     from pathlib import Path
 

@@ -32,6 +32,7 @@ GROUPS = {
     "acm": ("import", "export"),
     "labels": ("labels", "label"),
     "dryrun": ("dry-run",),
+    "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),

@@ -6,7 +6,9 @@ key alone; it stays in the lab's directory, to sign further bundles for this dom
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from shype.policy import signed
 from shype.policy.contents import Contents
@@ -28,6 +30,20 @@ def read(path: Path) -> tuple[Bundle, Contents]:
         contents = read_directory(path)
         return assemble(contents, path), contents
     return signed.opened(signed.read(path), path)
+
+
+class Reader(Protocol):
+    """Reads a file in dom0 (`shype.lab.host.Lab`)."""
+
+    def get(self, path: str) -> bytes: ...
+
+
+def fetched(lab: Reader) -> tuple[Bundle, Contents]:
+    """The bundle that a running lab's dom0 has. Raises as `read`."""
+    with tempfile.TemporaryDirectory(prefix="shype-bundle-") as work:
+        path = Path(work) / "policy.shype"
+        path.write_bytes(lab.get(POLICY))
+        return read(path)
 
 
 def files(contents: Contents, key: PrivateKey) -> dict[str, bytes]:

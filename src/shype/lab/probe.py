@@ -149,6 +149,17 @@ def probe_matrix(run: Run, guests: Sequence[str], mechanisms: Sequence[Way] = SH
     return attempts(found, count)
 
 
+def probe_pairs(run: Run, pairs: Sequence[tuple[str, str]], mechanisms: Sequence[Way] = SHARING
+                ) -> tuple[Attempt, ...]:
+    """Each of ``pairs`` of guests, from the first to the second; errors as `probe_pair`."""
+    words = [word for a, b in pairs for word in ("--pair", a, b)]
+    guests = dict.fromkeys(guest for pair in pairs for guest in pair)
+    count = len(pairs) * len(mechanisms)
+    found = _guestctl(run, ["matrix", *guests, *words, *_options(mechanisms)],
+                      30 + ATTEMPT_LIMIT * count)
+    return attempts(found, count)
+
+
 def attempts(found: Mapping[str, object], expected: int) -> tuple[Attempt, ...]:
     """Read guestctl's ``{"attempts": [...]}``.
 

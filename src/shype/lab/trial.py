@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
@@ -51,7 +49,7 @@ def matrix(lab: Lab, vms: Sequence[str]) -> tuple[Trial, ...]:
             "lab.no-policy", f"the lab {lab.name} enforces no policy",
             "start it with one: shype lab up POLICY",
         )
-    bundle = _bundle(lab)
+    bundle = handover.fetched(lab)[0]
     labels = {vm: label for vm, label in _labels(lab, bundle).items() if vm in vms}
     missing = [vm for vm in vms if vm not in labels]
     if missing:
@@ -66,13 +64,6 @@ def matrix(lab: Lab, vms: Sequence[str]) -> tuple[Trial, ...]:
             server, labels[attempt.source], labels[attempt.target]))
         for attempt in probe.probe_matrix(lab.run, vms)
     )
-
-
-def _bundle(lab: Lab) -> Bundle:
-    with tempfile.TemporaryDirectory(prefix="shype-trial-") as work:
-        path = Path(work) / "policy.shype"
-        path.write_bytes(lab.get(handover.POLICY))
-        return handover.read(path)[0]
 
 
 def _labels(lab: Lab, bundle: Bundle) -> dict[str, LabelName]:

@@ -121,4 +121,4 @@ def test_without_xen_there_is_no_flask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_ioctl_number_is_linux() -> None:
     """_IOC(_IOC_NONE, 'P', 0, 48) of include/uapi/xen/privcmd.h."""
-    assert flask._IOCTL_HYPERCALL == 0x305000
+    assert flask.IOCTL_HYPERCALL == 0x305000

@@ -143,7 +143,8 @@ DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
     ),
     "irq": _grants(resource="add_irq setup use_noiommu use_iommu use_iommu_nointremap"),
     "domxen": _grants(mmu="map_read"),
-    "security": _grants(security="check_context setbool"),
+    # Asking what the hypervisor would decide: FLASK_ACCESS and FLASK_CREATE.
+    "security": _grants(security="check_context setbool compute_av compute_create"),
 })
 
 #: A VM on hardware that it may use. An IOMMU that remaps interrupts asks for use_iommu; a

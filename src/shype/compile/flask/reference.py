@@ -140,9 +140,8 @@ and validation refuses any other.
 ## What is not granted, and why
 
 - dom0: `load_policy`, `setenforce`, `setsecparam`, `add_ocontext`: no operation
-  of shype needs them, and each would let dom0 undo the policy. `compute_av`: the
-  agent decides with its own security server. `relabelfrom`, `relabelto`: a label is
-  for life, so that the check at creation suffices.
+  of shype needs them, and each would let dom0 undo the policy. `relabelfrom`, `relabelto`: a
+  label is for life, so that the check at creation suffices.
 - dom0: `kexec`, `livepatch_op`, `microcode`, `debug`, `clearconsole`: not needed to
   run VMs; `clearconsole` would erase denials. (`xl dmesg -c` is refused.)
 - dom0: `logdirty` and shadow `enable`: live migration is not part of this version.

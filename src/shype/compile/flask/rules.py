@@ -122,6 +122,8 @@ BOOT: tuple[Allow, ...] = (
            "libxl turns a label into a SID and back; `xl list -Z`"),
     _allow(DOM0_TYPE, _SECURITY, "security", "setbool",
            "the reference monitor opens and closes launch windows and keeps the running set"),
+    _allow(DOM0_TYPE, _SECURITY, "security", "compute_av compute_create",
+           "`shype verify` asks which decisions are loaded; asking changes none"),
     _quiet(DOM0_TYPE, _XEN, "argo", "enable",
            "asked for dom0 at its creation; dom0 takes no part in Argo"),
 )

@@ -226,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         tried = commands.add_parser(name, help=help)
         tried.add_argument("guests", nargs=2 if name == "pair" else "+")
         tried.add_argument("--mechanism", action="append", choices=ALL_MECHANISMS)
+        if name == "matrix":
+            tried.add_argument("--pair", nargs=2, action="append", metavar=("A", "B"),
+                               help="only what reaches B from A; may be given several times")
     ask = commands.add_parser("ask", help="one operation of one probe (the word may be left out)")
     ask.add_argument("guest")
     ask.add_argument("op")
@@ -256,7 +259,12 @@ def _perform(options: argparse.Namespace) -> object:
     with connected(options.guests) as guests:
         if options.command == "wait":
             return {guest.name: guest.wait(options.timeout).members for guest in guests}
-        order = [(guests[0], guests[1])] if options.command == "pair" else pairs(guests)
+        order = pairs(guests)
+        if options.command == "pair":
+            order = [(guests[0], guests[1])]
+        elif options.pair:
+            by = dict(zip(options.guests, guests, strict=True))
+            order = [(by[a], by[b]) for a, b in options.pair]
         mechanisms = options.mechanism or MECHANISMS
         return {"attempts": [
             experiment(a, b, mechanism).to_json() for a, b in order for mechanism in mechanisms

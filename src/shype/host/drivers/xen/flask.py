@@ -21,11 +21,11 @@ from shype.base.errors import Unavailable
 
 #: Every privileged hypercall of dom0 goes through it.
 PRIVCMD = Path("/dev/xen/privcmd")
-_HYPERCALL_XSM_OP = 27
+HYPERCALL_XSM_OP = 27
 _HYPERCALL_XEN_VERSION = 17
 #: Subcommand of the latter that takes no argument; FLASK lets every domain ask it.
 _XENVER_VERSION = 0
-_INTERFACE_VERSION = 1
+INTERFACE_VERSION = 1
 
 _GETENFORCE = 2
 _GETBOOL = 11
@@ -33,9 +33,9 @@ _SETBOOL = 12
 _COMMITBOOLS = 13
 
 #: struct privcmd_hypercall { __u64 op; __u64 arg[5]; }
-_CALL = struct.Struct("=6Q")
+CALL = struct.Struct("=6Q")
 #: _IOC(_IOC_NONE, 'P', 0, sizeof(struct privcmd_hypercall))
-_IOCTL_HYPERCALL = _CALL.size << 16 | ord("P") << 8
+IOCTL_HYPERCALL = CALL.size << 16 | ord("P") << 8
 #: cmd, interface_version; then struct xen_flask_boolean: bool_id, enforcing,
 #: pending, new_value, commit, size, (padding), name
 _BOOLEAN = struct.Struct("=2I" "I4BI4xQ")
@@ -43,9 +43,9 @@ _PLAIN = struct.Struct("=2I")
 #: "Look the boolean up by its name."
 _BY_NAME = 0xFFFFFFFF
 #: Bytes of locked memory: the operation in the first page, a name in the second.
-_PAGE = 4096
-_MAP_LOCKED = 0x2000
-_MAP_POPULATE = 0x8000
+PAGE = 4096
+MAP_LOCKED = 0x2000
+MAP_POPULATE = 0x8000
 
 #: Makes the hypercall with the operation at this address; returns its result (>= 0).
 #: Raises OSError with the hypervisor's errno.
@@ -54,7 +54,7 @@ Caller = Callable[[int], int]
 
 def privcmd(address: int) -> int:
     """The real `Caller`. Raises FileNotFoundError if this is not a Xen dom0."""
-    return _hypercall(_HYPERCALL_XSM_OP, address)
+    return _hypercall(HYPERCALL_XSM_OP, address)
 
 
 def release() -> tuple[int, int]:
@@ -66,8 +66,8 @@ def release() -> tuple[int, int]:
 def _hypercall(number: int, first: int) -> int:
     handle = os.open(PRIVCMD, os.O_RDWR | os.O_CLOEXEC)
     try:
-        call = bytearray(_CALL.pack(number, first, 0, 0, 0, 0))
-        result: int = fcntl.ioctl(handle, _IOCTL_HYPERCALL, call)
+        call = bytearray(CALL.pack(number, first, 0, 0, 0, 0))
+        result: int = fcntl.ioctl(handle, IOCTL_HYPERCALL, call)
         return result
     finally:
         os.close(handle)
@@ -86,7 +86,7 @@ class Flask:
     def enforcing(self) -> bool | None:
         """Whether FLASK enforces; None if this hypervisor has no FLASK (or there is none)."""
         try:
-            return bool(self._operate(_PLAIN.pack(_GETENFORCE, _INTERFACE_VERSION), b"")[0])
+            return bool(self._operate(_PLAIN.pack(_GETENFORCE, INTERFACE_VERSION), b"")[0])
         except OSError as error:
             if error.errno in (errno.ENOSYS, errno.ENOENT, errno.ENXIO, errno.ENODEV):
                 return None
@@ -110,7 +110,7 @@ class Flask:
         try:
             for name, value in values.items():
                 self._boolean(_SETBOOL, name, value)
-            self._operate(_PLAIN.pack(_COMMITBOOLS, _INTERFACE_VERSION), b"")
+            self._operate(_PLAIN.pack(_COMMITBOOLS, INTERFACE_VERSION), b"")
         except OSError as error:
             raise _failed("set the policy's booleans", error) from error
         wrong = [name for name, value in values.items() if self.boolean(name) is not value]
@@ -122,25 +122,25 @@ class Flask:
 
     def _boolean(self, command: int, name: str, value: bool = False) -> bool:
         encoded = name.encode("ascii")
-        if len(encoded) >= _PAGE:
+        if len(encoded) >= PAGE:
             raise OSError(errno.ENOENT, "no such boolean")
         operation = _BOOLEAN.pack(
-            command, _INTERFACE_VERSION, _BY_NAME, 0, 0, value, False, len(encoded), 0)
+            command, INTERFACE_VERSION, _BY_NAME, 0, 0, value, False, len(encoded), 0)
         _, answer = self._operate(operation, encoded)
         return bool(_BOOLEAN.unpack_from(answer)[3])
 
     def _operate(self, operation: bytes, name: bytes) -> tuple[int, bytes]:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_LOCKED | _MAP_POPULATE
-        with mmap.mmap(-1, 2 * _PAGE, flags=flags) as memory:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_LOCKED | MAP_POPULATE
+        with mmap.mmap(-1, 2 * PAGE, flags=flags) as memory:
             window = ctypes.c_char.from_buffer(memory)
             address = ctypes.addressof(window)
             try:
                 memory[:len(operation)] = operation
                 if name:
-                    memory[_PAGE:_PAGE + len(name)] = name
-                    struct.pack_into("=Q", memory, _BOOLEAN.size - 8, address + _PAGE)
+                    memory[PAGE:PAGE + len(name)] = name
+                    struct.pack_into("=Q", memory, _BOOLEAN.size - 8, address + PAGE)
                 result = self._call(address)
-                return result, memory[:_PAGE]
+                return result, memory[:PAGE]
             finally:
                 del window  # an exported pointer keeps the mapping from closing
 
