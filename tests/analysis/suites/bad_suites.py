@@ -96,7 +96,7 @@ CASES = (
     Bad(SuiteId.TYPE, 15, 11, "\n      surgery:  [yes, no]", " [surgery]"),
     Bad(SuiteId.DATE, 3, 8, "2030-01-01", "2030-13-01"),
     Bad(SuiteId.DATE, 3, 8, "2030-01-01", "tomorrow"),
-    Bad(SuiteId.POLICY, 2, 9, "hospital.yaml", "../no/such.yaml"),
+    Bad(SuiteId.POLICY, 2, 9, "hospital.yaml", "no-such.yaml"),
     Bad(SuiteId.POLICY, 2, 9, "hospital.yaml", "no-such.shype"),
     Bad(SuiteId.POLICY, 2, 9, "hospital.yaml", r'"a\0b"'),
     Bad(SuiteId.QUESTION, 6, 7, "may surgery ->", "must surgery ->"),

@@ -139,7 +139,7 @@ def _said(question: str, yes: bool) -> tuple[str, str, str]:
     return (question, "yes", "no") if yes else (question, "no", "yes")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(policies_with_resources(), st.integers(0, 2**32))
 def test_the_model_s_answers_pass_and_every_other_fails(policy: Policy, seed: int) -> None:
     choose, naive = Random(seed), Naive(policy)
@@ -154,7 +154,7 @@ def test_the_model_s_answers_pass_and_every_other_fails(policy: Policy, seed: in
             assert outcome.passed is passes, (line, outcome.got)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(policies_with_resources())
 def test_who_cannot_run_together_gives_no_answer(policy: Policy) -> None:
     naive = Naive(policy)

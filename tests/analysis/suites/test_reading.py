@@ -160,7 +160,7 @@ def test_the_default_day_is_the_reader_s() -> None:
 _WORDS = sorted({*re.findall(r"[\w.*/-]+|[^\w\s]|\s+", GOOD), "->", "may", "flows", "[", "{"})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.one_of(
         st.sampled_from(_WORDS), st.text(max_size=4))), min_size=1, max_size=4),

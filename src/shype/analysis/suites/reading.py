@@ -273,8 +273,8 @@ class _File:
             cells = value.items if isinstance(value, Sequence) else ()
             if len(cells) != len(columns):
                 self._add(SuiteId.MATRIX, value.span,
-                          f"the row {show(key.text)} has {len(cells)} answers, and there are "
-                          f"{len(columns)} columns", "write one answer for each column")
+                          f"the row {show(key.text)} has not one answer for each column: "
+                          f"{len(cells)} for {len(columns)}", "write `[yes, no, ...]`")
             elif self._is_label(key):
                 for column, cell in zip(columns, cells, strict=True):
                     yield from self._cell(title, key, column, via, cell)
