@@ -39,7 +39,7 @@ FUZZ_SECONDS ?= 400
 
 fuzz: $(STAMP) ## fuzz everything that reads files, 20 minutes (FUZZ_SECONDS per reader)
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
-	for reader in policy acm bundle; do \
+	for reader in policy acm bundle suite; do \
 	  $(BIN)/python -m tests.fuzz.driver $$reader --seconds $(FUZZ_SECONDS) || exit 1; done
 
 setup: $(STAMP) ## the tools from Debian and the Python environment

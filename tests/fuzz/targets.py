@@ -13,8 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
+from shype.analysis.suites import junit
+from shype.analysis.suites.reading import Reader
+from shype.analysis.suites.running import run
 from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.decision.operation import Operation
@@ -25,6 +30,8 @@ from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.manifest import Manifest, assemble
 from shype.policy.model import Policy
 from shype.policy.source import Finding
+from tests.analysis.suites.given import Given
+from tests.policy.bad_policies import GOOD
 
 #: Seeds, and every input that once was a defect, by target.
 CORPUS = Path(__file__).with_name("corpus")
@@ -88,6 +95,29 @@ def bundle(data: bytes) -> None:
             _works(policy_from_json(part))
 
 
+def suite(data: bytes) -> None:
+    """A test file, to findings or to tests that have answers."""
+    text = reading.decode(data, "fuzz.test.yaml")
+    if isinstance(text, Finding):
+        return
+    reader = Reader(TODAY, _tested())
+    tests = reader.read_text(text, "fuzz.test.yaml", Path())
+    for finding in reader.findings:
+        assert finding.fix, finding
+    if not reader.findings:
+        outcomes = list(run(tests[:50]))
+        assert all(outcome.answer.word for outcome in outcomes)
+        ElementTree.fromstring(junit.report(outcomes))
+
+
+@cache
+def _tested() -> Given:
+    """The policy that every test file names."""
+    found, findings = loader.check_text(GOOD, "p.yaml", TODAY)
+    assert found is not None, findings
+    return Given(found)
+
+
 def _works(policy: Policy) -> None:
     """What was accepted can be decided by, and written and read back unchanged."""
     again = policy_from_json(json.loads(canonical.dumps(policy_to_json(policy))))
@@ -103,7 +133,9 @@ def _works(policy: Policy) -> None:
                 assert decision.rules
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"policy": policy, "acm": acm, "bundle": bundle}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "policy": policy, "acm": acm, "bundle": bundle, "suite": suite,
+}
 
 
 def corpus(target: str) -> list[Path]:

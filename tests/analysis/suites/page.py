@@ -188,7 +188,7 @@ def page() -> str:
     )
     keys = "".join(
         f"{before}\n\n| key | |\n|---|---|\n{_table(table)}\n" for before, table in (
-            ("Of a test file; `shype-test` and `policy` are required, and tests or matrices:", KEYS),
+            ("Of a test file; `shype-test`, `policy`, and tests or matrices are required:", KEYS),
             ("Of a table under `matrices`; `columns` and `rows` are required:", MATRIX_KEYS),
         )
     )
