@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import strategies as st
-
 from shype.policy.assertions import (
     Arrow,
     Assertion,
@@ -27,66 +25,62 @@ from shype.policy.model import Policy
 from shype.policy.names import LabelName
 from shype.policy.source import Span
 from shype.policy.validate_assertions import any_pair
+from tests.decision.small_policies import Chooser
 
 _NOWHERE = Span("", 1, 1)
 
 
-@st.composite
-def selectors(draw: st.DrawFn, policy: Policy) -> Selector:
+def selector(choose: Chooser, policy: Policy) -> Selector:
     """One that chooses something."""
     known = choice(policy)
     texts = [(By.EVERYONE, ""), *((By.PATTERN, name) for name in known.labels)]
     texts += [(By.PATTERN, f"{name[0]}*") for name in known.labels]
-    texts += [(By.COALITION, name) for name in known.coalitions]
-    texts += [(By.WALL, name) for name in known.members]
-    made = [Selector(by, text, _NOWHERE) for by, text in sorted(texts)]
-    return draw(st.sampled_from([
+    texts += [(By.COALITION, name) for name in sorted(known.coalitions)]
+    texts += [(By.WALL, name) for name in sorted(known.members)]
+    made = [Selector(by, text, _NOWHERE) for by, text in texts]
+    return choose.one([
         one for one in made
         if known.names(one) and not (one.by is By.PATTERN and one.text == By.EVERYONE)
-    ]))
+    ])
 
 
-@st.composite
-def assertions(draw: st.DrawFn, policy: Policy, *, by_all: bool = False) -> Assertion | None:
-    """A valid one, its places not those of any text; None if nothing valid was drawn.
-
-    ``by_all``: without ``via`` and ``through``.
-    """
+def assertion(choose: Chooser, policy: Policy) -> Assertion | None:
+    """A valid one, its places not those of any text; None if what was drawn is not valid."""
     known = choice(policy)
     if not known.labels:
         return None
+
+    def arrow() -> Arrow:
+        return Arrow(selector(choose, policy), selector(choose, policy))
+
     labels = [LabelName(name) for name in known.labels]
-    via = draw(st.none() | st.frozensets(st.sampled_from(sorted(SWITCHABLE)), min_size=1))
+    via = choose.some(sorted(SWITCHABLE)) if choose.below(3) == 2 else None
     terms = Terms(
-        _NOWHERE, None, draw(st.none() | st.just('say "why"')), None if by_all else via,
-        not by_all and draw(st.sampled_from([False, False, True])),
-    )
-    one = st.builds(Arrow, selectors(policy), selectors(policy))
-    some = st.lists(st.sampled_from(labels), unique=True, max_size=2).map(tuple)
-    match draw(st.integers(0, 4)):
+        _NOWHERE, None, choose.one([None, None, 'say "why"']), via or None, choose.below(4) == 3)
+    named = tuple(dict.fromkeys(choose.one(labels) for _ in range(1 + choose.below(2))))
+    match choose.below(5):
         case 0:
-            arrow = draw(one)
-            return Never(arrow, terms) if any_pair(known, arrow) else None
+            one = arrow()
+            return Never(one, terms) if any_pair(known, one) else None
         case 1:
-            arrow, by = draw(one), draw(some)
-            good = by and any_pair(known, arrow, by)
-            return OnlyThrough(arrow, by, terms) if good else None
+            one = arrow()
+            return OnlyThrough(one, named, terms) if any_pair(known, one, named) else None
         case 2:
-            arrows = tuple(dict.fromkeys(draw(st.lists(one, max_size=3))))
-            among = draw(st.none() | st.lists(
-                selectors(policy), min_size=1, max_size=2, unique=True).map(tuple))
-            if not (arrows or among) or not all(any_pair(known, arrow) for arrow in arrows):
+            arrows = tuple(dict.fromkeys(arrow() for _ in range(choose.below(4))))
+            among = tuple(selector(choose, policy) for _ in range(choose.below(2)))
+            if not (arrows or among) or not all(any_pair(known, one) for one in arrows):
                 return None
-            return Exactly(arrows, among, replace(terms, dom0=False))
+            return Exactly(arrows, among or None, replace(terms, dom0=False))
         case 3:
-            integrity = draw(st.booleans())
+            integrity = bool(choose.below(2))
             if not (known.integrity if integrity else known.levels):
                 return None
-            return LevelsKept(draw(selectors(policy)), integrity, draw(st.none() | some), terms)
-    a, b = draw(selectors(policy)), draw(selectors(policy))
+            trusted = choose.one([None, (), named])
+            return LevelsKept(selector(choose, policy), integrity, trusted, terms)
+    a, b = selector(choose, policy), selector(choose, policy)
     if {*known.names(a)} & {*known.names(b)}:
         return None
-    return NoneBoth(draw(selectors(policy)), (a, b), draw(st.booleans()), terms)
+    return NoneBoth(selector(choose, policy), (a, b), bool(choose.below(2)), terms)
 
 
 def written(
