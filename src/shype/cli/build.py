@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shype.compile.flask.tables import Tables
     from shype.policy.ed25519 import PrivateKey
     from shype.policy.manifest import Manifest
+    from shype.policy.model import Policy
 
 _BUILD_EPILOG = """\
 example:
@@ -26,7 +27,8 @@ of both, signed: a host that trusts author.pub loads it, and no other (see
 
 The binary is then read back with SETools and compared with the policy: for
 every pair of labels and every mechanism. A difference fails the build.
-exit codes: 0 built, 2 the policy or an argument is wrong, 3 anything else
+exit codes: 0 built, 1 an assertion of the policy is violated, 2 the policy or an
+argument is wrong, 3 anything else
 """
 
 _TABLES_EPILOG = """\
@@ -115,6 +117,8 @@ def _build(args: argparse.Namespace) -> int:
     loaded = loader.load(args.file)
     for warning in loaded.warnings:
         output.note(str(warning))
+    if not _asserted(loaded.policy, as_json=args.json):
+        return 1
     manifest, contents = build.make(
         loaded.policy, target=args.target, validate=not args.no_validate, tables=chosen,
     )
@@ -130,6 +134,26 @@ def _build(args: argparse.Namespace) -> int:
     else:
         _print(manifest, args.output, keys)
     return 0
+
+
+def _asserted(policy: Policy, *, as_json: bool) -> bool:
+    """Whether the policy's assertions hold; if not, shows what violates them."""
+    from shype.cli import proving
+
+    results = proving.proved(policy, policy.assertions)
+    for result in results:
+        for line in proving.lines(result):
+            output.note(line)
+    holds = all(result.holds for result in results)
+    if not holds:
+        output.note(f"shype: not built: {proving.counted(results)}")
+        if as_json:
+            output.print_json({
+                "built": False,
+                "findings": [finding.to_json() for finding in proving.findings(results)],
+                "assertions": [result.to_json() for result in results],
+            })
+    return holds
 
 
 def _keys(args: argparse.Namespace) -> list[PrivateKey]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shype.analysis.assertions.result import Result
     from shype.cli.types import Commands
     from shype.policy.model import Policy
     from shype.policy.source import Finding
@@ -16,13 +18,21 @@ examples:
   shype check examples/banks.yaml
   shype check examples/hospital.yaml --date 2027-06-01
   shype check examples/classified.yaml --inventory host.txt
+  shype check examples/banks.yaml --assert more.yaml
 
 Each finding names file:line:column, what is wrong, a stable id (explained in
 docs/reference/findings.md) and the fix. Warnings do not make a policy invalid.
 A guard that has expired is an error; --date says on which day to judge.
 An inventory has a line `KIND NAME` for each resource of a host (disk /dev/vg0/a);
 each entry of `resources` that matches none of them is a warning.
-exit codes: 0 no errors, 2 errors (or the file cannot be read)
+
+Assertions (`assert:` in the policy, and files of them) say what must be true of
+every flow of information, and are proved for all that the policy permits, in
+all states that its walls permit. A violated one is shown with a path, the rule
+and line of each step, and what has to start and stop (docs/reference/assertions.md).
+
+exit codes: 0 no errors; 1 an assertion is violated; 2 errors in a file (or it
+cannot be read), and then no assertion is looked at
 """
 
 
@@ -35,8 +45,8 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "check",
         help="check a policy file and report all that is wrong with it",
-        description="Check a policy file: its YAML, its structure and its meaning. Nothing is "
-        "compiled and no hypervisor is needed.",
+        description="Check a policy file: its YAML, its structure and its meaning, and prove its "
+        "assertions. Nothing is compiled and no hypervisor is needed.",
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -52,11 +62,16 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--inventory", metavar="FILE", type=Path, help="the resources of a host, one a line"
     )
+    command.add_argument(
+        "--assert", dest="assertions", metavar="FILE", type=Path, action="append", default=[],
+        help="prove the assertions in this file too; can be repeated",
+    )
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from shype.cli.proving import proved
     from shype.policy import inventory, loader, reading, schema
 
     if args.schema:
@@ -64,43 +79,73 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     known = inventory.read(args.inventory) if args.inventory is not None else None
     policy, findings = loader.check(args.file, args.date, known)
+    results: tuple[Result, ...] = ()
+    if policy is not None:
+        read = [loader.check_assertions(path, policy) for path in args.assertions]
+        findings += tuple(finding for _, wrong in read for finding in wrong)
+        more = [found for found, _ in read if found is not None]
+        if len(more) == len(read):
+            results = proved(policy, [*policy.assertions, *(one for some in more for one in some)])
+        else:
+            policy = None
+    seen = _Seen(reading.shown(args.file), policy, findings, results)
     if args.json:
-        _print_json(reading.shown(args.file), policy, findings)
+        seen.print_json()
     else:
-        _print_text(reading.shown(args.file), policy, findings)
-    return 0 if policy is not None else 2
+        seen.print_text()
+    return 2 if policy is None else int(not all(result.holds for result in results))
 
 
-def _print_json(file: str, policy: Policy | None, findings: tuple[Finding, ...]) -> None:
-    from shype.cli import output
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What `shype check` has to say. No policy: it, or a file of assertions, has errors."""
 
-    output.print_json({
-        "file": file,
-        "ok": policy is not None,
-        "policy": {"name": policy.name, "version": policy.version} if policy else None,
-        "findings": [finding.to_json() for finding in findings],
-    })
+    file: str
+    policy: Policy | None
+    findings: tuple[Finding, ...]
+    results: tuple[Result, ...]
 
+    def print_json(self) -> None:
+        from shype.cli import output
+        from shype.cli.proving import findings
 
-def _print_text(file: str, policy: Policy | None, findings: tuple[Finding, ...]) -> None:
-    from shype.policy.source import Severity
+        policy = self.policy
+        everything = (*self.findings, *findings(self.results))
+        output.print_json({
+            "file": self.file,
+            "ok": policy is not None and all(result.holds for result in self.results),
+            "policy": {"name": policy.name, "version": policy.version} if policy else None,
+            "findings": [finding.to_json() for finding in everything],
+            "assertions": [result.to_json() for result in self.results],
+        })
 
-    for finding in findings:
-        print(finding)
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    warnings = len(findings) - errors
-    counted = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}"
-    if policy is None:
-        print(f"{file}: {counted}")
-        return
-    more = "".join(f", {_many(count, noun)}" for count, noun in (
-        (len(policy.guards), "guard"), (len(policy.resources), "resource"),
-    ) if count)
-    print(
-        f"{file}: ok: policy {policy.name} {policy.version}, {_many(len(policy.labels), 'label')}, "
-        f"{_many(len(policy.coalitions), 'coalition')}, "
-        f"{_many(len(policy.walls), 'conflict set')}{more}; {counted}"
-    )
+    def print_text(self) -> None:
+        from shype.cli.proving import counted, findings, lines
+        from shype.policy.source import Severity
+
+        for finding in self.findings:
+            print(finding)
+        for result in self.results:
+            for line in lines(result):
+                print(line)
+        everything = (*self.findings, *findings(self.results))
+        errors = sum(finding.severity is Severity.ERROR for finding in everything)
+        warnings = len(everything) - errors
+        number = f"{_many(errors, 'error')}, {_many(warnings, 'warning')}"
+        policy = self.policy
+        if policy is None:
+            print(f"{self.file}: {number}")
+            return
+        more = "".join(f", {_many(count, noun)}" for count, noun in (
+            (len(policy.guards), "guard"), (len(policy.resources), "resource"),
+        ) if count)
+        proof = f"; {counted(self.results)}" if self.results else ""
+        holds = all(result.holds for result in self.results)
+        print(
+            f"{self.file}: {'ok: ' if holds else ''}policy {policy.name} {policy.version}, "
+            f"{_many(len(policy.labels), 'label')}, {_many(len(policy.coalitions), 'coalition')}, "
+            f"{_many(len(policy.walls), 'conflict set')}{more}{proof}; {number}"
+        )
 
 
 def _many(count: int, noun: str) -> str:
