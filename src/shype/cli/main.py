@@ -26,6 +26,7 @@ GROUPS = {
     "plan": ("plan",),
     "flows": ("flows",),
     "policytest": ("test",),
+    "walls": ("walls",),
     "build": ("build", "tables"),
     "bundle": ("bundle",),
     "keys": ("keys",),

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shype.analysis.walls import bits
+from shype.analysis.flows import bits
 from shype.base.errors import BadInput
 from shype.decision.chinese_wall import ChineseWall, WallState
 from shype.decision.security_server import SecurityServer, unknown_label
@@ -47,6 +47,19 @@ class State:
             "step": self.step, "stop": list(self.stopped), "start": list(self.started),
             "running": list(self.running),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """One wall between two labels: the first holds ``member``, the second ``other`` of it."""
+
+    wall: WallName
+    member: MemberName
+    other: MemberName
+
+    def to_json(self) -> dict[str, object]:
+        """Shape in ``--json`` output."""
+        return {"wall": self.wall, "member": self.member, "other": self.other}
 
 
 class Walls:
@@ -87,16 +100,17 @@ class Walls:
             names[number].append(name)
         self.names = tuple(map(tuple, names))
         self.held = tuple(held for _, held in numbers)
-        self.retired = bits.mask(n for (retired, _), n in numbers.items() if retired)
+        self.retired = bits.of(n for (retired, _), n in numbers.items() if retired)
         #: By member, the classes that hold it.
         self.holders: dict[MemberName, int] = dict.fromkeys(policy.members, 0)
         for number, held in enumerate(self.held):
             for member in held:
                 self.holders[member] |= 1 << number
-        self._excluded = _Excluded(
-            {name: wall.members for name, wall in policy.walls.items()}, self.holders
-        )
-        everyone = (1 << len(names)) - 1
+        sets = {name: wall.members for name, wall in policy.walls.items()}
+        self._wall = ChineseWall(sets)
+        self._excluded = _Excluded(self._wall, sets, self.holders)
+        #: All classes.
+        self.everyone = everyone = (1 << len(names)) - 1
         out = [self._excluded.by(held) for held in self.held]
         self._refuse_self_conflicts()
         # A tombstone started before anybody else did, so only what it excludes counts.
@@ -110,6 +124,15 @@ class Walls:
     def excluded_by(self, wall: WallName, number: int) -> int:
         """The classes with a member that ``wall`` excludes while class ``number`` runs."""
         return self._excluded.through(wall, self.held[number])
+
+    def separations(self, a: LabelName, b: LabelName) -> tuple[Separation, ...]:
+        """What keeps ``a`` from starting while ``b`` runs, member by member of ``a``."""
+        theirs = self.held[self._number(b)]
+        return tuple(
+            Separation(wall, member, other)
+            for member in sorted(self.held[self._number(a)])
+            for wall, other in self._wall.excluders(member, theirs)
+        )
 
     def coexist(self, a: LabelName, b: LabelName) -> bool:
         """Whether some reachable state of a host has a VM of ``a`` and another of ``b`` running.
@@ -125,11 +148,11 @@ class Walls:
 
         True for none and for one.  Raises BadInput ``label.unknown``.
         """
-        return self.reachable_classes(bits.mask(map(self._number, labels)))
+        return self.reachable_classes(bits.of(map(self._number, labels)))
 
     def reachable_classes(self, classes: int) -> bool:
         """As `reachable`, of a set of classes as bits."""
-        return all(classes & ~self.beside[number] == 0 for number in bits.members(classes))
+        return all(classes & ~self.beside[number] == 0 for number in bits.each(classes))
 
     def possible(self, path: Sequence[LabelName], apart: Collection[int] = ()) -> bool:
         """Whether `trace` gives states: both ends of every step that is not ``apart`` coexist.
@@ -137,7 +160,7 @@ class Walls:
         False with a retired label: nothing goes to or from one.
         """
         numbers = [self._number(name) for name in path]
-        return not bits.mask(numbers) & self.retired and all(
+        return not bits.of(numbers) & self.retired and all(
             step in apart or self.beside[a] >> b & 1
             for step, (a, b) in enumerate(pairwise(numbers))
         )
@@ -207,7 +230,7 @@ class Walls:
             raise unknown_label(name, self.of) from None
 
     def _tombs_against(self, number: int, out: Sequence[int]) -> int:
-        return bits.mask(tomb for tomb in bits.members(self.retired) if out[tomb] >> number & 1)
+        return bits.of(tomb for tomb in bits.each(self.retired) if out[tomb] >> number & 1)
 
     def _refuse_self_conflicts(self) -> None:
         """The readers reject such labels; for them the order of starts would matter."""
@@ -228,12 +251,13 @@ class _Excluded:
     """Which classes are excluded while a domain runs, asked of the wall's own counters."""
 
     def __init__(
-        self, sets: dict[WallName, frozenset[MemberName]], holders: dict[MemberName, int]
+        self, wall: ChineseWall, sets: dict[WallName, frozenset[MemberName]],
+        holders: dict[MemberName, int],
     ) -> None:
         self._sets = sets
         self._holders = holders
         self._single = {name: ChineseWall({name: members}) for name, members in sets.items()}
-        self._walls = ChineseWall(sets)
+        self._walls = wall
         # What a wall excludes depends on the domain's members in it alone; few combinations occur.
         self._known: dict[tuple[WallName, frozenset[MemberName]], int] = {}
 
