@@ -304,6 +304,8 @@ def test_hosts_of_a_file_and_who_may_start_there() -> None:
     assert [*two.always] == ["two"]
     assert {*two.open} == {"net"}
     assert two.refused[LabelName("one")].by == "two"
+    assert "it is dom0's own label" in two.refused[LabelName("free")].sentence
+    assert starving(made, (left, two), LabelName("free")).free == "left"
     assert "not in the coalition d" in two.refused[LabelName("foreign")].sentence
 
 

@@ -82,8 +82,6 @@ def site(
     running = [server.policy.host.dom0]
     starting: list[LabelName] = []
     for label in dict.fromkeys((*always, *(guest.name for guest in policy.guests))):
-        if label == server.policy.host.dom0:
-            continue
         decision = server.authorize(label)
         against = next((other for other in running if not walls.coexist(other, label)), None)
         if not decision.permitted:

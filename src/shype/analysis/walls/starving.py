@@ -16,6 +16,7 @@ from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Separation, Walls
 from shype.analysis.walls.sites import Refusal, Site
+from shype.base.errors import BadInput
 from shype.decision.decision import Decision
 from shype.policy.names import LabelName
 
@@ -93,7 +94,16 @@ class Starving:
 def starving(
     walls: Walls, sites: Sequence[Site], label: LabelName, steps: int = STEPS
 ) -> Starving:
-    """Whether ``label``, one that a VM may carry, can starve on ``sites``."""
+    """Whether ``label`` can starve on ``sites``.
+
+    Raises BadInput ``label.unknown``, and ``walls.dom0`` for dom0's label.
+    """
+    walls.coexist(label, label)  # an unknown label is an error
+    if label == walls.server.policy.host.dom0:
+        raise BadInput(
+            "walls.dom0", f"{label} is dom0's own label, and dom0 always runs",
+            "ask about a label that a VM may carry",
+        )
     for site in sites:
         if label in site.always:
             return Starving(label, False, (), (), site.name)
