@@ -13,6 +13,7 @@ from shype.analysis.flows import bits
 from shype.analysis.flows.carrying import TOGETHER, carried
 from shype.analysis.flows.present import Present
 from shype.analysis.flows.vertex import Role, Vertex
+from shype.analysis.state import Use
 from shype.decision.chinese_wall import ChineseWall
 from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
@@ -29,15 +30,15 @@ Rows = Mapping[str, list[int]]
 def vertices(server: SecurityServer, present: Present | None = None) -> list[Vertex]:
     """A vertex per group of labels with the same rights, wall members and role; then resources.
 
-    With ``present``, one per label that runs, and the resources that are in
-    use. Tombstones take part in nothing.
+    With ``present``, of the labels that run (alike only if their VMs use the
+    same), and the resources that are in use. Tombstones take part in nothing.
     """
     policy = server.policy
     alike: dict[tuple[object, ...], list[LabelName]] = defaultdict(list)
     for label, held in policy.labels.items():
         if present is None or label in present.vms or label == policy.host.dom0:
-            # What runs is not grouped: labels that are alike may use different disks.
-            own = None if present is None else label
+            # Of what runs, labels that are alike may still use different disks.
+            own = None if present is None else present.uses.get(label)
             key = server.classes.of[label], held.members, role(policy, label), own
             alike[key].append(label)
     found = [Vertex(role(policy, names[0]), tuple(names)) for names in alike.values()]
@@ -94,7 +95,10 @@ class Edges:
             self._only_used(present)
 
     def _row(self, rows: dict[str, list[int]], mechanism: str) -> list[int]:
-        return rows.setdefault(mechanism, [0] * len(self._vertices))
+        row = rows.get(mechanism)
+        if row is None:
+            row = rows[mechanism] = [0] * len(self._vertices)
+        return row
 
     def _between_labels(self, by_class: Mapping[int, int]) -> None:
         back: dict[str, list[int]] = {}
@@ -163,30 +167,39 @@ class Edges:
 
     def _only_used(self, present: Present) -> None:
         """Drop what the VMs that run do not use; what nobody knows of stays."""
+        known: dict[int, frozenset[Use]] = {}
         for index, vertex in enumerate(self._vertices):
-            for mechanism, rows in self.rows.items():
-                for other in bits.each(rows[index]):
-                    if not _used(present, vertex, self._vertices[other], mechanism):
-                        rows[index] &= ~(1 << other)
+            used = present.uses.get(vertex.labels[0]) if vertex.labels else None
+            if used is not None:
+                known[index] = used
+        told = bits.of(known)
+        self._only_shared_bridges(known, told)
+        # For disks, their own vertices say who uses them, and who only reads.
+        for index in known:
+            self._row(self.rows, Mechanism.DISK)[index] &= ~told
+        for thing, vertex in enumerate(self._vertices):
+            if vertex.kind is None:
+                continue
+            name, rows = vertex.resource.removeprefix(f"{vertex.kind}:"), self.rows[vertex.kind]
+            for index, used in known.items():
+                does = {u.access for u in used if (u.kind, u.name) == (vertex.kind, name)}
+                if not does & {Access.WRITE, Access.READ_WRITE}:
+                    rows[index] &= ~(1 << thing)
+                if not does & {Access.READ, Access.READ_WRITE}:
+                    rows[thing] &= ~(1 << index)
 
-
-def _used(present: Present, source: Vertex, sink: Vertex, mechanism: str) -> bool:
-    if source.role is Role.DOM0 or sink.role is Role.DOM0:
-        return True
-    for vertex, other, access in ((source, sink, Access.WRITE), (sink, source, Access.READ)):
-        if vertex.labels and other.kind is not None:
-            name = other.resource.removeprefix(f"{other.kind}:")
-            return present.may_touch(vertex.labels[0], other.kind, name, access)
-    # Two VMs reach each other through a disk or a bridge only if they have one. For disks their
-    # own vertices say that, and who only reads; on a bridge each pair is permitted or not.
-    if mechanism not in (Mechanism.DISK, Mechanism.NETWORK):
-        return True
-    mine, theirs = (present.uses[vertex.labels[0]] for vertex in (source, sink))
-    if mine is None or theirs is None:
-        return True
-    bridges = {use.name for use in mine if use.kind == mechanism}
-    return mechanism == Mechanism.NETWORK and any(
-        use.name in bridges for use in theirs if use.kind == mechanism)
+    def _only_shared_bridges(self, known: Mapping[int, frozenset[Use]], told: int) -> None:
+        """Two VMs send each other frames only if they have a bridge in common."""
+        on: dict[str, list[int]] = defaultdict(list)
+        for index, used in known.items():
+            for use in used:
+                if use.kind is ResourceKind.NETWORK:
+                    on[use.name].append(index)
+        sets = {name: bits.of(some) for name, some in on.items()}
+        rows = self._row(self.rows, Mechanism.NETWORK)
+        for index, used in known.items():
+            beside = _union(sets[u.name] for u in used if u.kind is ResourceKind.NETWORK)
+            rows[index] &= ~told | beside
 
 
 def _near(server: SecurityServer, coalitions: Iterable[CoalitionName]) -> set[int]:

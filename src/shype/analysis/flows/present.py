@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from shype.analysis.state import State, Use
 from shype.base.errors import BadInput
-from shype.decision.resources import Access
 from shype.policy.model import Policy, Resource, ResourceKind
 from shype.policy.names import LabelName
 from shype.policy.resources import ResourceTable
@@ -38,14 +37,6 @@ class Present:
     vms: Mapping[LabelName, tuple[str, ...]]
     uses: Mapping[LabelName, frozenset[Use] | None]
     attached: tuple[Attached, ...]
-
-    def may_touch(self, label: LabelName, kind: ResourceKind, name: str, access: Access) -> bool:
-        """Whether VMs of ``label`` do that to the resource, as far as is known."""
-        used = self.uses[label]
-        return used is None or any(
-            (use.kind, use.name) == (kind, name) and use.access in (access, Access.READ_WRITE)
-            for use in used
-        )
 
 
 def present(policy: Policy, state: State) -> Present:

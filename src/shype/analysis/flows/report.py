@@ -83,16 +83,14 @@ def counts(
     ]
     everybody = bits.of(labels)
     sizes = {index: len(graph.vertices[index].labels) for index in labels}
-    several = {index: size for index, size in sizes.items() if size > 1}
+    of_size = {size: bits.of(i for i in labels if sizes[i] == size) for size in {*sizes.values()}}
     before = [0] * len(graph)
     found: dict[Layer, int] = {}
     for level in layer.below:
         now, total = graph.reach(level, via), 0
         for index in labels:
             new = now[index] & everybody & ~before[index]
-            weight = new.bit_count() + sum(
-                size - 1 for other, size in several.items() if new >> other & 1
-            )
+            weight = sum(size * (new & some).bit_count() for size, some in of_size.items())
             # A label is no pair with itself.
             total += sizes[index] * (weight - (new >> index & 1))
         before, found[level] = list(now), total
