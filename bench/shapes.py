@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import SWITCHABLE, Mechanism
-from shype.policy.model import Coalition, Enforcement, Host, Label, Policy
-from shype.policy.names import CategoryName, CoalitionName, LabelName, SensitivityName
+from shype.policy.model import Coalition, Enforcement, Host, Label, Policy, Wall
+from shype.policy.names import (
+    CategoryName,
+    CoalitionName,
+    LabelName,
+    MemberName,
+    SensitivityName,
+    WallName,
+)
 from shype.policy.source import Span
 
 #: Labels of one tenant, and VMs of a team that may exchange information at all.
@@ -70,9 +78,49 @@ def levels(labels: int) -> Policy:
     return _policy(labels, guests, coalitions, lattice)
 
 
+def office(labels: int) -> Policy:
+    """Everybody in one coalition, at many levels: four sensitivities, sets of 16 categories."""
+    chance = random.Random(labels)
+    lattice = Lattice(
+        tuple(SensitivityName(f"s{n}") for n in range(4)),
+        tuple(CategoryName(f"c{n}") for n in range(16)), _NOWHERE,
+    )
+    one = CoalitionName("office")
+    guests = []
+    for n in range(labels):
+        level = Level(
+            chance.randrange(4), frozenset(chance.sample(lattice.categories, chance.randrange(6)))
+        )
+        guests.append(_label(f"l{n}", one, level=LevelRange(level, level)))
+    return _policy(labels, guests, [_coalition(one)], lattice)
+
+
+def walled(labels: int) -> Policy:
+    """Clients of 20 walls with 50 members each, which meet the firm's own labels."""
+    firm = CoalitionName("firm")
+    walls = {
+        WallName(f"w{w}"): Wall(
+            WallName(f"w{w}"), frozenset(MemberName(f"m{w}.{m}") for m in range(50)), _NOWHERE)
+        for w in range(20)
+    }
+    homes = [CoalitionName(f"t{n}") for n in range(1000)]
+    guests = [
+        replace(
+            _label(f"l{n}", homes[n % 1000], *([firm] if n % 10 == 0 else [])),
+            members=frozenset({MemberName(f"m{n % 20}.{n // 20 % 50}")} if n % 10 else ()),
+        ) for n in range(labels)
+    ]
+    policy = _policy(labels, guests, map(_coalition, [*homes, firm]))
+    return replace(policy, walls=walls)
+
+
 #: The shapes by name.
 SHAPES: Mapping[str, Callable[[int], Policy]] = {
     shape.__name__: shape for shape in (tenants, distinct, together, market, levels)
+}
+#: Those in which flows are harder to follow than single decisions.
+FLOW_SHAPES: Mapping[str, Callable[[int], Policy]] = {
+    **SHAPES, office.__name__: office, walled.__name__: walled,
 }
 
 

@@ -8,7 +8,7 @@ and keeps no state of the host: who runs, and today's date, are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.decision.rights import Classes
+from shype.decision.rows import Rows
 from shype.decision.running import Running
 from shype.decision.sharing import INDEX, AccessVector, Row, Sharing
 from shype.policy.model import Policy, Resource, ResourceKind, ResourceLabel
@@ -79,6 +80,7 @@ class SecurityServer:
         self._cached = 0
         self.decide = lru_cache(DECIDED_LIMIT)(self._decide)
         self._batch: Batch | None = None
+        self._rows: Rows | None = None
         self._resources = ResourceTable(policy.resources)
 
     # -- between two domains ------------------------------------------------------------------
@@ -145,6 +147,15 @@ class SecurityServer:
         Every other class has the vector `sharing.UNRELATED`. Computed anew, not cached.
         """
         return self._sharing.row(subject)
+
+    def groups(self, subject: int) -> Iterator[tuple[AccessVector, int]]:
+        """As `vectors`, by vector: each with the set of classes (bit n for class n) that has it.
+
+        A vector may come more than once. Quick however many classes there are.
+        """
+        if self._rows is None:
+            self._rows = Rows(self.classes, self._sharing)
+        return self._rows.groups(subject)
 
     def _miss(self, subject: LabelName, object: LabelName, operation: Operation) -> DecisionId:
         for name in (subject, object):

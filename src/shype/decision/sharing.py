@@ -89,6 +89,10 @@ class Sharing:
             opened, on, confidential(s, o), confidential(o, s), intact(s, o), intact(o, s),
         ))
 
+    def opens(self, name: CoalitionName) -> int:
+        """What a coalition opens, and whether for a blind write up: bits, of no meaning outside."""
+        return self._opens[name]
+
     def _unusual_vector(self, s: Rights, o: Rights) -> AccessVector:
         if s.retired or o.retired:
             return self._computed(s, o, (True,))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.digraph import Digraph, Path
+from shype.base import bits
 
 Edges = set[tuple[int, int]]
 
@@ -118,14 +118,3 @@ def test_the_first_of_many_minimal_paths_comes_at_once() -> None:
 def test_an_edge_to_nowhere_is_an_error() -> None:
     with pytest.raises(ValueError, match="not there"):
         Digraph([2])
-
-
-@given(st.sets(st.integers(0, 300)))
-def test_bits(numbers: set[int]) -> None:
-    made = bits.of(numbers)
-    assert list(bits.each(made)) == sorted(numbers)
-    assert made == sum(1 << n for n in numbers)
-    if numbers:
-        assert bits.first(made) == min(numbers)
-    rows = [made, 0, 1]
-    assert bits.transposed(bits.transposed(rows, 301), 3) == rows

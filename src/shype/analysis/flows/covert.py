@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.vertex import Role
+from shype.base import bits
 from shype.policy.mechanism import Mechanism
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shype.analysis.flows import bits
+from shype.base import bits
 
 #: The vertices of a path in order; at least one edge, so at least two entries.
 Path = tuple[int, ...]

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.carrying import TOGETHER, carried
 from shype.analysis.flows.present import Present
 from shype.analysis.flows.vertex import Role, Vertex
 from shype.analysis.state import Use
+from shype.base import bits
 from shype.decision.chinese_wall import ChineseWall
 from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
-from shype.decision.sharing import AccessVector
 from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy, Resource, ResourceKind
 from shype.policy.names import CoalitionName, LabelName, MemberName
@@ -102,15 +101,13 @@ class Edges:
 
     def _between_labels(self, by_class: Mapping[int, int]) -> None:
         back: dict[str, list[int]] = {}
+        alone = all(number == vertex.bit_length() - 1 and vertex.bit_count() == 1
+                    for number, vertex in by_class.items())
         for number, subjects in by_class.items():
-            targets: dict[int, list[int]] = defaultdict(list)
-            vectors: dict[int, AccessVector] = {}
-            for other, vector in self._server.vectors(number).items():
-                if other in by_class:  # vectors are shared, so few different ones occur
-                    targets[id(vector)].append(by_class[other])
-                    vectors[id(vector)] = vector
-            for key, vector in vectors.items():
-                objects = _union(targets[key])
+            for vector, classes in self._server.groups(number):
+                objects = classes if alone else _union(
+                    by_class[other] for other in bits.each(classes) if other in by_class
+                )
                 for mechanism, ahead in carried(vector):
                     row = self._row(self.rows if ahead else back, mechanism)
                     for subject in bits.each(subjects):

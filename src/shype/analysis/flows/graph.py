@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from shype.analysis.flows import bits, covert
+from shype.analysis.flows import covert
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.edges import Edges, vertices
 from shype.analysis.flows.present import Present
 from shype.analysis.flows.vertex import Layer, Role, Vertex
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.decision.security_server import SecurityServer
 from shype.policy.mechanism import Mechanism

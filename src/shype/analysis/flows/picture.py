@@ -6,10 +6,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from shype.analysis.flows import bits, covert
+from shype.analysis.flows import covert
 from shype.analysis.flows.graph import MECHANISMS, FlowGraph
 from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
-from shype.base import child
+from shype.base import bits, child
 from shype.base.errors import Internal
 from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import ResourceKind

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from shype.analysis.flows import bits, covert
+from shype.analysis.flows import covert
 from shype.analysis.flows.digraph import Path
 from shype.analysis.flows.graph import MECHANISMS, FlowGraph
 from shype.analysis.flows.history import history
 from shype.analysis.flows.steps import Step, along
 from shype.analysis.flows.vertex import Layer, Role
 from shype.analysis.walls.coexistence import State, Walls
+from shype.base import bits
 
 
 @dataclass(frozen=True, slots=True)

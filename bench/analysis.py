@@ -1,0 +1,134 @@
+"""`make bench-analysis`: how long the flow graph of a policy takes, and how that grows.
+
+Every row is measured in a process of its own: CPU time of each stage, and the
+most memory that the process ever had.  The VMs are domains of a state, a
+hundred for each label (`shype flows --state`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import random
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+
+from bench.shapes import FLOW_SHAPES
+from shype.analysis.flows.graph import FlowGraph
+from shype.analysis.flows.present import present
+from shype.analysis.flows.report import counts
+from shype.analysis.flows.vertex import Layer
+from shype.analysis.state import Domain, State
+from shype.cli import output
+from shype.decision.security_server import SecurityServer
+from shype.policy.model import Policy
+
+SIZES = (1000, 5000, 10000, 20000)
+#: VMs of each label.
+VMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """CPU seconds of each stage, and MB (the whole process, Python included).
+
+    ``read``: what the VMs are to the policy; ``direct``: security server and
+    graph; ``closure``: who reaches whom on every layer up to DRIVER;
+    ``pairs``: all ordered pairs counted, of which ``connected`` are.
+    """
+
+    shape: str
+    labels: int
+    vms: int
+    vertices: int
+    read: float
+    direct: float
+    closure: float
+    pairs: float
+    connected: int
+    megabytes: int
+
+    @property
+    def seconds(self) -> float:
+        """All stages together."""
+        return self.read + self.direct + self.closure + self.pairs
+
+
+def growth(shape: str, labels: int, vms: int) -> Growth:
+    """Measure one policy; ``vms`` VMs for each label."""
+    policy = FLOW_SHAPES[shape](labels)
+    state = running(policy, vms)
+    gc.collect()
+    clock = time.process_time
+    times = [clock()]
+    what_runs = present(policy, state)
+    times.append(clock())
+    graph = FlowGraph(SecurityServer(policy), present=what_runs)
+    times.append(clock())
+    for layer in Layer.DRIVER.below:
+        graph.reach(layer)
+    times.append(clock())
+    connected = sum(counts(graph, Layer.DRIVER).values())
+    times.append(clock())
+    read, direct, closure, pairs = (b - a for a, b in pairwise(times))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return Growth(
+        shape, labels, len(state.domains), len(graph), read, direct, closure, pairs, connected,
+        most,
+    )
+
+
+def running(policy: Policy, each: int) -> State:
+    """``each`` VMs of every label, in no order; of none is known what it uses."""
+    labels = [label.name for label in policy.guests for _ in range(each)]
+    random.Random(1).shuffle(labels)
+    return State(tuple(
+        Domain(domid, f"vm{domid}", label) for domid, label in enumerate(labels, 1)
+    ))
+
+
+def alone(shape: str, labels: int, vms: int) -> Growth:
+    """As `growth`, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(growth, shape, labels, vms).result()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.analysis", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of labels")
+    parser.add_argument("--shapes", nargs="*", choices=FLOW_SHAPES, default=[*FLOW_SHAPES])
+    parser.add_argument("--vms", type=int, default=VMS, help=f"VMs of each label ({VMS})")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    found = []
+    for shape in args.shapes:
+        for labels in args.sizes:
+            output.note(f"{shape}, {labels} labels ...")
+            found.append(alone(shape, labels, args.vms))
+    if args.json:
+        print(json.dumps({
+            "python": platform.python_version(), "growth": [asdict(one) for one in found],
+        }, indent=2))
+        return 0
+    output.table(
+        "flows: CPU seconds",
+        ("SHAPE", "labels", "VMs", "vertices", "VMs read", "direct", "closure", "all pairs",
+         "together", "MB", "connected pairs"),
+        [(g.shape, f"{g.labels:,}", f"{g.vms:,}", f"{g.vertices:,}", f"{g.read:.2f}",
+          f"{g.direct:.2f}", f"{g.closure:.2f}", f"{g.pairs:.2f}", f"{g.seconds:.2f}",
+          f"{g.megabytes:,}", f"{g.connected:,}") for g in found],
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
