@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from shype.analysis.assertions.result import Result, Violation
 from shype.analysis.assertions.trails import chosen
 from shype.analysis.assertions.trails import shown as trail_of
-from shype.analysis.flows import bits
 from shype.analysis.flows.carrying import backward, onward
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.steps import steps
 from shype.analysis.flows.vertex import Layer
 from shype.analysis.walls.coexistence import Walls
+from shype.base import bits
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer

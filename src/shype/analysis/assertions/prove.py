@@ -19,10 +19,10 @@ from shype.analysis.assertions import direct
 from shype.analysis.assertions.reach import Group, Paths
 from shype.analysis.assertions.result import Result, Violation
 from shype.analysis.assertions.trails import trail
-from shype.analysis.flows import bits
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.vertex import Layer
 from shype.analysis.walls.coexistence import Walls
+from shype.base import bits
 from shype.decision.rights import Rights, confidential, intact
 from shype.decision.security_server import SecurityServer
 from shype.policy.assertions import (

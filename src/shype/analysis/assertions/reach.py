@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.vertex import Layer
+from shype.base import bits
 from shype.policy.names import LabelName
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.carrying import TOGETHER, backward, onward
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.steps import along
 from shype.analysis.flows.vertex import Layer
+from shype.base import bits
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.resources import Access
