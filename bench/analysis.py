@@ -22,6 +22,7 @@ from itertools import pairwise
 from multiprocessing import get_context
 
 from bench.shapes import FLOW_SHAPES
+from shype.analysis.assertions.prove import prove
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.present import present
 from shype.analysis.flows.report import counts
@@ -29,11 +30,25 @@ from shype.analysis.flows.vertex import Layer
 from shype.analysis.state import Domain, State
 from shype.cli import output
 from shype.decision.security_server import SecurityServer
+from shype.policy.assertions import (
+    Arrow,
+    Assertion,
+    By,
+    Exactly,
+    LevelsKept,
+    Never,
+    NoneBoth,
+    Selector,
+    Terms,
+)
+from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy
+from shype.policy.source import Span
 
 SIZES = (1000, 5000, 10000, 20000)
 #: VMs of each label.
 VMS = 100
+NOWHERE = Span("bench", 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,8 @@ class Growth:
 
     ``read``: what the VMs are to the policy; ``direct``: security server and
     graph; ``closure``: who reaches whom on every layer up to DRIVER;
-    ``pairs``: all ordered pairs counted, of which ``connected`` are.
+    ``pairs``: all ordered pairs counted, of which ``connected`` are; ``proofs``:
+    the assertions of `assertions`, of which ``violated`` are.
     """
 
     shape: str
@@ -53,13 +69,15 @@ class Growth:
     direct: float
     closure: float
     pairs: float
+    proofs: float
     connected: int
+    violated: int
     megabytes: int
 
     @property
     def seconds(self) -> float:
         """All stages together."""
-        return self.read + self.direct + self.closure + self.pairs
+        return self.read + self.direct + self.closure + self.pairs + self.proofs
 
 
 def growth(shape: str, labels: int, vms: int) -> Growth:
@@ -71,19 +89,40 @@ def growth(shape: str, labels: int, vms: int) -> Growth:
     times = [clock()]
     what_runs = present(policy, state)
     times.append(clock())
-    graph = FlowGraph(SecurityServer(policy), present=what_runs)
+    server = SecurityServer(policy)
+    graph = FlowGraph(server, present=what_runs)
     times.append(clock())
     for layer in Layer.DRIVER.below:
         graph.reach(layer)
     times.append(clock())
     connected = sum(counts(graph, Layer.DRIVER).values())
     times.append(clock())
-    read, direct, closure, pairs = (b - a for a, b in pairwise(times))
+    violated = sum(not result.holds for result in prove(server, graph, assertions(policy)))
+    times.append(clock())
+    read, direct, closure, pairs, proofs = (b - a for a, b in pairwise(times))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return Growth(
-        shape, labels, len(state.domains), len(graph), read, direct, closure, pairs, connected,
-        most,
+        shape, labels, len(state.domains), len(graph), read, direct, closure, pairs, proofs,
+        connected, violated, most,
     )
+
+
+def assertions(policy: Policy) -> list[Assertion]:
+    """Of each kind that the policy can have, quantified over all labels or a tenth of them."""
+    def some(pattern: str) -> Selector:
+        return Selector(By.PATTERN, pattern, NOWHERE)
+
+    terms, everyone = Terms(NOWHERE), Selector(By.EVERYONE, "", NOWHERE)
+    found: list[Assertion] = [
+        Never(Arrow(some("l1*"), some("l2*")), terms),
+        Never(Arrow(some("l1*"), some("l2*")), Terms(NOWHERE, via=frozenset({Mechanism.ARGO}))),
+        NoneBoth(everyone, (some("l1"), some("l99")), False, terms),
+        NoneBoth(everyone, (some("l1"), some("l99")), True, terms),
+        Exactly((Arrow(some("l1"), some("l2")),), (some("l1"), some("l2"), some("l3")), terms),
+    ]
+    if policy.levels is not None:
+        found.append(LevelsKept(everyone, False, None, terms))
+    return found
 
 
 def running(policy: Policy, each: int) -> State:
@@ -122,10 +161,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     output.table(
         "flows: CPU seconds",
         ("SHAPE", "labels", "VMs", "vertices", "VMs read", "direct", "closure", "all pairs",
-         "together", "MB", "connected pairs"),
+         "assertions", "together", "MB", "connected pairs", "violated"),
         [(g.shape, f"{g.labels:,}", f"{g.vms:,}", f"{g.vertices:,}", f"{g.read:.2f}",
-          f"{g.direct:.2f}", f"{g.closure:.2f}", f"{g.pairs:.2f}", f"{g.seconds:.2f}",
-          f"{g.megabytes:,}", f"{g.connected:,}") for g in found],
+          f"{g.direct:.2f}", f"{g.closure:.2f}", f"{g.pairs:.2f}", f"{g.proofs:.2f}",
+          f"{g.seconds:.2f}", f"{g.megabytes:,}", f"{g.connected:,}", f"{g.violated}")
+         for g in found],
     )
     return 0
 

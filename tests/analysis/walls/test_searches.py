@@ -9,11 +9,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.maximal import cliques, connected
 from shype.analysis.walls.placing import colouring, greedy
 from shype.analysis.walls.starving import fewest
+from shype.base import bits
 from shype.policy.names import LabelName
 
 FEW = settings(max_examples=80, deadline=None)

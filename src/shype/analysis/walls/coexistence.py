@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shype.analysis.flows import bits
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.decision.chinese_wall import ChineseWall, WallState
 from shype.decision.security_server import SecurityServer, unknown_label

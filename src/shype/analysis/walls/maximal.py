@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Walls
+from shype.base import bits
 from shype.policy.names import LabelName
 
 #: Sets of one part that are kept; its other sets are neither listed nor counted.

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Walls
 from shype.analysis.walls.maximal import connected, groups, induced
 from shype.analysis.walls.sites import Site
+from shype.base import bits
 from shype.policy.names import LabelName
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS
 from shype.analysis.walls.coexistence import Separation, Walls
 from shype.analysis.walls.maximal import MaximalSets, maximal_sets
@@ -13,6 +12,7 @@ from shype.analysis.walls.placing import Needed, needed
 from shype.analysis.walls.sites import Refusal, Site
 from shype.analysis.walls.starving import Starving, starving
 from shype.analysis.walls.vacuous import Finding, FindingId, useless
+from shype.base import bits
 from shype.decision.wording import listed
 from shype.policy.names import LabelName, MemberName
 

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Separation, Walls
 from shype.analysis.walls.sites import Refusal, Site
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
 from shype.policy.names import LabelName

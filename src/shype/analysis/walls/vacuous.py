@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shype.analysis.flows import bits
 from shype.analysis.walls.coexistence import Walls
 from shype.analysis.walls.sites import Site
+from shype.base import bits
 from shype.decision import wording
 from shype.policy.names import LabelName, MemberName, WallName
 from shype.policy.source import Span
