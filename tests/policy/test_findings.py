@@ -21,7 +21,7 @@ FIXTURES = ROOT / "tests/fixtures/policies"
 
 #: Findings about the file itself; test_reading.py makes one of each.
 ABOUT_FILES = {
-    Id.FILE_MISSING, Id.FILE_DIRECTORY, Id.FILE_NOT_REGULAR, Id.FILE_UNREADABLE,
+    Id.FILE_MISSING, Id.FILE_DIRECTORY, Id.FILE_BUNDLE, Id.FILE_NOT_REGULAR, Id.FILE_UNREADABLE,
     Id.FILE_TOO_LARGE, Id.FILE_ENCODING, Id.FILE_BOM,
 }
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from shype.policy import envelope
 from shype.policy.findings import Id
 from shype.policy.loader import check, load
 from shype.policy.reading import SIZE_LIMIT, read
 from shype.policy.source import Finding, PolicyInvalid, Span
+from tests.host.builders import bundle
 from tests.policy.bad_policies import GOOD
+from tests.signing import AUTHOR, sealed
 
 
 def _only(path: Path) -> Finding:
@@ -42,6 +45,25 @@ def test_load_raises_with_all_findings(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     assert _only(tmp_path).id == Id.FILE_DIRECTORY
+
+
+def test_a_compiled_bundle_is_told_once_and_not_read_as_yaml(tmp_path: Path) -> None:
+    unpacked = bundle(tmp_path).path
+    (tmp_path / "a.yaml").write_bytes(sealed(unpacked, AUTHOR))
+    payload = envelope.loads((tmp_path / "a.yaml").read_bytes()).payload
+    (tmp_path / "b.yaml").write_bytes(payload)
+    (tmp_path / "c.yaml").write_bytes(payload + b" " * SIZE_LIMIT)
+    for path in (*sorted(tmp_path.glob("?.yaml")), unpacked, unpacked / "policy.json",
+                 unpacked / "manifest.json"):
+        finding = _only(path)
+        assert finding.id == Id.FILE_BUNDLE
+        assert f"use `shype bundle show {path}`" in finding.fix
+
+
+def test_a_policy_in_json_is_no_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text('{"shype": 1}')
+    assert {f.id for f in check(path)[1]} == {Id.KEY_MISSING}
 
 
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class Id(StrEnum):
     FILE_DIRECTORY = "file.directory"
     FILE_NOT_REGULAR = "file.not-regular"
     FILE_UNREADABLE = "file.unreadable"
+    FILE_BUNDLE = "file.bundle"
     FILE_TOO_LARGE = "file.too-large"
     FILE_ENCODING = "file.encoding"
     FILE_BOM = "file.bom"

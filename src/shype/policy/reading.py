@@ -18,6 +18,8 @@ SIZE_LIMIT = 8 * 1024 * 1024
 #: What YAML 1.1 does not allow in a stream, found here to say so with a position.
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+#: How the files of a compiled bundle begin: signed, its payload, and the two that it unpacks to.
+_COMPILED = (b'{"payload":', b'{"artefacts":', b'{"assignments":', b'{"booleans":')
 _SAVE_AS_UTF8 = "save the file as UTF-8 without a byte order mark"
 
 
@@ -52,6 +54,8 @@ def read(path: Path) -> str | Finding:
 def _bytes(path: Path, top: Span) -> bytes | Finding:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
+        if (path / "manifest.json").exists():
+            return _compiled(top)
         return error(
             Id.FILE_DIRECTORY, top, "this is a directory, not a policy file",
             "name the policy file inside it",
@@ -61,10 +65,19 @@ def _bytes(path: Path, top: Span) -> bytes | Finding:
             Id.FILE_NOT_REGULAR, top, "this is not a regular file (a pipe, a socket or a device)",
             "save the policy to a file and name that",
         )
+    if read_regular(path, max(map(len, _COMPILED))).startswith(_COMPILED):
+        return _compiled(top)
     if status.st_size > SIZE_LIMIT:
         return _too_large(top, status.st_size)
     data = read_regular(path, SIZE_LIMIT)
     return _too_large(top, len(data)) if len(data) > SIZE_LIMIT else data
+
+
+def _compiled(top: Span) -> Finding:
+    return error(
+        Id.FILE_BUNDLE, top, "this is a compiled bundle, not a policy file",
+        f"use `shype bundle show {top.file}`, or name the policy file that it was built from",
+    )
 
 
 def _too_large(top: Span, size: int) -> Finding:
