@@ -55,6 +55,23 @@ def refusal(data: bytes) -> str:
     return caught.value.id
 
 
+@pytest.mark.parametrize("spoil", [
+    lambda payload: b"{}",
+    lambda payload: payload[:-1],
+    lambda payload: payload.replace(b'"bank-a-db"', b'"bank-a-dd"', 1),
+    lambda payload: payload.replace(b'"format":1', b'"format":2', 1),
+])
+def test_damage_in_the_payload_names_the_file(
+    good: bytes, spoil: Callable[[bytes], bytes]
+) -> None:
+    """Whoever has several bundles must know which to copy again."""
+    payload = envelope.loads(good).payload
+    with pytest.raises(BadInput) as caught:
+        load(sign(spoil(payload), AUTHOR))
+    assert caught.value.id == "bundle.corrupt"
+    assert caught.value.message.count(str(NAME)) == 1
+
+
 def sign(payload: bytes, *keys: PrivateKey) -> bytes:
     """Any payload, signed."""
     message = envelope.pae(payload)

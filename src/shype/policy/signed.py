@@ -95,8 +95,13 @@ def opened(envelope_: Envelope, path: Path) -> tuple[Bundle, Contents]:
 
     Raises BadInput (``bundle.corrupt``).
     """
-    parts = contents.unpack(envelope_.payload)
-    return assemble(parts, path), parts
+    try:
+        parts = contents.unpack(envelope_.payload)
+        return assemble(parts, path), parts
+    except BadInput as error:
+        if str(path) in error.message:
+            raise
+        raise BadInput(error.id, f"{path}: {error.message}", error.fix) from error
 
 
 def unsigned(path: Path, what: str) -> BadInput:
