@@ -34,6 +34,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["author.key", "author.pub"])
+def test_the_name_of_a_file_is_taken_for_the_key_s(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("new", name) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["author.key", "author.pub"]
+    assert refusal("new", "author") == "key.exists"
+    assert refusal("new", ".key") == "key.bad-name"
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
 def test_new(capsys: pytest.CaptureFixture[str], umask: int) -> None:
     before = os.umask(umask)

@@ -93,12 +93,14 @@ def _new(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
     from shype.policy.ed25519 import PrivateKey
 
-    if not _NAME.fullmatch(args.name):
+    # Whoever writes `author.key` means that file, and not author.key.key.
+    name = args.name.removesuffix(".key").removesuffix(".pub")
+    if not _NAME.fullmatch(name):
         raise BadInput(
             "key.bad-name", f"{args.name!r} cannot name a key",
             "use letters, digits, '.', '_' and '-', at most 64; another directory: -o DIR",
         )
-    private, public = (args.output / f"{args.name}.{end}" for end in ("key", "pub"))
+    private, public = (args.output / f"{name}.{end}" for end in ("key", "pub"))
     for path in (private, public):
         if path.exists() or path.is_symlink():
             raise _exists(path)
