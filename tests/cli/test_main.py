@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,26 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert f"shype {command}" in said
     assert "example" in said.lower() or command == "completion"
+
+
+def _parsers(
+    parser: argparse.ArgumentParser, words: str = "shype"
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The parser of each command and of each of its verbs."""
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from _parsers(below, f"{words} {name}")
+
+
+def test_help_fits_80_columns() -> None:
+    """Epilogs are printed as they are written; argparse and `Parser` fill everything else."""
+    wide = [
+        (words, line) for words, parser in _parsers(cli.parser())
+        for line in (parser.epilog or "").splitlines() if len(line) > 80
+    ]
+    assert wide == []
 
 
 def test_the_quick_parser_knows_what_the_whole_one_knows() -> None:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 _IMPORT_EPILOG = """\
 example:
   shype import acm client_v1-security_policy.xml -o client.yaml
-  shype import acm chwall_ste-security_policy.xml chwall_ste-security_label_template.xml -o p.yaml
+  shype import acm chwall_ste-security_policy.xml \\
+      chwall_ste-security_label_template.xml -o p.yaml
 
-The new policy decides as the old one did, or denies more where a finding says so;
-docs/how-to/from-acm.md is the way from one to the other, docs/reference/acm.md has the
-findings. --json prints the findings and which old name has become which new one.
-exit codes: 0 imported, nothing found; 1 imported, with findings; 2 cannot be read, or OUT
-is there and says something else
+The new policy decides as the old one did, or denies more where a finding says
+so; docs/how-to/from-acm.md is the way from one to the other,
+docs/reference/acm.md has the findings. --json prints the findings and which old
+name has become which new one.
+exit codes: 0 imported, nothing found; 1 imported, with findings; 2 cannot be
+read, or OUT is there and says something else
 """
 
 
@@ -30,10 +32,10 @@ _EXPORT_EPILOG = """\
 example:
   shype export acm examples/banks.yaml -o banks-security_policy.xml
 
-Whatever ACM cannot say is reported (docs/reference/acm.md). If ACM would then permit more
-than the policy, nothing is written, unless --lossy is given.
-exit codes: 0 exported whole; 1 exported, with findings; 2 bad policy, ACM would permit
-more, or OUT is there and is no XML
+Whatever ACM cannot say is reported (docs/reference/acm.md). If ACM would then
+permit more than the policy, nothing is written, unless --lossy is given.
+exit codes: 0 exported whole; 1 exported, with findings; 2 bad policy, ACM would
+permit more, or OUT is there and is no XML
 """
 
 

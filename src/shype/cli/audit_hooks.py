@@ -18,10 +18,12 @@ examples:
   shype audit-hooks xen-4.17.5 --only GNTTABOP_
   shype audit-hooks xen-4.17.5 --findings
 
-when: "each use", the check is made whenever the operation is; "set-up", it is made then, and
-what was set up is used later without it. A reason stands where no check is needed.
-What the analysis can see and what not: docs/explanation/complete-mediation.md.
-exit codes: 0 every operation is mediated or known to need no check, 1 findings, 2 bad input
+when: "each use", the check is made whenever the operation is; "set-up", it is
+made then, and what was set up is used later without it. A reason stands where
+no check is needed. What the analysis can see and what not:
+docs/explanation/complete-mediation.md.
+exit codes: 0 every operation is mediated or known to need no check, 1 findings,
+2 bad input
 """
 
 

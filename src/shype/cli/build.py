@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _BUILD_EPILOG = """\
 example:
   shype keys new author
-  shype build examples/banks.yaml --target xen-4.17 --key author.key -o banks.shype
+  shype build examples/banks.yaml --target xen-4.17 --key author.key -o b.shype
 
-The file holds the policy, the compiled policy for the hypervisor, and the digests
-of both, signed: a host that trusts author.pub loads it, and no other (see
-`shype bundle --help`). It is replaced whole or, when anything fails, not at all.
+The file holds the policy, the compiled policy for the hypervisor, and the
+digests of both, signed: a host that trusts author.pub loads it, and no other
+(see `shype bundle --help`). It is replaced whole or, when anything fails, not
+at all.
 
 The binary is then read back with SETools and compared with the policy: for
 every pair of labels and every mechanism. A difference fails the build.

@@ -21,14 +21,15 @@ example:
 """
 _SHOW = """\
 example: shype bundle show banks.shype --keys author.pub
-exit codes: 0 signed by a key of --keys (or --keys not given: nothing is said about signatures),
-1 not signed by one, or altered, 2 the file is no bundle
+exit codes: 0 signed by a key of --keys (or --keys not given: nothing is said
+about signatures), 1 not signed by one, or altered, 2 the file is no bundle
 """
 _EXTRACT = """\
 example: shype bundle extract /etc/shype/policy.shype -o /boot/shype
 
-Writes policy.bin (for the boot entry), policy.cil (the same, to read: every rule with its
-reason), policy.json and manifest.json, after checking signature and digests.
+Writes policy.bin (for the boot entry), policy.cil (the same, to read: every
+rule with its reason), policy.json and manifest.json, after checking signature
+and digests.
 """
 
 

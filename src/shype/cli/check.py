@@ -22,8 +22,8 @@ examples:
 
 Each finding names file:line:column, what is wrong, a stable id (explained in
 docs/reference/findings.md) and the fix. Warnings do not make a policy invalid.
-A guard that has expired is an error; --date says on which day to judge.
-An inventory has a line `KIND NAME` for each resource of a host (disk /dev/vg0/a);
+A guard that has expired is an error; --date says on which day to judge. An
+inventory has a line `KIND NAME` for each resource of a host (disk /dev/vg0/a);
 each entry of `resources` that matches none of them is a warning.
 
 Assertions (`assert:` in the policy, and files of them) say what must be true of

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from shype.policy.manifest import Bundle
 
 _EPILOG = """\
-Boots the lab's Xen with the policy, starts the VMs of its `vms:` section through shype, lets root
-go behind shype's back and guests reach for each other, and compares every outcome with what the
-policy demands. Where the lab cannot run, the same table comes from a model, marked as such.
+Boots the lab's Xen with the policy, starts the VMs of its `vms:` section
+through shype, lets root go behind shype's back and guests reach for each other,
+and compares every outcome with what the policy demands. Where the lab cannot
+run, the same table comes from a model, marked as such.
 
 example: shype demo examples/banks.yaml
-exit codes: 0 every line as expected, 1 some line was not, 2 bad policy, 3 could not be run
+exit codes: 0 every line as expected, 1 some line was not, 2 bad policy, 3 could
+not be run
 """
 
 

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from shype.host.dry_run import DryRun
 
 _EPILOG = """\
-The configuration is read as xl reads it, without xl and without Xen, and never executed.
-Asked are: its label (the policy's `vms:`, its own `seclabel`, or `unlabeled`), whether dom0
-may run it, whether a wall keeps it from what runs, and each disk, network, PCI device, IRQ,
-I/O port and memory range that it names. `shype ps --json > running.json` says what runs;
-without --state the wall is asked as if nothing ran.
+The configuration is read as xl reads it, without xl and without Xen, and never
+executed. Asked are: its label (the policy's `vms:`, its own `seclabel`, or
+`unlabeled`), whether dom0 may run it, whether a wall keeps it from what runs,
+and each disk, network, PCI device, IRQ, I/O port and memory range that it
+names. `shype ps --json > running.json` says what runs; without --state the wall
+is asked as if nothing ran.
 
 example:
   shype dry-run examples/banks.yaml a-db.cfg
   shype dry-run examples/banks.yaml a-db.cfg --state running.json --json
 
-exit codes: 0 passed; 1 something is denied; 2 bad policy, configuration or state
+exit codes: 0 passed; 1 something is denied; 2 bad policy, configuration or
+state
 """
 
 

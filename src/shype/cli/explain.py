@@ -48,10 +48,11 @@ Without A and B, reads one question per line from standard input:
   {"launch": "A", "running": [{"domid": 1, "vm": "x", "label": "B"}]}
   A KIND:NAME [read|write|read-write]  a resource, such as disk:/dev/vg0/a
   {"use": "A", "kind": "disk", "name": "/dev/vg0/a", "access": "read"}
-A does OPERATION to B: event.send (if left out), grant.map_read, grant.map_write,
-grant.copy_from, grant.copy_to, argo.send, disk.read, disk.write, network.send,
-foreign.map or control.domain. A mechanism alone (event, grant, argo, disk,
-network, foreign, control) asks about its fullest operation.
+A does OPERATION to B: event.send (if left out), grant.map_read,
+grant.map_write, grant.copy_from, grant.copy_to, argo.send, disk.read,
+disk.write, network.send, foreign.map or control.domain. A mechanism alone
+(event, grant, argo, disk, network, foreign, control) asks about its fullest
+operation.
 Empty lines and lines that start with # are passed over. Each answer is written
 at once, so a program can keep the command open and ask as it goes.
 
@@ -59,7 +60,8 @@ example:
   shype decide examples/banks.yaml bank-a-desk market-data grant.map_read
   printf 'a-desk market\\na-db b-db\\n' | shype decide --json examples/banks.yaml
 
-exit codes: 0 all permitted, 1 any denied, 2 any question that could not be answered
+exit codes: 0 all permitted, 1 any denied, 2 any question that could not be
+answered
 """
 
 

@@ -22,37 +22,42 @@ if TYPE_CHECKING:
     from shype.host.status import Status
 
 _RUN = """\
-The VM's label is what the policy says under `vms:`; else seclabel= of the configuration (a
-label's name, or a security context); else `unlabeled`, if the policy has that label. The VM is
-built paused, inside a launch window that the hypervisor opens for exactly this label; root's own
-`xl create` finds that window closed. A VM that reboots or crashes is destroyed: start it again
-with `shype run`.
+The VM's label is what the policy says under `vms:`; else seclabel= of the
+configuration (a label's name, or a security context); else `unlabeled`, if the
+policy has that label. The VM is built paused, inside a launch window that the
+hypervisor opens for exactly this label; root's own `xl create` finds that
+window closed. A VM that reboots or crashes is destroyed: start it again with
+`shype run`.
 
 example: shype run /etc/xen/a-db.cfg
-exit codes: 0 it runs, 1 refused by the policy, 2 bad input, 3 the host cannot enforce
+exit codes: 0 it runs, 1 refused by the policy, 2 bad input, 3 the host cannot
+enforce
 """
 _STOP = """\
-Waits until the hypervisor no longer lists the VM: a dying domain still holds its memory, and so
-its place in the wall. --force alone destroys it at once; --force --timeout 30 after 30 seconds.
+Waits until the hypervisor no longer lists the VM: a dying domain still holds
+its memory, and so its place in the wall. --force alone destroys it at once;
+--force --timeout 30 after 30 seconds.
 
 example: shype stop a-db --timeout 120
 """
 _PS = "example: shype ps --json"
 _STATUS = """\
 example: shype status
-exit codes: 0 enforcing with our policy, window closed, wall true; 1 something to look at
-(an open window, an unfinished launch, a VM without a known label); 3 the host cannot enforce
+exit codes: 0 enforcing with our policy, window closed, wall true; 1 something
+to look at (an open window, an unfinished launch, a VM without a known label); 3
+the host cannot enforce
 """
 _DENIALS = """\
-The hypervisor's lines carry no time: whether a wall stood against a start is judged by who runs
-now. Lines about which the policy says nothing are shown as they are.
+The hypervisor's lines carry no time: whether a wall stood against a start is
+judged by who runs now. Lines about which the policy says nothing are shown as
+they are.
 
 example: shype denials --json
 """
 _RECOVER = """\
-Closes the launch window, destroys what a killed launch half made, and sets the wall from who
-really runs. The agent does this by itself after a kill and before each command; by hand it is
-needed only if that failed.
+Closes the launch window, destroys what a killed launch half made, and sets the
+wall from who really runs. The agent does this by itself after a kill and before
+each command; by hand it is needed only if that failed.
 
 example: shype recover
 """

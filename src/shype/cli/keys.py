@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 _EPILOG = """\
 example:
   shype keys new author                    # writes author.key and author.pub
-  shype build examples/banks.yaml --target xen-4.17 --key author.key -o banks.shype
+  shype build examples/banks.yaml --target xen-4.17 --key author.key -o b.shype
   scp author.pub root@host:/etc/shype/keys/
 
-author.key signs: keep it off the host, and keep a copy in a safe place. author.pub is for every
-host that shall trust the author. To change keys, sign with both (--key twice) until every host
-has the new one, then remove the old one from the hosts.
+author.key signs: keep it off the host, and keep a copy in a safe place.
+author.pub is for every host that shall trust the author. To change keys, sign
+with both (--key twice) until every host has the new one, then remove the old
+one from the hosts.
 """
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -13,11 +13,11 @@ example:
   shype lab probe a-db a-desk market
 
 The guests must run (shype lab run -- shype run VM.cfg) and have the lab's own
-initrd, which holds the probe. Each row is one real attempt: permitted means that
-the information arrived, denied that the hypervisor refused. The row says which
-decision of the security server it is held against.
-exit codes: 0 the hypervisor did what the policy says, 1 it did not, 2 bad input,
-3 a guest does not answer
+initrd, which holds the probe. Each row is one real attempt: permitted means
+that the information arrived, denied that the hypervisor refused. The row says
+which decision of the security server it is held against.
+exit codes: 0 the hypervisor did what the policy says, 1 it did not, 2 bad
+input, 3 a guest does not answer
 """
 
 

@@ -27,11 +27,12 @@ example:
   shype label set policy.yaml resource disk /dev/vg0/web-3 web-disks
   shype label remove policy.yaml vm web-3
 
-`set` and `remove` change one entry of `vms:` or `resources:` and leave every other character
-of the file as it is, comments included; the result is checked before it is written. What runs
-keeps its label until the new policy is built and loaded.
-exit codes: 0 ok; 1 there is no label to get or to remove; 2 bad policy, unknown label, or a
-file written such that the change cannot be made safely
+`set` and `remove` change one entry of `vms:` or `resources:` and leave every
+other character of the file as it is, comments included; the result is checked
+before it is written. What runs keeps its label until the new policy is built
+and loaded.
+exit codes: 0 ok; 1 there is no label to get or to remove; 2 bad policy, unknown
+label, or a file written such that the change cannot be made safely
 """
 _KINDS = ("disk", "network", "pci", "irq", "ioport", "memory")
 

@@ -50,9 +50,13 @@ _FIXES = {
 }
 
 _EPILOG = """\
-exit codes: 0 ok; 1 denied, or something is not as it should be; 2 bad input, a policy with
-errors included; 3 internal, or something needed is not there; 130 interrupted, 141 closed pipe
-start with: shype check examples/banks.yaml; shype explain examples/banks.yaml a-desk market
+exit codes: 0 ok; 1 denied, or something is not as it should be; 2 bad input, a
+policy with errors included; 3 internal, or something needed is not there; 130
+interrupted, 141 closed pipe
+
+start with:
+  shype check examples/banks.yaml
+  shype explain examples/banks.yaml a-desk market
 """
 
 

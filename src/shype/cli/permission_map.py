@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 read: information flows from the object to the subject; write: from the subject
-to the object. How much: bulk, record, signal, trace. What they mean, and the form
-of a map of your own: docs/reference/xen-permission-map.md.
+to the object. How much: bulk, record, signal, trace. What they mean, and the
+form of a map of your own: docs/reference/xen-permission-map.md.
 
 The form `setools` is for SETools' information flow analysis, whose own map has
 none of Xen's classes and then finds no flow at all:

@@ -24,27 +24,31 @@ if TYPE_CHECKING:
 _ROWS = 40
 
 _EPILOG = """\
-OLD is what is loaded, NEW what shall replace it: policy files or compiled bundles.
-NEW must say `policy: {from: OLD's version}` and have a higher version; what has a new
-name says its old one by `was:`; labels that are gone, and that a VM may still carry,
-are listed under `retired:`.
+OLD is what is loaded, NEW what shall replace it: policy files or compiled
+bundles. NEW must say `policy: {from: OLD's version}` and have a higher version;
+what has a new name says its old one by `was:`; labels that are gone, and that a
+VM may still carry, are listed under `retired:`.
 
-The state says what runs. `shype ps --json > running.json` writes it in dom0; open
-channels and used resources can be added (docs/reference/plan-state.md). Without a
-state, findings that depend on what runs say so and do not count for the verdict.
+The state says what runs. `shype ps --json > running.json` writes it in dom0;
+open channels and used resources can be added (docs/reference/plan-state.md).
+Without a state, findings that depend on what runs say so and do not count for
+the verdict.
 
 verdicts:
-  clean             load it: no VM that runs notices more than the listed changes
-  needs-revocation  load it, then stop the listed VMs or close the listed channels, because
-                    memory that is mapped stays mapped through a reload
+  clean             load it: no VM that runs notices more than what is listed
+  needs-revocation  load it, then stop the listed VMs or close the listed
+                    channels, because memory that is mapped stays mapped
+                    through a reload
   impossible        stop the listed VMs first, or change NEW
 
 examples:
   shype plan old.yaml new.yaml
-  shype ps --json > running.json; shype plan /etc/shype/policy.shype new.yaml --state running.json
+  shype ps --json > running.json
+  shype plan /etc/shype/policy.shype new.yaml --state running.json
 
-exit codes: 0 clean, 1 needs revocation, 2 impossible (with a verdict on standard output),
-2 bad input (an error on standard error; with --json an `error` and no `verdict`)
+exit codes: 0 clean, 1 needs revocation, 2 impossible (with a verdict on
+standard output), 2 bad input (an error on standard error; with --json an
+`error` and no `verdict`)
 """
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from shype.cli.types import Commands
 
 _EPILOG = """\
-DIR is searched for files named *.test.yaml; a path of one file works too. A test
-file names its policy and lists questions with the answers expected:
+DIR is searched for files named *.test.yaml; a path of one file works too. A
+test file names its policy and lists questions with the answers expected:
 
   shype-test: 1
   policy: ../hospital.yaml
@@ -28,7 +28,8 @@ file names its policy and lists questions with the answers expected:
       - may laboratory -> trial-portal: {answer: no, because: ste.disjoint}
       - may trial-portal use disk /dev/vg0/patients-1: no
 
-docs/reference/policy-tests.md has every form; docs/how-to/policy-ci.md a CI job.
+docs/reference/policy-tests.md has every form; docs/how-to/policy-ci.md a CI
+job.
 
 examples:
   shype test examples/tests

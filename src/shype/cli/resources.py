@@ -20,9 +20,9 @@ An inventory has a line `KIND NAME` for each resource of a host:
   disk /dev/vg0/mail
   network br-web
   pci 0000:03:00.0
-With it, each of these is shown with the entry that labels it. An exact name goes
-before a pattern or range. A resource that no entry names carries the resource
-label `unlabeled`; if the policy has none, nobody may use it.
+With it, each of these is shown with the entry that labels it. An exact name
+goes before a pattern or range. A resource that no entry names carries the
+resource label `unlabeled`; if the policy has none, nobody may use it.
 exit codes: 0 shown, 2 the policy or the inventory has errors
 """
 

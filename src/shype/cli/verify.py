@@ -27,12 +27,12 @@ Four sides answer the same questions, and each pair of them is compared:
   loaded  what the running hypervisor says it would decide, asked in dom0
   guests  what real guests could do to each other, tried in the lab
 
-  shype verify POLICY                  source and binary, on the author's machine
+  shype verify POLICY                 source and binary, on the author's machine
   shype verify                         source, binary and loaded, in dom0
-  shype verify --lab NAME [POLICY]     all four; starts the lab if it does not run
+  shype verify --lab NAME [POLICY]    all four; starts the lab if it must
 
-POLICY is a policy file or a bundle. `not asked` counts questions that one of the
-two sides was not asked: they neither agree nor differ.
+POLICY is a policy file or a bundle. `not asked` counts questions that one of
+the two sides was not asked: they neither agree nor differ.
 
 example:
   shype verify examples/banks.yaml
