@@ -28,7 +28,7 @@ Four sides answer the same questions, and each pair of them is compared:
   guests  what real guests could do to each other, tried in the lab
 
   shype verify POLICY                 source and binary, on the author's machine
-  shype verify                         source, binary and loaded, in dom0
+  shype verify                        source, binary and loaded, in dom0
   shype verify --lab NAME [POLICY]    all four; starts the lab if it must
 
 POLICY is a policy file or a bundle. `not asked` counts questions that one of
