@@ -28,8 +28,8 @@ at all.
 
 The binary is then read back with SETools and compared with the policy: for
 every pair of labels and every mechanism. A difference fails the build.
-exit codes: 0 built, 1 an assertion of the policy is violated, 2 the policy or an
-argument is wrong, 3 anything else
+exit codes: 0 built, 1 an assertion of the policy is violated, 2 the policy or
+an argument is wrong, 3 anything else
 """
 
 _TABLES_EPILOG = """\

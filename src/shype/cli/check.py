@@ -29,7 +29,8 @@ each entry of `resources` that matches none of them is a warning.
 Assertions (`assert:` in the policy, and files of them) say what must be true of
 every flow of information, and are proved for all that the policy permits, in
 all states that its walls permit. A violated one is shown with a path, the rule
-and line of each step, and what has to start and stop (docs/reference/assertions.md).
+and line of each step, and what has to start and stop
+(docs/reference/assertions.md).
 
 exit codes: 0 no errors; 1 an assertion is violated; 2 errors in a file (or it
 cannot be read), and then no assertion is looked at

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 _ROWS = 20
 
 _EPILOG = """\
-Without a question: the maximal sets of labels that run together on one host, the
-hosts needed to run one VM of every label at once, who can be kept out by whom, and
-walls that refuse nothing. A label stands for any number of VMs that carry it; VMs
-start and stop in any order. Driver domains (host.drivers) are taken to run always.
+Without a question: the maximal sets of labels that run together on one host,
+the hosts needed to run one VM of every label at once, who can be kept out by
+whom, and walls that refuse nothing. A label stands for any number of VMs that
+carry it; VMs start and stop in any order. Driver domains (host.drivers) are
+taken to run always.
 
---hosts is a number of hosts that are all as the policy says, or a JSON file that
-says what may start on each (docs/reference/walls.md). Labels can also be given as
-VMs of `vms:`.
+--hosts is a number of hosts that are all as the policy says, or a JSON file
+that says what may start on each (docs/reference/walls.md). Labels can also be
+given as VMs of `vms:`.
 
 examples:
   shype walls examples/banks.yaml
