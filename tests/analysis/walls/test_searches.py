@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.analysis.walls.budget import STEPS, Budget
-from shype.analysis.walls.maximal import cliques, connected
+from shype.analysis.walls.maximal import cliques, connected, renumbered
 from shype.analysis.walls.placing import colouring, greedy
 from shype.analysis.walls.starving import fewest
 from shype.base import bits
@@ -133,6 +133,35 @@ def test_greedy_colours_are_proper_and_without_gaps(rows: list[int]) -> None:
     found = greedy(rows)
     assert proper(rows, found)
     assert {*found} == {*range(max(found, default=-1) + 1)}
+
+
+def test_a_graph_of_many_edges_is_coloured_too() -> None:
+    chance = Random(2)
+    rows = [0] * 850
+    for a in range(850):
+        for b in range(a):
+            if a % 7 != b % 7 and chance.random() < 0.9:
+                rows[a] |= 1 << b
+                rows[b] |= 1 << a
+    found = greedy(rows)
+    assert proper(rows, found)
+    assert {*found} == {*range(max(found) + 1)}
+    assert max(found) < 90
+
+
+@FEW
+@given(graphs(), st.data())
+def test_renumbered_columns(rows: list[int], data: st.DataObject) -> None:
+    kept = sorted(data.draw(st.sets(st.integers(0, 8))))
+    wanted = [bits.of(i for i, old in enumerate(kept) if row >> old & 1) for row in rows]
+    assert renumbered(rows, kept) == wanted
+
+
+def test_renumbered_columns_in_many_runs() -> None:
+    chance, kept = Random(3), list(range(0, 600, 2))
+    rows = [chance.getrandbits(600) for _ in range(20)]
+    assert renumbered(rows, kept) == [
+        bits.of(i for i, old in enumerate(kept) if row >> old & 1) for row in rows]
 
 
 @FEW

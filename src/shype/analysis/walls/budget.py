@@ -18,6 +18,12 @@ class Budget:
         """Whether the search must end."""
         return self._left < 0
 
+    def covers(self, steps: int) -> bool:
+        """Whether as many as ``steps`` are left; if not, all count as taken."""
+        if self._left < steps:
+            self._left = -1
+        return not self.spent
+
     def take(self, steps: int = 1) -> bool:
         """Count ``steps``; whether the search may go on."""
         self._left -= steps

@@ -9,7 +9,7 @@ part are they enumerated (Bron and Kerbosch, 1973, with Tomita's pivot).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -20,6 +20,8 @@ from shype.policy.names import LabelName
 
 #: Sets of one part that are kept; its other sets are neither listed nor counted.
 KEPT = 2_000
+#: More runs of neighbouring columns than this are not moved as wholes.
+_RUNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,9 @@ def groups(
     """
     within = bits.of(chosen)
     alike: dict[int, list[int]] = {}
-    for number in chosen:
+    for number in sorted(chosen):
         alike.setdefault(within & ~walls.beside[number], []).append(number)
-    index = {number: i for i, numbers in enumerate(alike.values()) for number in numbers}
-    heads = bits.of(numbers[0] for numbers in alike.values())
-    rows = [bits.of(index[n] for n in bits.each(row & heads)) for row in alike]
+    rows = renumbered(alike, [numbers[0] for numbers in alike.values()])
     order = {name: i for i, name in enumerate(walls.of)}
     names = [
         tuple(sorted((name for n in numbers for name in chosen[n]), key=order.__getitem__))
@@ -200,9 +200,28 @@ def induced(rows: Sequence[int], vertices: Sequence[int]) -> list[int]:
     """The graph on ``vertices`` alone, numbered from 0 in that order."""
     if len(vertices) == len(rows):
         return list(rows)
-    number = {v: i for i, v in enumerate(vertices)}
-    within = bits.of(vertices)
-    return [bits.of(number[v] for v in bits.each(rows[u] & within)) for u in vertices]
+    return renumbered((rows[v] for v in vertices), vertices)
+
+
+def renumbered(rows: Iterable[int], kept: Sequence[int]) -> list[int]:
+    """The columns ``kept`` (ascending) of ``rows``, numbered from 0."""
+    runs: list[tuple[int, int, int]] = []  # first column, its new number, how many as bits
+    for new, old in enumerate(kept):
+        if runs and old == runs[-1][0] + new - runs[-1][1]:
+            first, number, ones = runs[-1]
+            runs[-1] = first, number, ones << 1 | 1
+        else:
+            runs.append((old, new, 1))
+    if len(runs) > _RUNS:
+        number_of, within = {old: new for new, old in enumerate(kept)}, bits.of(kept)
+        return [bits.of(number_of[v] for v in bits.each(row & within)) for row in rows]
+    found = []
+    for row in rows:
+        made = 0
+        for first, number, ones in runs:
+            made |= (row >> first & ones) << number
+        found.append(made)
+    return found
 
 
 def _large(conflicts: Sequence[int], weights: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Walls
@@ -18,6 +19,12 @@ from shype.analysis.walls.maximal import connected, groups, induced
 from shype.analysis.walls.sites import Site
 from shype.base import bits
 from shype.policy.names import LabelName
+
+#: Steps of the search for many labels that all exclude each other.
+_CLIQUE = 50_000
+#: Edges from which on colours are given more simply, and the vertices looked at each time.
+_MANY = 300_000
+_LOOK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,13 @@ def place(
 
 
 def greedy(rows: Sequence[int]) -> list[int]:
-    """A colour for each vertex, from 0, different along edges: the most constrained first."""
+    """A colour for each vertex, from 0, different along edges.
+
+    The most constrained vertex first; in a graph with very many edges, colour
+    by colour, those first that leave the most others for the colour.
+    """
+    if sum(row.bit_count() for row in rows) > _MANY:
+        return _colour_by_colour(rows)
     colour = [-1] * len(rows)
     forbidden: list[int] = []  # by colour, the neighbours of who has it
     seen = [0] * len(rows)  # by vertex, how many colours are forbidden
@@ -147,6 +160,21 @@ def greedy(rows: Sequence[int]) -> list[int]:
     return colour
 
 
+def _colour_by_colour(rows: Sequence[int]) -> list[int]:
+    colour, left = [0] * len(rows), (1 << len(rows)) - 1
+    number = 0
+    while left:
+        may = left
+        while may:
+            few = islice(bits.each(may), _LOOK)
+            vertex = min(few, key=lambda v: (rows[v] & may).bit_count())
+            colour[vertex] = number
+            left &= ~(1 << vertex)
+            may &= ~rows[vertex] & left
+        number += 1
+    return colour
+
+
 def colouring(
     rows: Sequence[int], allowed: Sequence[int], kinds: Sequence[int], budget: Budget
 ) -> list[int] | None:
@@ -155,15 +183,20 @@ def colouring(
     ``kinds``: colours of the same kind are interchangeable, so of those that
     nobody has yet only the first is tried.  None too if ``budget`` is spent.
     """
+    if not budget.covers(len(rows) * (len(rows) + 1) // 2):
+        return None  # not even one attempt to the end
     colour = [-1] * len(rows)
     may = list(allowed)
+    #: By colour, the vertices that may still have it.
+    open_to = [bits.of(v for v, m in enumerate(may) if m >> c & 1) for c in range(len(kinds))]
     used = [0] * len(kinds)
-    left = set(range(len(rows)))
+    left, waiting = set(range(len(rows))), (1 << len(rows)) - 1
     degree = [row.bit_count() for row in rows]
     # Who was chosen, which colours remain to be tried, and whose choice that narrowed.
     stack: list[tuple[int, list[int], list[int]]] = []
 
     def branch() -> None:
+        nonlocal waiting
         vertex = min(left, key=lambda v: (may[v].bit_count(), -degree[v], v))
         fresh = set()
         colours = []
@@ -174,6 +207,7 @@ def colouring(
                 fresh.add(kinds[c])
             colours.append(c)
         left.discard(vertex)
+        waiting &= ~(1 << vertex)
         stack.append((vertex, colours[::-1], []))
 
     if left:
@@ -184,10 +218,12 @@ def colouring(
             used[colour[vertex]] -= 1
             for other in narrowed:
                 may[other] |= 1 << colour[vertex]
+                open_to[colour[vertex]] |= 1 << other
             narrowed.clear()
             colour[vertex] = -1
         if not colours:
             left.add(vertex)
+            waiting |= 1 << vertex
             stack.pop()
             continue
         if not budget.take(len(left) + 1):
@@ -195,11 +231,12 @@ def colouring(
         mine = colour[vertex] = colours.pop()
         used[mine] += 1
         dead = False
-        for other in bits.each(rows[vertex]):
-            if other in left and may[other] >> mine & 1:
-                may[other] &= ~(1 << mine)
-                narrowed.append(other)
-                dead = dead or not may[other]
+        hit = rows[vertex] & waiting & open_to[mine]
+        open_to[mine] &= ~hit
+        for other in bits.each(hit):
+            may[other] &= ~(1 << mine)
+            narrowed.append(other)
+            dead = dead or not may[other]
         if dead:
             continue
         if not left:
@@ -211,16 +248,20 @@ def colouring(
 def _clique(rows: Sequence[int]) -> list[int]:
     """Vertices that all exclude each other: the largest that some starts, extended, give."""
     best: list[int] = []
-    starts = sorted(range(len(rows)), key=lambda v: -rows[v].bit_count())[:64]
+    budget = Budget(_CLIQUE)
+    starts = sorted(range(len(rows)), key=lambda v: -rows[v].bit_count())
     for start in starts:
         found, common = [start], rows[start]
         while common:
-            few = [v for v, _ in zip(bits.each(common), range(256), strict=False)]
+            few = list(islice(bits.each(common), _LOOK))
             vertex = max(few, key=lambda v: (rows[v] & common).bit_count())
             found.append(vertex)
             common &= rows[vertex]
+            budget.take(len(few))
         if len(found) > len(best):
             best = found
+        if budget.spent:
+            break
     return best
 
 

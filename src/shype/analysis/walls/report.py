@@ -117,8 +117,10 @@ def running(walls: Walls, site: Site) -> dict[int, tuple[LabelName, ...]]:
 
 def _starving(walls: Walls, sites: Sequence[Site]) -> Iterator[Starvation]:
     """Those that can start somewhere, by class and by the hosts where they may run."""
+    weights = _Weights(walls, sites)
     for number, names in enumerate(walls.names):
-        if walls.retired >> number & 1 or walls.beside[number] == walls.everyone:
+        against = walls.everyone & ~walls.beside[number]
+        if walls.retired >> number & 1 or not against:
             continue
         alike: dict[tuple[tuple[bool, bool], ...], list[LabelName]] = {}
         for name in names:
@@ -128,15 +130,26 @@ def _starving(walls: Walls, sites: Sequence[Site]) -> Iterator[Starvation]:
         for labels in alike.values():
             found = starving(walls, sites, labels[0])
             if found.starves:
-                yield Starvation(tuple(labels), found, _competitors(walls, sites, number))
+                yield Starvation(tuple(labels), found, weights.of(against))
 
 
-def _competitors(walls: Walls, sites: Sequence[Site], number: int) -> int:
-    return sum(
-        any(name in site.open for site in sites)
-        for other in bits.each(walls.everyone & ~walls.beside[number] & ~walls.retired)
-        for name in walls.names[other]
-    )
+class _Weights:
+    """How many labels of a set of classes may start anywhere, without looking at each class."""
+
+    def __init__(self, walls: Walls, sites: Sequence[Site]) -> None:
+        anywhere = frozenset[LabelName]().union(*(site.open for site in sites))
+        counts = [
+            0 if walls.retired >> number & 1 else sum(name in anywhere for name in names)
+            for number, names in enumerate(walls.names)
+        ]
+        #: Bit i of it: the classes with bit i in their count.
+        self._digits = [
+            bits.of(n for n, count in enumerate(counts) if count >> i & 1)
+            for i in range(max(counts, default=0).bit_length())
+        ]
+
+    def of(self, classes: int) -> int:
+        return sum((classes & digit).bit_count() << i for i, digit in enumerate(self._digits))
 
 
 def _left_over(walls: Walls, sites: Sequence[Site]) -> Iterator[LeftOver]:

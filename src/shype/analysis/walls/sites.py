@@ -55,7 +55,9 @@ class Site:
 
     def same(self, other: Site) -> bool:
         """Whether they differ in nothing but the name."""
-        return self.always == other.always and self.open == other.open
+        return self.always == other.always and (
+            self.open is other.open or self.open == other.open  # the first is quick
+        )
 
 
 def site(

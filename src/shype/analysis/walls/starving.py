@@ -9,8 +9,9 @@ once can be kept out for any time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Separation, Walls
@@ -107,14 +108,20 @@ def starving(
     for site in sites:
         if label in site.always:
             return Starving(label, False, (), (), site.name)
-    blockers = {}
-    for site in sites:
-        if label not in site.open:
-            continue
-        blockers[site.name] = competitors(walls, site, label)
-        if not blockers[site.name]:
+    kinds: list[tuple[Site, tuple[LabelName, ...]]] = []
+    blockers: dict[str, tuple[LabelName, ...]] = {}
+    where = [site for site in sites if label in site.open]
+    alone = all(site.same(where[0]) for site in where)
+    for site in where:
+        known = next((names for other, names in kinds if other.same(site)), None)
+        if known is None:
+            # Where all hosts are alike, any one competitor keeps it out of all.
+            known = tuple(islice(competitors(walls, site, label), 1 if alone else None))
+            kinds.append((site, known))
+        if not known:
             return Starving(label, False, (), (), site.name)
-    by, exact = fewest(list(blockers.values()), Budget(steps))
+        blockers[site.name] = known
+    by, exact = fewest([names for _, names in kinds], Budget(steps))
     kept = []
     for site in sites:
         if site.name not in blockers:
@@ -129,13 +136,11 @@ def starving(
     return Starving(label, not blockers, by, tuple(kept), None, exact)
 
 
-def competitors(walls: Walls, site: Site, label: LabelName) -> tuple[LabelName, ...]:
-    """The labels that may start on ``site`` and exclude ``label`` while they run; in file order."""
+def competitors(walls: Walls, site: Site, label: LabelName) -> Iterator[LabelName]:
+    """The labels that may start on ``site`` and exclude ``label`` while they run, by class."""
     row = walls.beside[walls.of[label]]
-    return tuple(
-        name for number in bits.each(walls.everyone & ~row & ~walls.retired)
-        for name in walls.names[number] if name in site.open
-    )
+    for number in bits.each(walls.everyone & ~row & ~walls.retired):
+        yield from (name for name in walls.names[number] if name in site.open)
 
 
 def fewest(
