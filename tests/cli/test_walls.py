@@ -93,6 +93,21 @@ def test_starve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.startswith("yes: test-bench never starts\n")
 
 
+def test_over_time(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, BANKS, "--over-time")
+    assert code == 1
+    assert "8 ordered pairs of labels never run at once" in out
+    assert "bank-a-desk -> bank-b-desk (transitive): bank-a-desk -> market-data -> bank-b-desk\n" \
+        "  start bank-a-desk and market-data; then run: bank-a-desk and market-data\n" \
+        "  stop bank-a-desk; start bank-b-desk; then run: market-data and bank-b-desk\n" in out
+    code, out, _ = run(capsys, BANKS, "--over-time", "--json")
+    assert (code, json.loads(out)["crossed"]) == (1, 8)
+    code, out, _ = run(capsys, TWO_HOSTS, "--over-time")
+    assert code == 1  # both controllers log to one server
+    code, out, _ = run(capsys, str(ROOT / "examples/hospital.yaml"), "--over-time")
+    assert code == 0
+
+
 @pytest.mark.parametrize(("words", "id"), [
     (["--together", "nobody"], "label.unknown"), (["--starve", "nobody"], "label.unknown"),
     (["--hosts", "0"], "walls.hosts"), (["--hosts", "1001"], "walls.hosts"),

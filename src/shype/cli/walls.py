@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from shype.analysis.walls.coexistence import Walls
+    from shype.analysis.walls.crossing import Crossings
     from shype.analysis.walls.maximal import MaximalSets, Part
     from shype.analysis.walls.placing import Needed
     from shype.analysis.walls.question import Together
@@ -39,10 +40,12 @@ examples:
   shype walls examples/banks.yaml
   shype walls examples/banks.yaml --together a-db market b-db --hosts 2
   shype walls examples/banks.yaml --starve a-desk
+  shype walls examples/banks.yaml --over-time
 
 exit codes:
   without a question  0 nothing found, 1 findings (listed last)
   --together          0 they can run together, 1 never (or not known)
+  --over-time         0 nothing crosses a wall, 1 something does
   --starve            0 it can always start somewhere, 1 it can be kept out
   2 bad input
 """
@@ -64,6 +67,8 @@ def add(commands: Commands) -> None:
     question.add_argument(
         "--together", nargs="+", metavar="LABEL", help="can VMs of these run at the same time?")
     question.add_argument("--starve", metavar="LABEL", help="can a VM of it be kept out?")
+    question.add_argument(
+        "--over-time", action="store_true", help="what gets to whom a wall separates, over time?")
     command.add_argument(
         "--hosts", default="1", metavar="N|FILE", help="how many hosts, or which (default: 1)")
     command.add_argument("--json", action="store_true", help="one JSON document")
@@ -91,6 +96,16 @@ def _run(args: argparse.Namespace) -> int:
         else:
             _show_together(answer, sites)
         return 0 if answer.possible else 1
+    if args.over_time:
+        from shype.analysis.flows.graph import FlowGraph
+        from shype.analysis.walls.crossing import crossings
+
+        crossed = crossings(FlowGraph(walls.server))
+        if args.json:
+            output.print_json(crossed.to_json())
+        else:
+            _show_crossings(crossed)
+        return 1 if crossed.crossed else 0
     if args.starve:
         label = resolve(policy, args.starve).label
         found = starving(walls, sites, label)
@@ -238,6 +253,20 @@ def _show_starving(found: Starving) -> None:
 
 def _count(number: int, what: str, plural: str = "s") -> str:
     return f"{number} {what}{'' if number == 1 else plural}"
+
+
+def _show_crossings(found: Crossings) -> None:
+    print(f"{_count(found.separated, 'ordered pair')} of labels never run at once; information "
+          f"gets from one to the other over time in {found.crossed:,} of them")
+    for one in found.found[:_ROWS]:
+        print(f"\n{_names(one.sources)} -> {_names(one.sinks)} ({one.layer.shown}): "
+              f"{' -> '.join(one.route.names)}")
+        for state in one.route.states:
+            done = [f"{word} {_names(names)}" for word, names in (
+                ("stop", state.stopped), ("start", state.started)) if names]
+            print(f"  {'; '.join([*done, 'then run'])}: {_names(state.running)}")
+    if len(found.found) > _ROWS:
+        print("\nand more (--json has up to 100)")
 
 
 def _names(names: Iterable[str]) -> str:
