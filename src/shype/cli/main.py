@@ -37,6 +37,7 @@ GROUPS = {
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
+    "analyze": ("analyze",),
     "lab": ("lab",),
     "demo": ("demo",),
     "completion": ("completion",),

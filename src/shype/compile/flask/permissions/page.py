@@ -35,6 +35,9 @@ the object to the subject. *Write*: from the subject to the object. The word say
 
 {bandwidths}
 
+*Lasts*: what it sets up, such as a mapping, goes on without a further check, even when one
+of the two has another label by then.
+
 Not listed: that a call succeeds or fails tells its caller something of the object. That is
 so for every permission, and would make every one two-way.
 
@@ -100,7 +103,7 @@ def text() -> str:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    when = ""
+    when = " (lasts)" if entry.lasts else ""
     if entry.since:
         when += " since {}.{}".format(*entry.since)
     if entry.until:

@@ -87,6 +87,7 @@ class Entry:
 
     ``read``: how much flows from object to subject, ``write``: from subject to
     object; None: nothing.  ``source`` is the file of the Xen tree that it was read from.
+    ``lasts``: what it sets up goes on without a further check.
     """
 
     cls: str
@@ -98,6 +99,7 @@ class Entry:
     source: str
     since: Version | None = None
     until: Version | None = None
+    lasts: bool = False
 
     @property
     def direction(self) -> str:
@@ -125,6 +127,7 @@ class Entry:
             "write": self.write.value if self.write else None,
             "weight": self.weight, "mechanism": self.mechanism.value,
             "why": self.why, "source": self.source,
+            "lasts": self.lasts,
             "since": _spelled(self.since), "until": _spelled(self.until),
         }
 
@@ -188,7 +191,7 @@ def parse(text: str, name: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-_FIELDS = {"read", "write", "by", "why", "source", "since", "until"}
+_FIELDS = {"read", "write", "by", "why", "source", "since", "until", "lasts"}
 
 
 def _entry(cls: str, permission: str, value: Any, name: str) -> Entry:
@@ -206,7 +209,8 @@ def _entry(cls: str, permission: str, value: Any, name: str) -> Entry:
         since, until = (_version(value.get(key)) for key in ("since", "until"))
     except ValueError as error:
         raise _invalid(name, f"{where}: {error}") from error
-    return Entry(cls, permission, read, write, mechanism, why, source, since, until)
+    lasts = value.get("lasts") is True
+    return Entry(cls, permission, read, write, mechanism, why, source, since, until, lasts)
 
 
 def _apart(entries: list[Entry], name: str) -> None:
