@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 _ROWS = 60
 
 _EPILOG = """\
-POLICY is a binary policy (Xen's own reference policy, anybody's, or policy.bin of
-`shype build`), or its source: one CIL file, or a policy.conf for checkpolicy.
+POLICY is a binary policy for Xen, anybody's, or its source: one CIL file, or a
+policy.conf for checkpolicy. Binaries of Xen's own reference policy are called
+xenpolicy-VERSION.
 
-Information flows where a permission lets it (`shype permission-map`). What cannot
-be decided from types counts as possible, and is marked:
+Information flows where a permission lets it (`shype permission-map`). What types
+cannot decide counts as possible, and is marked:
   subject to a constraint   users, roles or levels may forbid it
-  depends on a boolean      --boolean NAME=on|off decides it
+  depends on a boolean      --boolean NAME=on|off decides it; what was made before,
+                            under other values, is still there (but see --always)
 A permission that the map does not know is an error, never "no flow".
 
-Paths do not pass dom0, the hypervisor and the like, which reach everything, unless
---through names them. --trust names more types that are trusted to stop information.
+Paths do not pass dom0, the hypervisor and the like, which reach everything,
+unless --through names them. --trust names more types that are trusted to stop
+information.
 
 examples:
   shype analyze xenpolicy-4.17
@@ -65,7 +68,11 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--boolean", action="append", default=[], metavar="NAME=on|off",
-        help="the boolean has this value; can be repeated",
+        help="the boolean has this value now; can be repeated",
+    )
+    command.add_argument(
+        "--always", action="store_true",
+        help="the booleans given had these values ever since the host booted",
     )
     command.add_argument(
         "--through", action="append", default=[], metavar="TYPE",
@@ -111,10 +118,12 @@ def _run(args: argparse.Namespace) -> int:
     )
     found = flows.analyse(
         policy_file.read(args.policy), xen=args.xen, more=more, fixed=fixed, via=args.via,
-        covert=args.covert,
+        covert=args.covert, always=args.always,
     )
     paths = Paths(found, args.through, args.trust)
-    source, sink = (None if name is None else find(found, name) for name in (args.source, args.sink))
+    source, sink = (
+        None if name is None else find(found, name) for name in (args.source, args.sink)
+    )
     if source is not None and sink is not None:
         return _routes(args, paths, source, sink)
     if args.json:
@@ -136,11 +145,6 @@ def _boolean(text: str) -> tuple[str, bool]:
     return name, values[value]
 
 
-def _shown(flows: Flows, hubs: bool = False) -> int:
-    """The types that a summary is about: those of domains, without the hubs."""
-    return flows.parts.domains if hubs else flows.parts.domains & ~flows.parts.hubs
-
-
 def _json(paths: Paths, source: int | None, sink: int | None) -> None:
     from shype.analysis.flows import bits
     from shype.compile.flask.analyze import report
@@ -152,7 +156,8 @@ def _json(paths: Paths, source: int | None, sink: int | None) -> None:
     sinks = (domains if source is None else every) if sink is None else 1 << sink
     if source is None and sink is not None:
         sources = every
-    types, reach = flows.names.types, paths.reach()
+    types = flows.names.types
+    reach = [row & ~flows.parts.channels for row in paths.reach()]
     output.print_json({
         **report.header(paths),
         "direct": [flow.to_json() for flow in report.direct(paths, sources, sinks)],
@@ -182,7 +187,7 @@ def _summary(paths: Paths) -> None:
     from shype.compile.flask.analyze import report
 
     flows = paths.flows
-    among = _shown(flows)
+    among = flows.parts.domains & ~flows.parts.hubs
     _head(paths)
     found = report.counts(paths, among)
     if not found:
@@ -240,7 +245,7 @@ def _one_side(
     else:
         print(f"nothing flows directly {side}")
     print()
-    reach = paths.reach()
+    reach = [row & ~flows.parts.channels for row in paths.reach()]
     if source is not None:
         beyond = [(source, other) for other in bits.each(reach[source] & ~paths.direct[source])]
     else:

@@ -137,6 +137,11 @@ class Booleans:
         return tuple(self._values(expression) for expression in self.expressions)
 
     def _values(self, tokens: tuple[str, ...]) -> tuple[bool, bool]:
+        literals = conditions.conjunction(tokens)
+        if literals is not None:
+            known = {name: self.fixed.get(name) for name in literals}
+            true = all(known[name] in (None, value) for name, value in literals.items())
+            return true, not all(known[name] is value for name, value in literals.items())
         free = sorted(conditions.variables(tokens) - set(self.fixed))
         if len(free) > conditions.EXHAUSTIVE:
             return True, True

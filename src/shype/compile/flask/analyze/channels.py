@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from shype.analysis.flows import bits
+from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
 from shype.compile.flask.analyze.rights import Rights
 
@@ -33,15 +34,20 @@ class _Ends:
 
 
 class Channels:
-    """Flows by event channels between domains, by one of the four tables of rights."""
+    """Flows by event channels between domains, by one of the four tables of rights.
+
+    Ends are made by ``earlier`` rights, and used by those of now.
+    """
 
     def __init__(
-        self, rights: Rights, parts: Parts, *, booleans: bool = False, contexts: bool = False
+        self, rights: Rights, earlier: Rights, parts: Parts, *,
+        booleans: bool = False, contexts: bool = False,
     ) -> None:
         self._parts = parts
         self._rows = {
-            name: rights.rows(("event", name), booleans=booleans, contexts=contexts)
-            for name in ("create", "bind", "send", "status")
+            name: whose.rows(("event", name), booleans=booleans, contexts=contexts)
+            for whose, names in ((earlier, ("create", "bind")), (rights, ("send", "status")))
+            for name in names
         }
         self._created = self._booted = 0
         for subject, targets in self._rows["create"].items():
@@ -58,9 +64,8 @@ class Channels:
         parts = self._parts
         count = len(parts.names.types)
         ends = self._ends(permission)
-        empty = dict.fromkeys(range(count), 0)
         linked, own = (
-            bits.transposed(({**empty, **rows}[i] for i in range(count)), count)
+            turned((rows.get(i, 0) for i in range(count)), count)
             for rows in (ends.linked, ends.own)
         )
         found = [0] * count
@@ -99,7 +104,7 @@ class Channels:
         parts = self._parts
         pairs = {
             pair for subject, views in parts.seen.items() for whose in views.values()
-            for other in bits.each(whose & parts.domains & ~(1 << subject))
+            for other in bits.each(whose & parts.domains)
             if parts.domains >> subject & 1
             for pair in ((subject, other), (other, subject))
         }

@@ -9,8 +9,9 @@ from shype.analysis.flows import bits
 from shype.base.errors import BadInput
 from shype.compile.flask import tables
 from shype.compile.flask.analyze.channels import Channels
+from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
-from shype.compile.flask.analyze.rights import Rights
+from shype.compile.flask.analyze.rights import Right, Rights
 from shype.compile.flask.matrix import Names
 from shype.compile.flask.permissions import permission_map
 from shype.compile.flask.permissions.permission_map import (
@@ -19,7 +20,7 @@ from shype.compile.flask.permissions.permission_map import (
     Mechanism,
     PermissionMap,
 )
-from shype.compile.flask.reader import Binary
+from shype.compile.flask.reader import Access, Binary
 from shype.compile.flask.tables import Tables
 
 #: Permissions of class event that say nothing without the others (see `channels`).
@@ -78,6 +79,9 @@ class Flows:
     """The direct flows of a policy. Vertices are its types, by their index in ``names.types``.
 
     ``rows``: by kind, for each type the types to which information can flow.
+    ``fixed``: the booleans' values now. What was made before, under any values,
+    is still there (domains, channels, mappings, labels), unless ``always``: they had
+    these values ever since the host booted.
     Raises `BadInput` for what cannot be analysed: ``permission-map.unknown``,
     ``analyze.permissive``, ``analyze.transition``, ``analyze.unknown-allowed``,
     ``analyze.boolean``.
@@ -86,16 +90,21 @@ class Flows:
     def __init__(
         self, binary: Binary, known: PermissionMap, target: Tables,
         fixed: Mapping[str, bool] | None = None, wanted: Wanted | None = None,
+        *, always: bool = False,
     ) -> None:
         fixed = fixed or {}
         _check(binary, known, target, fixed)
         self.binary, self.known, self.target = binary, known, target
-        self.fixed = fixed
+        self.fixed, self.always = fixed, always
         self.wanted = wanted or Wanted()
         self.names = Names(binary.types, binary.attributes)
         self.rights = Rights(binary, self.names, fixed)
-        self.parts = Parts(binary, self.names, self.rights, target.initial_sids)
-        self.channels = Channels(self.rights, self.parts)
+        self.earlier = (
+            self.rights if always or not fixed else Rights(binary, self.names, {})
+        )
+        self._by_rule = {id(right.rule): right for right in self.rights.rules}
+        self.parts = Parts(binary, self.names, self.earlier, target.initial_sids)
+        self.channels = Channels(self.rights, self.earlier, self.parts)
         self.rows = self._fill()
         self._sure: dict[tuple[bool, bool], dict[Kind, list[int]]] = {}
 
@@ -103,6 +112,10 @@ class Flows:
     def subjects(self) -> int:
         """Types that act: those of domains and of the hypervisor."""
         return self.parts.domains | self.parts.hypervisor
+
+    def now(self, rule: Access) -> Right | None:
+        """The rule as it is in force under the booleans of now, or None."""
+        return self._by_rule.get(id(rule))
 
     def union(self, kinds: Callable[[Kind], bool] = lambda kind: True) -> list[int]:
         """The rows of some kinds together."""
@@ -116,7 +129,7 @@ class Flows:
         self, kind: Kind, *, booleans: bool = True, contexts: bool = True
     ) -> list[int]:
         """The rows of a kind whatever the booleans, the contexts of a type, or both are."""
-        rights = self.rights
+        rights = self.earlier
         which = (booleans and rights.conditional, contexts and bool(rights.constraints.of))
         if which == (False, False):
             return self.rows.get(kind, self._empty())
@@ -143,17 +156,19 @@ class Flows:
     def _fill(self, *, booleans: bool = False, contexts: bool = False) -> dict[Kind, list[int]]:
         into: dict[Kind, list[int]] = {}
         reads: dict[Kind, list[int]] = {}
-        for (cls, name), rows in self.rights.table(booleans=booleans, contexts=contexts).items():
+        for cls, name in self.earlier.table():
             entry = self.known.entries[cls, name]
             if cls == "event" and name in _ENDS:
                 continue
+            whose = self.earlier if entry.lasts else self.rights
+            rows = whose.rows((cls, name), booleans=booleans, contexts=contexts)
             for bandwidth, group in ((entry.write, into), (entry.read, reads)):
                 if bandwidth is not None and self.wanted.takes(entry, bandwidth):
                     kind = Kind(cls, entry.mechanism.value, bandwidth.value)
                     found = group.setdefault(kind, self._empty())
                     self._place(found, cls, rows, lasts=entry.lasts)
         for kind, found in reads.items():
-            _merge(into, kind, bits.transposed(found, len(found)))
+            _merge(into, kind, turned(found, len(found)))
         self._events(into, booleans=booleans, contexts=contexts)
         return into
 
@@ -192,21 +207,25 @@ class Flows:
         self, into: dict[Kind, list[int]], *, booleans: bool, contexts: bool
     ) -> None:
         """Domain to domain; besides, domain to channel and channel to domain."""
-        channels = Channels(self.rights, self.parts, booleans=booleans, contexts=contexts)
-        table = self.rights.table(booleans=booleans, contexts=contexts)
+        channels = Channels(
+            self.rights, self.earlier, self.parts, booleans=booleans, contexts=contexts)
+
+        def rows(whose: Rights, name: str) -> Mapping[int, int]:
+            return whose.rows(("event", name), booleans=booleans, contexts=contexts)
+
         send, status, bind = (self.known.entries["event", n] for n in ("send", "status", "bind"))
         if any(e.write and self.wanted.takes(e, e.write) for e in (send, bind)):
             found = channels.flows("send")
-            for one, targets in table.get(("event", "send"), {}).items():
+            for one, targets in rows(self.rights, "send").items():
                 if self.parts.domains >> one & 1:
                     found[one] |= targets & self.parts.channels
-            for channel, targets in table.get(("event", "bind"), {}).items():
+            for channel, targets in rows(self.earlier, "bind").items():
                 if self.parts.channels >> channel & 1:
                     found[channel] |= targets & self.parts.domains
             _merge(into, event_kind(send), found)
         if status.read and self.wanted.takes(status, status.read):
             found = channels.flows("status")
-            _merge(into, event_kind(status), bits.transposed(found, len(found)))
+            _merge(into, event_kind(status), turned(found, len(found)))
 
 
 def event_kind(entry: Entry) -> Kind:
@@ -276,9 +295,9 @@ def check_via(words: Iterable[str], known: PermissionMap) -> frozenset[str]:
 def analyse(
     binary: Binary, *, xen: str | None = None, more: Iterable[Entry] = (),
     fixed: Mapping[str, bool] | None = None, via: Iterable[str] | None = None,
-    covert: bool = False,
+    covert: bool = False, always: bool = False,
 ) -> Flows:
-    """The flows of ``binary`` for one release (None: the one that fits best).
+    """The flows of ``binary`` for one release (None: the one that fits best); see `Flows`.
 
     ``more``: entries of the permission map besides shype's own. Raises `BadInput`.
     """
@@ -287,4 +306,4 @@ def analyse(
     )
     known = permission_map.load(target.version, more)
     chosen = None if via is None else check_via(via, known)
-    return Flows(binary, known, target, fixed, Wanted(chosen, covert))
+    return Flows(binary, known, target, fixed, Wanted(chosen, covert), always=always)

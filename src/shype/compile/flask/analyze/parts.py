@@ -47,31 +47,53 @@ class Parts:
             self.by_sid[sid] for sid in ("xenboot", "xen") if sid in self.by_sid
         )
         self.hubs = bits.of(self.by_sid[sid] for sid in HUBS if sid in self.by_sid)
-        self._transitions(binary)
-        self.views = bits.of(v for seen in self.seen.values() for v in seen) & ~self.domains
+        self.before = self._relabelled(rights)
+        self._transitions(binary, rights)
         ends = 0
         for name in ("send", "create", "status"):
             for targets in rights.rows(("event", name)).values():
                 ends |= targets
         ends |= bits.of(rights.rows(("event", "bind")))
         self.channels = ends & ~self.domains & ~self.hypervisor
-        self.before = self._relabelled(rights)
 
-    def _transitions(self, binary: Binary) -> None:
-        """``seen``: by subject, (type seen: domains seen so); ``labels``: channels, likewise."""
-        self.seen: dict[int, dict[int, int]] = {}
+    def _transitions(self, binary: Binary, rights: Rights) -> None:
+        """``labels``: types of channels, by domain and what it sees; ``views``; ``seen``.
+
+        ``seen``: by device model and the type it meets its guest by, the guests' types. That
+        type is computed when it becomes the device model, and stays.
+        """
         self.labels: dict[int, dict[int, int]] = {}
+        by_target: dict[int, dict[int, int]] = {}
+        views = 0
         for (source, target, cls), new in binary.transitions.items():
             if cls not in ("domain", "event"):
                 continue
             result = self.names.index[new]
+            views |= 1 << result if cls == "domain" else 0
+            into = self.labels if cls == "event" else by_target
             for one in self.names.members[source]:
-                for other in self.names.members[target]:
-                    if cls == "event":
-                        self.labels.setdefault(one, {})[other] = result
-                    else:  # the target is the subject that sees ``one`` as ``result``
-                        seen = self.seen.setdefault(other, {})
-                        seen[result] = seen.get(result, 0) | 1 << one
+                into.setdefault(one, {}).update(
+                    dict.fromkeys(self.names.members[target], result))
+        self.views = views & ~self.domains
+        self.seen: dict[int, dict[int, int]] = {}
+        models = rights.rows(("domain", "set_target"))
+        if not models:
+            return
+        later = self._later()
+        for model, guests in models.items():
+            for guest in bits.each(guests & self.domains):
+                view = by_target.get(guest, {}).get(model, guest)
+                for now in bits.each(later.get(model, 0)):
+                    seen = self.seen.setdefault(now, {})
+                    seen[view] = seen.get(view, 0) | later[guest]
+
+    def _later(self) -> Mapping[int, int]:
+        """By domain type, what its domains may be labelled afterwards, as it is included."""
+        found: dict[int, int] = {}
+        for now, earlier in self.before.items():
+            for one in bits.each(earlier):
+                found[one] = found.get(one, 0) | 1 << now
+        return found
 
     def _relabelled(self, rights: Rights) -> Mapping[int, int]:
         """By domain type, the types that its domains may have had before, its own included."""
@@ -88,17 +110,17 @@ class Parts:
         return found
 
     def objects(self, subject: int, targets: int) -> int:
-        """Whose objects the types ``targets`` are for ``subject``: other domains than itself."""
+        """Whose objects the types ``targets`` are for ``subject``: not its own, seen as itself."""
         found = targets & ~self.views
         for view, whose in self.seen.get(subject, {}).items():
             if targets >> view & 1:
-                found |= whose & ~(1 << subject)
+                found |= whose
         return found
 
     def as_seen(self, subject: int, domain: int) -> tuple[int, ...]:
         """By which types ``subject`` may meet another domain of type ``domain``."""
         views = self.seen.get(subject, {})
-        others = [v for v, whose in views.items() if whose >> domain & 1 and subject != domain]
+        others = [v for v, whose in views.items() if whose >> domain & 1 and v != domain]
         return (domain, *others)
 
     def channel(self, one: int, other: int) -> int:

@@ -43,13 +43,12 @@ def read(path: Path) -> Binary:
 
 def _compiled(path: Path, head: bytes, folder: Path) -> Path:
     binary = folder / "policy"
-    for mls in (True, False):
-        if _is_cil(head):
-            # What MLS is, the source says; the option only has a default for it.
-            command = ["secilc", "-t", "xen", "-c", _VERSION, "-f", "/dev/null"]
-            command += ["-M", "true" if mls else "false"]
-        else:
-            command = ["checkpolicy", "-t", "xen", "-c", _VERSION, *(["-M"] if mls else [])]
+    if _is_cil(head):
+        commands = [["secilc", "-t", "xen", "-c", _VERSION, "-f", "/dev/null"]]
+    else:  # checkpolicy must be told whether the source has levels; the wrong way is a syntax error
+        command = ["checkpolicy", "-t", "xen", "-c", _VERSION]
+        commands = [[*command, "-M"], command]
+    for command in commands:
         done = child.run([*command, "-o", binary, path.resolve()], check=False, timeout=600)
         if done.code == 0 and binary.exists():
             return binary

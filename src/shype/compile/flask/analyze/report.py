@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shype.analysis.flows import bits
 from shype.analysis.flows.digraph import Path
@@ -48,10 +49,12 @@ def counts(paths: Paths, among: int) -> list[tuple[Kind, int, int]]:
     flows = paths.flows
     found = []
     for kind, rows in sorted(flows.rows.items()):
-        pairs = sum((rows[i] & among).bit_count() for i in bits.each(among))
-        sure = flows.sure(kind)
+        pairs, sure = (
+            sum((some[i] & among).bit_count() for i in bits.each(among))
+            for some in (rows, flows.sure(kind))
+        )
         if pairs:
-            found.append((kind, pairs, sum((sure[i] & among).bit_count() for i in bits.each(among))))
+            found.append((kind, pairs, sure))
     return found
 
 
@@ -77,6 +80,9 @@ def remarks(paths: Paths) -> list[str]:
     if flows.rights.conditional and free:
         shown = ", ".join(free[:6]) + (f" and {len(free) - 6} more" if len(free) > 6 else "")
         found.append(f"booleans count both ways: {shown} (--boolean NAME=on|off)")
+    if flows.fixed and not flows.always:
+        found.append("domains, mappings and channels that were made under other values of the "
+                     "booleans given are still there (--always: there were none)")
     if flows.rights.constraints.of:
         found.append("constraints are evaluated for types only: what depends on users, roles or "
                      "levels counts as possible and is marked \"subject to a constraint\"")
@@ -87,7 +93,7 @@ def remarks(paths: Paths) -> list[str]:
         found.append("no rule lets a domain have these types, so what they may do is left out: "
                      + ", ".join(unused[:8])
                      + (f" and {len(unused) - 8} more" if len(unused) > 8 else ""))
-    devices = flows.rights.rows(("resource", "use_noiommu"))
+    devices = flows.earlier.rows(("resource", "use_noiommu"))
     dma = sorted(types[s] for s, t in devices.items() if t and parts.domains >> s & 1
                  and not parts.hubs >> s & 1)
     if dma:
@@ -100,7 +106,7 @@ def _unused(paths: Paths) -> int:
     """Types that act in rules, but that no domain can have and that are no domain's view."""
     flows = paths.flows
     subjects = 0
-    for (cls, name), rows in flows.rights.table().items():
+    for (cls, name), rows in flows.earlier.table().items():
         if (cls, name) != ("event", "bind"):
             subjects |= bits.of(s for s, targets in rows.items() if targets)
     return subjects & ~flows.subjects & ~flows.parts.views & ~flows.parts.channels
@@ -113,7 +119,7 @@ def path_json(paths: Paths, path: Path) -> dict[str, object]:
         "path": [types[i] for i in path],
         "steps": [
             [step.to_json() for step in steps(paths.flows, one, other)]
-            for one, other in zip(path, path[1:], strict=False)
+            for one, other in pairwise(path)
         ],
     }
 

@@ -55,7 +55,7 @@ def _plain(flows: Flows, source: int, sink: int) -> Iterator[Step]:
             continue
         for former, peer in _labels(flows, subject, other):
             moved = (former, peer) != (subject, other)
-            for right in flows.rights.rules:
+            for right in flows.earlier.rules:
                 for names, kind in _carrying(flows, right.rule, former, peer, direction, moved):
                     yield _step(flows, source, sink, right, names, kind, former, peer)
 
@@ -79,8 +79,11 @@ def _carrying(
     if not flows.objects(rule.cls, subject, flows.names.mask(rule.target)) >> other & 1:
         return
     found: dict[tuple[str, str], list[str]] = {}
+    gone = flows.now(rule) is None
     for name in rule.permissions:
         entry = flows.known.entries[rule.cls, name]
+        if gone and not entry.lasts:
+            continue
         band = entry.write if direction == "write" else entry.read
         if band is None or (rule.cls == "event" and name != "reset") or moved > entry.lasts:
             continue
@@ -98,9 +101,11 @@ def _step(
     how = _seen(flows, rule, subject, other)
     if {subject, other} != {source, sink}:
         how = f"set up while they were {types[subject]} and {types[other]}, and it stays"
+    elif flows.now(rule) is None:
+        how = "set up while the boolean had another value, and it stays"
     return Step(
         types[source], types[sink], rule.cls, tuple(names), *kind, (text(flows, rule),),
-        Doubt(not right.sure, any(
+        Doubt(not (flows.now(rule) or right).sure, any(
             not _may(flows, rule, name, subject, other, sure=True) for name in names
         )),
         "; ".join(flows.known.entries[rule.cls, name].why for name in names), how,
@@ -187,8 +192,9 @@ def _doubt(flows: Flows, uses: tuple[_Use, ...]) -> Doubt:
 
 def _of(flows: Flows, use: _Use) -> list[Right]:
     (cls, name), subject, target = use
+    rights = flows.earlier if name in ("create", "bind") else flows.rights
     return [
-        right for right in flows.rights.rules
+        right for right in rights.rules
         if right.rule.cls == cls and name in right.rule.permissions
         and subject in flows.names.members[right.rule.source]
         and flows.names.mask(right.rule.target) >> target & 1

@@ -21,7 +21,8 @@ Generated from `src/shype/compile/flask/permissions/map.toml`; do not edit.
 What information does a FLASK permission let flow, and which way? SETools' own map has none
 of Xen's classes, and what is not mapped counts there as "no flow". This is a map of every
 permission of {versions}, each with a reason and the file of the Xen tree it was read from.
-`shype analyze` uses it; a permission without an entry is an error there.
+`shype analyze` uses it ([its page](analyze.md)); there a permission without an entry is an
+error.
 
     shype permission-map --xen 4.17                    # as a table
     shype permission-map --xen 4.17 --format json
