@@ -26,11 +26,11 @@ POLICY is a binary policy for Xen, anybody's, or its source: one CIL file, or a
 policy.conf for checkpolicy. Binaries of Xen's own reference policy are called
 xenpolicy-VERSION.
 
-Information flows where a permission lets it (`shype permission-map`). What types
-cannot decide counts as possible, and is marked:
+Information flows where a permission lets it (`shype permission-map`). What
+cannot be decided by types counts as possible, and is marked:
   subject to a constraint   users, roles or levels may forbid it
-  depends on a boolean      --boolean NAME=on|off decides it; what was made before,
-                            under other values, is still there (but see --always)
+  depends on a boolean      --boolean NAME=on|off decides it; what was made
+                            under other values is still there (see --always)
 A permission that the map does not know is an error, never "no flow".
 
 Paths do not pass dom0, the hypervisor and the like, which reach everything,
@@ -146,7 +146,7 @@ def _boolean(text: str) -> tuple[str, bool]:
 
 
 def _json(paths: Paths, source: int | None, sink: int | None) -> None:
-    from shype.analysis.flows import bits
+    from shype.base import bits
     from shype.compile.flask.analyze import report
 
     flows = paths.flows
@@ -224,7 +224,7 @@ def _summary(paths: Paths) -> None:
 def _one_side(
     args: argparse.Namespace, paths: Paths, source: int | None, sink: int | None
 ) -> None:
-    from shype.analysis.flows import bits
+    from shype.base import bits
     from shype.compile.flask.analyze import report
 
     flows = paths.flows
@@ -330,7 +330,7 @@ def _spelled(flows: Flows, path: Route) -> str:
 
 
 def _names(flows: Flows, mask: int) -> str:
-    from shype.analysis.flows import bits
+    from shype.base import bits
     from shype.decision.wording import listed
 
     return listed([flows.names.types[i] for i in bits.each(mask)])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from shype.analysis.flows import bits
+from shype.base import bits
 from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
 from shype.compile.flask.analyze.rights import Rights

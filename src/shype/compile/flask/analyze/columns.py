@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.analysis.flows import bits
+from shype.base import bits
 
 
 def turned(rows: Iterable[int], width: int) -> list[int]:

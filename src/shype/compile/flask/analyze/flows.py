@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from shype.analysis.flows import bits
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.compile.flask import tables
 from shype.compile.flask.analyze.channels import Channels

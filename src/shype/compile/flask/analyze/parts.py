@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shype.analysis.flows import bits
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.compile.flask.analyze.rights import Rights
 from shype.compile.flask.matrix import Names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.digraph import Digraph, Path
+from shype.base import bits
 from shype.base.errors import BadInput
 from shype.compile.flask.analyze.flows import Flows
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shype.analysis.flows import bits
 from shype.analysis.flows.digraph import Path
+from shype.base import bits
 from shype.compile.flask.analyze.flows import Doubt, Kind
 from shype.compile.flask.analyze.paths import Paths
 from shype.compile.flask.analyze.steps import infix, steps

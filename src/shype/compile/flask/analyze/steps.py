@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shype.analysis.flows import bits
+from shype.base import bits
 from shype.compile.flask import conditions
 from shype.compile.flask.analyze.flows import Doubt, Flows, event_kind
 from shype.compile.flask.analyze.rights import Right
