@@ -87,6 +87,24 @@ def test_all_findings_of_a_file_are_reported_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(("section", "misspelled"), [
+    ("levels", "level"), ("levels", "lvels"), ("integrity", "integrty"),
+])
+def test_a_misspelled_section_of_levels_is_one_mistake(section: str, misspelled: str) -> None:
+    valid, findings = _check(RICH.replace(f"\n{section}: ", f"\n{misspelled}: "))
+    assert not valid
+    assert [f.id for f in findings] == [Id.KEY_UNKNOWN]
+    assert f"did you mean `{section}`?" in findings[0].fix
+
+
+def test_a_section_of_levels_that_is_missing_is_told_once() -> None:
+    text = re.sub(r"\nlevels: .*", "", RICH)
+    findings = _check(text)[1]
+    assert [f.id for f in findings] == [Id.LEVEL_WITHOUT_SECTION]
+    assert "`nic` has `level`, and so have 8 others, but the policy has no `levels`" in (
+        findings[0].message)
+
+
 def test_findings_are_cut_at_a_limit() -> None:
     names = "".join(f"  - NAME_{i}\n" for i in range(FINDINGS_LIMIT + 5))
     valid, findings = _check(GOOD.replace("coalitions: [web, data]\n", "coalitions:\n" + names))

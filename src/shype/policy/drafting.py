@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from itertools import islice
 
+from shype.policy import schema
 from shype.policy.assertions import Kind
 from shype.policy.draft import (
     Draft,
@@ -22,6 +24,7 @@ from shype.policy.draft import (
 from shype.policy.grammar import ALL, LATTICE_LIMIT
 from shype.policy.model import ResourceKind
 from shype.policy.source import Span
+from shype.policy.suggest import Suggester
 from shype.policy.yaml_source import Mapping, Node, Scalar, Sequence
 
 _KINDS = frozenset(str(kind) for kind in ResourceKind)
@@ -102,9 +105,14 @@ def _walls(node: Node | None) -> Map[str, DraftWall] | None:
 
 
 def _lattice(root: Mapping, name: str) -> DraftLattice | None:
+    """The section ``name``; one whose name is misspelled is there, and unreadable."""
     key = root.key(name)
     if key is None:
-        return None
+        known = schema.document()["properties"]
+        strange = (key for key, _ in root.entries if key.text not in known)
+        # As many as can be misspelled at all: a file of unknown keys must not take long.
+        near = (key for key in islice(strange, 20) if Suggester().nearest(key.text, known) == name)
+        return next((DraftLattice(_key(key), None, None) for key in near), None)
     node = root.get(name)
     parts = _mapping(node)
     order, categories = parts.get("order"), parts.get("categories")

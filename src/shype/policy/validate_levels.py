@@ -164,15 +164,21 @@ def every_label_has_a_level(case: Case) -> Iterator[Finding]:
 
 
 def no_level_without_a_lattice(case: Case) -> Iterator[Finding]:
-    """Without a lattice, no label has a level."""
+    """Without a lattice, no label has a level. Said once: what is missing is one section."""
     for side in _sides(case):
-        for holder in side.holders if side.lattice is None else ():
-            if holder.range is not None:
-                yield error(
-                    Id.LEVEL_WITHOUT_SECTION, holder.range.key.span,
-                    f"{holder.what} has `{side.key}`, but the policy has no `{side.section}`",
-                    f"declare `{side.section}: {{order: [...]}}`, or delete `{side.key}`",
-                )
+        having = [holder for holder in side.holders if holder.range is not None]
+        if side.lattice is not None or not having:
+            continue
+        first = having[0]
+        assert first.range is not None
+        others = f", and so have {len(having) - 1} others," if len(having) > 2 else (
+            ", and so has another," if len(having) == 2 else ",")
+        yield error(
+            Id.LEVEL_WITHOUT_SECTION, first.range.key.span,
+            f"{first.what} has `{side.key}`{others} but the policy has no `{side.section}`",
+            f"declare `{side.section}: {{order: [...]}}`, or delete `{side.key}`"
+            + (" everywhere" if len(having) > 1 else ""),
+        )
 
 
 def dom0_handles_every_level(case: Case) -> Iterator[Finding]:
