@@ -84,16 +84,16 @@ def test_the_example_in_yaml_is_the_example_in_python(
 @pytest.mark.parametrize(
     ("a", "b", "code", "conclusion"),
     [
-        ("a-desk", "market", 0, "permit: they may run together and communicate"),
-        ("bank-a-db", "bank-a-db", 0, "permit: they may run together and communicate"),
-        ("dom0", "a-db", 0, "permit: they may run together and communicate"),
-        ("manager", "dom0", 0, "permit: they may run together and communicate"),
-        ("a-db", "b-db", 1, "deny: stopped by wall.conflict, ste.disjoint"),
-        ("bank-a-desk", "bank-b-desk", 1, "deny: stopped by wall.conflict"),
-        ("a-db", "market", 1, "deny: stopped by ste.disjoint"),
-        ("vault", "vault", 1, "deny: stopped by auth.not-authorized"),
-        ("dom0", "vault", 1, "deny: stopped by auth.not-authorized"),
-        ("label:hermit", "market", 1, "deny: stopped by ste.disjoint"),
+        ("a-desk", "market", 0, "permitted: they may run together and communicate"),
+        ("bank-a-db", "bank-a-db", 0, "permitted: they may run together and communicate"),
+        ("dom0", "a-db", 0, "permitted: they may run together and communicate"),
+        ("manager", "dom0", 0, "permitted: they may run together and communicate"),
+        ("a-db", "b-db", 1, "denied: stopped by wall.conflict, ste.disjoint"),
+        ("bank-a-desk", "bank-b-desk", 1, "denied: stopped by wall.conflict"),
+        ("a-db", "market", 1, "denied: stopped by ste.disjoint"),
+        ("vault", "vault", 1, "denied: stopped by auth.not-authorized"),
+        ("dom0", "vault", 1, "denied: stopped by auth.not-authorized"),
+        ("label:hermit", "market", 1, "denied: stopped by ste.disjoint"),
     ],
 )
 def test_verdict_and_exit_code(
@@ -110,10 +110,10 @@ def test_text_shows_mechanisms_coalitions_and_lines(
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for line in (
         "A a-desk a VM bank-a-desk banks.yaml:17:3",
-        "event.send permit permit ste.shared",
-        "foreign.map deny deny host.only",
-        "A and B run together permit wall.free",
-        "dom0 runs market-data permit auth.dom0",
+        "event.send permitted permitted ste.shared",
+        "foreign.map denied denied host.only",
+        "A and B run together permitted wall.free",
+        "dom0 runs market-data permitted auth.dom0",
         "banks.yaml:8:3 label bank-a-desk",
         "banks.yaml:3:30 coalition market",
     ):
@@ -125,8 +125,8 @@ def test_text_shows_mechanisms_coalitions_and_lines(
 def test_text_shows_directions(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("explain", policy, "a-db", "dom0")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "foreign.map deny permit host.only / auth.dom0" in lines
-    assert "argo.send deny deny host.no-argo" in lines
+    assert "foreign.map denied permitted host.only / auth.dom0" in lines
+    assert "argo.send denied denied host.no-argo" in lines
 
 
 def test_text_names_the_wall(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,9 +192,9 @@ def test_bad_policies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "start"),
     [
-        (["a-db", "bank-a-desk"], 0, "permit ste.shared a-db bank-a-desk event.send: "),
-        (["a-db", "b-db", "grant"], 1, "deny ste.disjoint a-db b-db grant.map_write: "),
-        (["dom0", "a-db", "control"], 0, "permit auth.dom0 dom0 a-db control.domain: "),
+        (["a-db", "bank-a-desk"], 0, "permitted ste.shared a-db bank-a-desk event.send: "),
+        (["a-db", "b-db", "grant"], 1, "denied ste.disjoint a-db b-db grant.map_write: "),
+        (["dom0", "a-db", "control"], 0, "permitted auth.dom0 dom0 a-db control.domain: "),
         (["a-db", "nobody"], 2, "error label.unknown the policy has no label and no VM 'nobody'"),
         (["a-db", "b-db", "shout"], 2, "error query.bad "),
     ],
@@ -238,9 +238,9 @@ def test_many_questions(
     assert run("decide", policy) == 2
     lines = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()[:2]) for line in lines] == [
-        "permit ste.shared", "deny wall.conflict", "error query.bad", "permit ste.shared",
+        "permitted ste.shared", "denied wall.conflict", "error query.bad", "permitted ste.shared",
     ]
-    assert lines[1].startswith("deny wall.conflict launch b-db: ")
+    assert lines[1].startswith("denied wall.conflict launch b-db: ")
     assert lines[2].startswith("error query.bad line 5: ")
 
 
@@ -302,7 +302,7 @@ def test_explain_runs_with_the_standard_library_alone(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "deny: stopped by wall.conflict, ste.disjoint" in done.stdout
+    assert "denied: stopped by wall.conflict, ste.disjoint" in done.stdout
 
 
 @pytest.mark.parametrize(("a", "b", "fix"), [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def test_the_quick_parser_knows_what_the_whole_one_knows() -> None:
     for group, names in cli.GROUPS.items():
         for name in names:
             assert name in cli.parser(name).format_help(), f"{group} has no {name}"
+
+
+@pytest.mark.parametrize("words", [
+    ["explain", "a-db", "b-db"], ["decide", "a-db", "b-db"], ["decide", "a-db", "a-desk"],
+])
+def test_people_read_permitted_and_denied_and_programs_permit_and_deny(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One word for each in all output of one kind."""
+    banks = str(Path(__file__).resolve().parents[2] / "examples/banks.yaml")
+    cli.main([words[0], banks, *words[1:]])
+    told = capsys.readouterr().out
+    assert re.search(r"\b(permitted|denied)\b", told)
+    assert not re.search(r"\b(permit|deny)\b", told)
+    cli.main([words[0], banks, *words[1:], "--json"])
+    told = capsys.readouterr().out
+    assert re.search(r'"verdict": "(permit|deny)"', told)
+    assert not re.search(r'"verdict": "(permitted|denied)"', told)
 
 
 def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ def _print(done: DryRun, *, state: bool) -> None:
     print(f"VM {done.vm}: label {done.labelling.label or 'none'}")
     for question in done.questions:
         decision = question.decision
-        verdict = "permitted" if decision.permitted else "denied"
+        verdict = output.said(decision.verdict)
         print(f"  {verdict:9}  {question.about}: {decision.sentence} [{decision.id}]")
         for rule in decision.rules if not decision.permitted else ():
             print(f"             {rule}")

@@ -179,14 +179,15 @@ def _explain(args: argparse.Namespace) -> int:
     _show_parties(a, b)
     print()
     output.table("", ("operation", "A on B", "B on A", "because"), [
-        (str(op), there[op].verdict, back[op].verdict,
+        (str(op), output.said(there[op].verdict), output.said(back[op].verdict),
          " / ".join(dict.fromkeys((str(there[op].id), str(back[op].id)))))
         for op in Operation
     ])
     print()
     output.table("", ("on this host", "verdict", "because"), [
-        ("A and B run together", together.verdict, together.id),
-        *((f"dom0 runs {label}", d.verdict, d.id) for label, d in authorized.items()),
+        ("A and B run together", output.said(together.verdict), together.id),
+        *((f"dom0 runs {label}", output.said(d.verdict), d.id)
+          for label, d in authorized.items()),
     ])
     print("\nwhy")
     # A reason that holds in both directions is told once, in the direction of the question.
@@ -196,7 +197,7 @@ def _explain(args: argparse.Namespace) -> int:
         print(f"  {decision.id}: {decision.sentence}")
         for span in decision.rules:
             print(f"    {span}  {places.get(span, '')}".rstrip())
-    print(f"\n{verdict}: {_conclusion(obstacles, arrows)}")
+    print(f"\n{output.said(verdict)}: {_conclusion(obstacles, arrows)}")
     return 1 if obstacles else 0
 
 
@@ -219,7 +220,8 @@ def _explain_resource(server: SecurityServer, label: str, word: str, as_json: bo
         })
         return 0 if permitted else 1
     output.table("", ("access", "verdict", "because"), [
-        (str(access), decision.verdict, decision.id) for access, decision in decisions.items()
+        (str(access), output.said(decision.verdict), decision.id)
+        for access, decision in decisions.items()
     ])
     print("\nwhy")
     places = _places(server.policy)
@@ -228,7 +230,7 @@ def _explain_resource(server: SecurityServer, label: str, word: str, as_json: bo
         for span in decision.rules:
             print(f"    {span}  {places.get(span, '')}".rstrip())
     allowed = [str(access) for access, decision in decisions.items() if decision.permitted]
-    print(f"\n{'permit: ' + ', '.join(allowed) if permitted else 'deny'}")
+    print(f"\n{'permitted: ' + ', '.join(allowed) if permitted else 'denied'}")
     return 0 if permitted else 1
 
 
@@ -336,7 +338,8 @@ def _answer(
         _write(json.dumps({**query.to_json(), **where, **decision.to_json()}, sort_keys=True))
     else:
         words = " ".join(query.words)
-        _write(printable(f"{decision.verdict} {decision.id} {words}: {decision.sentence}"))
+        verdict = output.said(decision.verdict)
+        _write(printable(f"{verdict} {decision.id} {words}: {decision.sentence}"))
     return 0 if decision.permitted else 1
 
 

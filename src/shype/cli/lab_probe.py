@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         output.table("", ("from", "to", "mechanism", "policy", "hypervisor", "check"), [
             (item.attempt.source, item.attempt.target, item.attempt.mechanism,
-             f"{item.decision.verdict} ({item.decision.id})", item.attempt.result,
+             f"{output.said(item.decision.verdict)} ({item.decision.id})", item.attempt.result,
              "ok" if item.agrees else "UNEXPECTED")
             for item in trials
         ])

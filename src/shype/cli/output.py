@@ -14,9 +14,18 @@ from importlib.util import find_spec
 
 #: colour of a word when it stands alone in a cell
 _STYLE = {
-    "permit": "green", "deny": "red", "ok": "green", "as expected": "green", "error": "bold red",
-    "warning": "yellow", "UNEXPECTED": "bold red", "running": "green", "paused": "yellow",
+    "permitted": "green", "denied": "red", "ok": "green", "as expected": "green",
+    "error": "bold red", "warning": "yellow", "UNEXPECTED": "bold red", "running": "green",
+    "paused": "yellow",
 }
+
+#: The verdicts of programs (JSON), as they are told to people.
+_SAID = {"permit": "permitted", "deny": "denied"}
+
+
+def said(verdict: str) -> str:
+    """A verdict for people: ``permitted`` and ``denied`` in all output that is not JSON."""
+    return _SAID.get(verdict, verdict)
 
 
 def print_json(value: object) -> None:

@@ -179,7 +179,7 @@ def _show(report: Report, every: bool) -> None:
 
 def _table(rows: Sequence[Sequence[str]]) -> None:
     columns = ("subject", "object", "what", "source", "binary", "loaded", "guests", "rule")
-    output.table("", columns, rows)
+    output.table("", columns, [[output.said(cell) for cell in row] for row in rows])
 
 
 def _difference(item: Difference) -> tuple[str, ...]:
