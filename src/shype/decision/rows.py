@@ -9,12 +9,12 @@ row costs some operations on long integers, however many classes there are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from shype.base import bits
+from shype.decision.order import Order
 from shype.decision.rights import Classes, Rights
 from shype.decision.sharing import AccessVector, Sharing
-from shype.policy.lattice import Level, LevelRange
 from shype.policy.mechanism import Mechanism
 from shype.policy.names import CoalitionName
 
@@ -38,8 +38,8 @@ class Rows:
         for number in ordinary:
             alike[classes.rights[number].mechanisms].append(number)
         self._switches = [(on, bits.of(numbers)) for on, numbers in alike.items()]
-        self._levels = _Order([r.level for r in classes.rights])
-        self._integrity = _Order([r.integrity for r in classes.rights])
+        self._levels = Order([r.level for r in classes.rights])
+        self._integrity = Order([r.integrity for r in classes.rights])
 
     def groups(self, subject: int) -> Iterator[tuple[AccessVector, int]]:
         """The vectors of class ``subject``, each with the set of classes on which it has it.
@@ -83,61 +83,6 @@ class Rows:
         found = 0
         for name in mine.coalitions:
             found |= self._inside[name]
-        return found
-
-
-class _Order:
-    """Which classes dominate a level, and which does it dominate."""
-
-    def __init__(self, held: Sequence[LevelRange | None]) -> None:
-        self._high = _Side([None if r is None else r.high for r in held])
-        self._low = _Side([None if r is None else r.low for r in held])
-        self._everybody = (1 << len(held)) - 1
-        self._known: dict[tuple[Level, bool], int] = {}
-
-    def above(self, level: Level) -> int:
-        """Classes whose high end dominates ``level``."""
-        key = level, True
-        if key not in self._known:
-            found = self._high.from_rank(level.rank)
-            for category in level.categories:
-                found &= self._high.having.get(category, 0)
-            self._known[key] = found
-        return self._known[key]
-
-    def below(self, level: Level) -> int:
-        """Classes whose low end ``level`` dominates."""
-        key = level, False
-        if key not in self._known:
-            found = self._everybody & ~self._low.from_rank(level.rank + 1)
-            for category, having in self._low.having.items():
-                if category not in level.categories:
-                    found &= ~having
-            self._known[key] = found
-        return self._known[key]
-
-
-class _Side:
-    """One end of the levels of all classes, by rank and by category."""
-
-    def __init__(self, levels: Sequence[Level | None]) -> None:
-        held = [(n, level) for n, level in enumerate(levels) if level is not None]
-        ranks: dict[int, list[int]] = defaultdict(list)
-        categories: dict[str, list[int]] = defaultdict(list)
-        for number, level in held:
-            ranks[level.rank].append(number)
-            for category in level.categories:
-                categories[category].append(number)
-        self._ranks = sorted((rank, bits.of(some)) for rank, some in ranks.items())
-        #: The classes that hold a category.
-        self.having = {name: bits.of(some) for name, some in categories.items()}
-
-    def from_rank(self, rank: int) -> int:
-        """The classes of that rank or a higher one."""
-        found = 0
-        for one, some in self._ranks:
-            if one >= rank:
-                found |= some
         return found
 
 

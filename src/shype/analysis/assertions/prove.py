@@ -23,7 +23,7 @@ from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.vertex import Layer
 from shype.analysis.walls.coexistence import Walls
 from shype.base import bits
-from shype.decision.rights import Rights, confidential, intact
+from shype.decision.order import Order
 from shype.decision.security_server import SecurityServer
 from shype.policy.assertions import (
     Arrow,
@@ -36,6 +36,7 @@ from shype.policy.assertions import (
     Terms,
     choice,
 )
+from shype.policy.lattice import LevelRange
 from shype.policy.names import LabelName
 
 #: Violations of one assertion that are shown with their path.
@@ -160,25 +161,23 @@ class _Prover:
             self._graph, (n for n in self._known.names(assertion.who) if n not in trusted))
         sinks = Group(
             self._graph, (LabelName(n) for n in self._known.labels if n not in trusted))
-        keeps = intact if assertion.integrity else confidential
-        points: dict[object, int] = {}
-        rights: dict[object, Rights] = {}
-        for vertex in sinks.at:
-            one = self._rights(vertex)
-            point = one.integrity if assertion.integrity else one.level
-            points[point] = points.get(point, 0) | 1 << vertex
-            rights[point] = one
-        forbidden: dict[object, int] = {}
+        held = [
+            self._range(vertex, assertion.integrity) if vertex in sinks.at else None
+            for vertex in range(len(self._graph))
+        ]
+        order = Order(held)
+        leveled = bits.of(vertex for vertex, one in enumerate(held) if one is not None)
+        forbidden: dict[LevelRange | None, int] = {None: 0}
         count, found = 0, list[Violation]()
         # A label with itself never falls: its own level, or range, is on both sides.
         about = len(sources.labels) * len(sinks.labels) - len(sources.labels)
         for vertex, names in sources.at.items():
-            mine = self._rights(vertex)
-            point = mine.integrity if assertion.integrity else mine.level
+            point = self._range(vertex, assertion.integrity)
             if point not in forbidden:
-                forbidden[point] = sum(
-                    mask for other, mask in points.items() if not keeps(mine, rights[other])
-                )
+                assert point is not None
+                # As `rights.confidential` and `rights.intact`, for all sinks at once.
+                kept = order.below(point.high) if assertion.integrity else order.above(point.low)
+                forbidden[point] = leveled & ~kept
             if not forbidden[point]:
                 continue
             bad = paths.row(vertex) & forbidden[point]
@@ -188,9 +187,9 @@ class _Prover:
                 found.append(self._violation(paths, a, b, self._fall(a, b, assertion.integrity)))
         return Result(assertion, about, count, tuple(found))
 
-    def _rights(self, vertex: int) -> Rights:
-        classes = self._server.classes
-        return classes.rights[classes.of[self._graph.vertices[vertex].labels[0]]]
+    def _range(self, vertex: int, integrity: bool) -> LevelRange | None:
+        label = self._server.policy.labels[LabelName(self._graph.vertices[vertex].labels[0])]
+        return label.integrity if integrity else label.level
 
     def _fall(self, a: LabelName, b: LabelName, integrity: bool) -> str:
         policy = self._server.policy

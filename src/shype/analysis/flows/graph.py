@@ -98,10 +98,21 @@ class FlowGraph:
 
     def reach(self, layer: Layer, via: Collection[str] | None = None) -> tuple[int, ...]:
         """Per vertex, all to which its information can get at ``layer``; with DIRECT, one step."""
-        key = layer, None if via is None else frozenset(via)
+        key = self._same(layer), None if via is None else frozenset(via)
         if key not in self._reach:
-            self._reach[key] = self._reached(layer, via)
+            self._reach[key] = self._reached(key[0], via)
         return self._reach[key]
+
+    def _same(self, layer: Layer) -> Layer:
+        """The first layer that is no different, because the policy has nothing to tell them by."""
+        roles = {vertex.role for vertex in self.vertices}
+        if layer is Layer.DRIVER and Role.DRIVER not in roles:
+            layer = Layer.SHARED
+        if layer is Layer.SHARED and not any(name in self.by_mechanism for name in _SHARED):
+            layer = Layer.GUARD
+        if layer is Layer.GUARD and Role.GUARD not in roles:
+            layer = Layer.TRANSITIVE
+        return layer
 
     def _reached(self, layer: Layer, via: Collection[str] | None) -> tuple[int, ...]:
         rows = self.rows(layer, via)

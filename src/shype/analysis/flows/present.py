@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shype.analysis.state import State, Use
+from shype.analysis.state import Domain, State, Use
 from shype.base.errors import BadInput
+from shype.decision.wording import listed
 from shype.policy.model import Policy, Resource, ResourceKind
 from shype.policy.names import LabelName
 from shype.policy.resources import ResourceTable
@@ -45,26 +46,31 @@ def present(policy: Policy, state: State) -> Present:
     Raises BadInput: ``flow.state`` if a domain's label is not in the policy,
     so that nobody can say what flows; as `ResourceTable.match` for resources.
     """
-    guests = [domain for domain in state.domains if domain.domid != _DOM0]
-    strange = [domain.shown for domain in guests if domain.label not in policy.labels]
+    carrying: dict[LabelName | None, list[Domain]] = defaultdict(list)
+    for domain in state.domains:
+        if domain.domid != _DOM0:
+            carrying[domain.label].append(domain)
+    strange = [one.shown for label, some in carrying.items() if label not in policy.labels
+               for one in some]
     if strange:
         raise BadInput(
-            "flow.state", f"the policy does not know the label of {', '.join(strange)}",
+            "flow.state", f"the policy does not know the label of {listed(strange)}",
             "use the policy that the host enforces, or stop these domains",
         )
-    vms: dict[LabelName, list[str]] = defaultdict(list)
+    vms: dict[LabelName, tuple[str, ...]] = {}
     uses: dict[LabelName, frozenset[Use] | None] = {}
+    for label, some in carrying.items():
+        assert label is not None
+        vms[label] = tuple(domain.vm for domain in some)
+        known = [domain.uses for domain in some if domain.uses is not None]
+        uses[label] = (
+            frozenset(use for each in known for use in each) if len(known) == len(some) else None
+        )
     table = ResourceTable(policy.resources)
     attached: dict[tuple[ResourceKind, str], Attached] = {}
-    for domain in guests:
-        assert domain.label is not None
-        vms[domain.label].append(domain.vm)
-        before = uses.get(domain.label, frozenset())
-        mine = None if domain.uses is None or before is None else before | {*domain.uses}
-        uses[domain.label] = mine
+    for domain in state.domains:
         for use in domain.uses or ():
-            entry = table.match(use.kind, use.name)
-            attached[use.kind, use.name] = Attached(use.kind, use.name, entry)
-    return Present(
-        {label: tuple(names) for label, names in vms.items()}, uses, tuple(attached.values()),
-    )
+            if (use.kind, use.name) not in attached:
+                entry = table.match(use.kind, use.name)
+                attached[use.kind, use.name] = Attached(use.kind, use.name, entry)
+    return Present(vms, uses, tuple(attached.values()))
