@@ -19,6 +19,7 @@ from shype.compile.flask.analyze.paths import Paths, find
 from shype.compile.flask.analyze.steps import infix, steps
 from shype.compile.flask.permissions import permission_map
 from shype.compile.flask.reader import Binary
+from shype.policy import signed
 from tests.compile.small_reference import cil
 
 Run = Callable[..., tuple[int, str, str]]
@@ -341,6 +342,25 @@ def test_source_is_compiled(small: Path, binary: Binary, tmp_path: Path) -> None
     (tmp_path / "broken").write_bytes(small.read_bytes()[:500])
     with pytest.raises(BadInput, match=r"analyze\.unreadable"):
         policy_file.read(tmp_path / "broken")
+
+
+def test_a_bundle_is_read_packed_and_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed, out = tmp_path / "b.shype", tmp_path / "out"
+    example = Path(__file__).resolve().parents[2] / "examples/driver-domain.yaml"
+    assert main(["build", str(example), "--target", "xen-4.17", "--unsigned", "--no-validate",
+                 "-o", str(packed)]) == 0
+    capsys.readouterr()
+    _, contents = signed.opened(signed.read(packed), packed)
+    out.mkdir()
+    for name, data in contents.all_files().items():
+        (out / name).write_bytes(data)
+    assert policy_file.read(packed) == policy_file.read(out)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert main(["analyze", str(packed)]) == 2
+    assert "[bundle.corrupt]" in capsys.readouterr().err
+    assert main(["analyze", str(tmp_path / "nothing")]) == 3
 
 
 @pytest.mark.skipif(shutil.which("checkpolicy") is None, reason="checkpolicy is not installed")

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _ROWS = 60
 
 _EPILOG = """\
-POLICY is a binary policy for Xen, anybody's, or its source: one CIL file, or a
-policy.conf for checkpolicy. Binaries of Xen's own reference policy are called
-xenpolicy-VERSION.
+POLICY is a binary policy for Xen, anybody's; or its source: one CIL file, or a
+policy.conf for checkpolicy; or a bundle that `shype build` made. Binaries of
+Xen's own reference policy are called xenpolicy-VERSION.
 
 Information flows where a permission lets it (`shype permission-map`). What
 cannot be decided by types counts as possible, and is marked:

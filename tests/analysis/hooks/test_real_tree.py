@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shype.analysis.hooks.audit import Row, Verdict, When, audit
+from shype.compile.flask.permissions import permission_map
 from shype.lab import paths
 
 pytestmark = pytest.mark.lab
@@ -83,3 +84,15 @@ def test_the_whole_tree_is_read(rows: dict[str, Row]) -> None:
     assert verdicts.count(Verdict.MEDIATED) > 280
     assert verdicts.count(Verdict.ABSENT) < 30
     assert sum(row.finding for row in rows.values()) < 25
+
+
+def test_the_permission_map_knows_all_that_is_asked(rows: dict[str, Row]) -> None:
+    known = permission_map.load((4, 17)).entries
+    asked = {name.partition(" ")[0] for row in rows.values() for name in row.permissions}
+    assert len(asked) > 140
+    assert {tuple(name.split(".")) for name in asked} <= set(known)
+    # A bit of one class is used with another: a read permission guards a write.
+    (wrong,) = rows["XEN_DOMCTL_setvnumainfo"].permissions
+    assert wrong.startswith("domain.getvcpuinfo ")
+    assert known["domain", "getvcpuinfo"].write is not None
+    assert "domain2.set_vnumainfo" not in asked

@@ -1,4 +1,4 @@
-"""Any FLASK policy for Xen: a binary, checkpolicy's source or CIL."""
+"""Any FLASK policy for Xen: a binary, checkpolicy's source, CIL, or a bundle of shype."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from shype.base import child
 from shype.base.errors import BadInput, Internal
 from shype.compile.flask import reader
 from shype.compile.flask.reader import Binary
+from shype.policy import signed
 
 #: What a binary policy begins with (POLICYDB_MAGIC, little endian).
 _MAGIC = b"\x8c\xff\x7c\xf9"
@@ -20,12 +21,11 @@ def read(path: Path) -> Binary:
     """The policy at ``path``; source is compiled first.
 
     Raises OSError, `BadInput` (``analyze.unreadable``, ``analyze.other-platform``,
-    ``analyze.source``), `Unavailable` (``tool.missing``, ``validate.no-reader``).
+    ``analyze.source``, and ``bundle.`` errors), `Unavailable` (``tool.missing``,
+    ``validate.no-reader``).
     """
-    with path.open("rb") as file:
-        head = file.read(4096)
     with tempfile.TemporaryDirectory(prefix="shype-analyze-") as folder:
-        found = path if head.startswith(_MAGIC) else _compiled(path, head, Path(folder))
+        found = _binary(path, Path(folder))
         try:
             binary = reader.read(found)
         except Internal as error:
@@ -39,6 +39,19 @@ def read(path: Path) -> Binary:
             "give a policy that was compiled for Xen (checkpolicy -t Xen, secilc -t xen)",
         )
     return binary
+
+
+def _binary(path: Path, folder: Path) -> Path:
+    """The file that SETools can read; whoever signed a bundle, a question is no danger."""
+    if path.is_dir():
+        return path / "policy.bin"
+    if path.suffix == ".shype":
+        _, contents = signed.opened(signed.read(path), path)
+        (folder / "policy.bin").write_bytes(contents.files["policy.bin"])
+        return folder / "policy.bin"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return path if head.startswith(_MAGIC) else _compiled(path, head, folder)
 
 
 def _compiled(path: Path, head: bytes, folder: Path) -> Path:
