@@ -88,7 +88,8 @@ def test_the_whole_tree_is_read(rows: dict[str, Row]) -> None:
 
 def test_the_permission_map_knows_all_that_is_asked(rows: dict[str, Row]) -> None:
     known = permission_map.load((4, 17)).entries
-    asked = {name.partition(" ")[0] for row in rows.values() for name in row.permissions}
+    asked = {name.partition(" ")[0] for row in rows.values() for name in row.permissions
+             if not name.startswith("(")}  # (unknown: of an operation that Xen does not know)
     assert len(asked) > 140
     assert {tuple(name.split(".")) for name in asked} <= set(known)
     # A bit of one class is used with another: a read permission guards a write.
