@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint setup lab bench bench-decide fuzz clean
+.PHONY: help demo test test-fast lint setup lab bench bench-decide bench-analysis fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -34,6 +34,9 @@ bench: $(STAMP) lab ## count instructions on the hot paths, with and without shy
 
 bench-decide: $(STAMP) ## time decisions, beside cedarpy, pycasbin and regopy on the same policy
 	$(BIN)/python -m bench.decide
+
+bench-analysis: $(STAMP) ## time the flow graph of large policies, and beside SETools' infoflow
+	$(BIN)/python -m bench.analysis
 
 FUZZ_SECONDS ?= 400
 

@@ -1,4 +1,4 @@
-"""`make bench-analysis`: how long the flow graph of a policy takes, and how that grows.
+"""`make bench-analysis`: the flow graph of large policies, and beside SETools' infoflow.
 
 Every row is measured in a process of its own: CPU time of each stage, and the
 most memory that the process ever had.  The VMs are domains of a state, a
@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 
+from bench import infoflow
 from bench.shapes import FLOW_SHAPES
 from shype.analysis.assertions.prove import prove
 from shype.analysis.flows.graph import FlowGraph
@@ -48,6 +49,8 @@ from shype.policy.source import Span
 SIZES = (1000, 5000, 10000, 20000)
 #: VMs of each label.
 VMS = 100
+#: Labels of the policy that SETools gets, and pairs that it is asked about.
+PEER_LABELS, QUESTIONS = 500, 200
 NOWHERE = Span("bench", 1, 1)
 
 
@@ -146,8 +149,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of labels")
     parser.add_argument("--shapes", nargs="*", choices=FLOW_SHAPES, default=[*FLOW_SHAPES])
     parser.add_argument("--vms", type=int, default=VMS, help=f"VMs of each label ({VMS})")
+    parser.add_argument(
+        "--peer-labels", type=int, default=PEER_LABELS,
+        help=f"labels of the policy that SETools gets as well ({PEER_LABELS}; 0: leave it out)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
+    beside = None
+    if args.peer_labels:
+        output.note(f"infoflow, {args.peer_labels} labels ...")
+        beside = infoflow.race(args.peer_labels, QUESTIONS)
     found = []
     for shape in args.shapes:
         for labels in args.sizes:
@@ -156,8 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps({
             "python": platform.python_version(), "growth": [asdict(one) for one in found],
+            "infoflow": None if beside is None else asdict(beside),
         }, indent=2))
         return 0
+    if beside is not None:
+        _beside(beside)
     output.table(
         "flows: CPU seconds",
         ("SHAPE", "labels", "VMs", "vertices", "VMs read", "direct", "closure", "all pairs",
@@ -168,6 +181,21 @@ def main(argv: Sequence[str] | None = None) -> int:
          for g in found],
     )
     return 0
+
+
+def _beside(race: infoflow.Race) -> None:
+    one = 1e6 / race.asked, 1e6 / race.pairs
+    output.table(
+        f"beside SETools: {race.types} types, {race.asked} questions of "
+        f"{race.pairs:,} pairs, the same answers",
+        ("", "SETools", "shype", "ratio"),
+        [("graph, ms", f"{race.theirs_build * 1e3:.0f}", f"{race.ours_build * 1e3:.1f}",
+          f"{race.build:.0f}"),
+         ("one pair of all, us", f"{race.theirs_ask * one[0]:.0f}",
+          f"{race.ours_ask * one[1]:.4f}", f"{race.ask:,.0f}"),
+         ("all pairs, s", f"{race.theirs_build + race.theirs_ask / race.asked * race.pairs:.0f}",
+          f"{race.ours_build + race.ours_ask:.3f}", f"{race.all_pairs:,.0f}")],
+    )
 
 
 if __name__ == "__main__":

@@ -29,12 +29,16 @@ def text(known: PermissionMap, tables: Tables) -> str:
     for cls, names in tables.classes.items():
         lines.append(f"\nclass {cls} {len(names)}")
         for name in names:
-            letter, weight = _mapped(known.entries[cls, name])
+            letter, weight = mapped(known.entries[cls, name])
             lines.append(f"{name:>30} {letter} {weight:>10}")
     return "\n".join(lines) + "\n"
 
 
-def _mapped(entry: Entry) -> tuple[str, int]:
+def mapped(entry: Entry) -> tuple[str, int]:
+    """SETools' letter for the direction (r, w, b, n) and its weight; it has one for both ways.
+
+    So a mere trace is left out beside a direction for which the permission is meant.
+    """
     read, write = entry.read, entry.write
     if read and write and (read is Bandwidth.TRACE) != (write is Bandwidth.TRACE):
         return ("w", write.weight) if read is Bandwidth.TRACE else ("r", read.weight)
