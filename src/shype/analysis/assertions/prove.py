@@ -13,7 +13,7 @@ no part of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from shype.analysis.assertions import direct
 from shype.analysis.assertions.reach import Group, Paths
@@ -28,11 +28,13 @@ from shype.decision.security_server import SecurityServer
 from shype.policy.assertions import (
     Arrow,
     Assertion,
+    By,
     Exactly,
     LevelsKept,
     Never,
     NoneBoth,
     OnlyThrough,
+    Selector,
     Terms,
     choice,
 )
@@ -63,7 +65,12 @@ class _Prover:
         self._server, self._graph, self._shown = server, graph, shown
         self._known = choice(server.policy)
         self._walls = Walls(server)
+        self._passable = {layer: graph.passable(layer) for layer in (Layer.DRIVER, Layer.DOM0)}
+        self._rows: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
         self._paths: dict[tuple[Layer, frozenset[str] | None, frozenset[LabelName]], Paths] = {}
+        self._names: dict[tuple[By, str], tuple[LabelName, ...]] = {}
+        self._groups: dict[tuple[By, str, frozenset[LabelName]], Group] = {}
+        self._levels_of: dict[tuple[bool, frozenset[LabelName]], _Levels] = {}
 
     def result(self, assertion: Assertion) -> Result:
         match assertion:
@@ -80,13 +87,29 @@ class _Prover:
                 return self._none_both(assertion)
 
     def _of(self, terms: Terms, without: Collection[LabelName] = ()) -> Paths:
-        key = (
-            Layer.DOM0 if terms.dom0 else Layer.DRIVER,
-            None if terms.via is None else frozenset(map(str, terms.via)), frozenset(without),
-        )
+        """The paths that count, without those through ``without``."""
+        layer = Layer.DOM0 if terms.dom0 else Layer.DRIVER
+        via = None if terms.via is None else frozenset(map(str, terms.via))
+        key = layer, via, frozenset(without)
         if key not in self._paths:
-            self._paths[key] = Paths(self._graph, *key)
+            if (layer, via) not in self._rows:
+                self._rows[layer, via] = self._graph.rows(layer, via)
+            self._paths[key] = Paths(
+                self._graph, self._rows[layer, via], self._passable[layer], *key)
         return self._paths[key]
+
+    def _chosen(self, selector: Selector) -> tuple[LabelName, ...]:
+        key = selector.by, selector.text
+        if key not in self._names:
+            self._names[key] = self._known.names(selector)
+        return self._names[key]
+
+    def _group(self, selector: Selector, but: frozenset[LabelName] = frozenset()) -> Group:
+        key = selector.by, selector.text, but
+        if key not in self._groups:
+            names = (name for name in self._chosen(selector) if name not in but)
+            self._groups[key] = Group(self._graph, names)
+        return self._groups[key]
 
     # -- pairs --------------------------------------------------------------------------------
 
@@ -98,22 +121,15 @@ class _Prover:
         found = self._no_path(assertion, arrow, self._of(assertion.terms, by))
         if not found.holds:
             return found
-        sources, sinks = self._ends(arrow, by)
+        sources, sinks = (self._group(side, frozenset(by)) for side in (arrow.source, arrow.sink))
         idle = not self._counted(self._of(assertion.terms), arrow, sources, sinks)
         return Result(assertion, found.about, 0, idle=idle)
 
-    def _ends(self, arrow: Arrow, by: Collection[LabelName]) -> tuple[Group, Group]:
-        sources, sinks = (
-            Group(self._graph, (n for n in self._known.names(side) if n not in by))
-            for side in (arrow.source, arrow.sink)
-        )
-        return sources, sinks
-
     def _no_path(self, assertion: Never | OnlyThrough, arrow: Arrow, paths: Paths) -> Result:
-        sources, sinks = self._ends(arrow, paths.without)
+        sources, sinks = (self._group(side, paths.without) for side in (arrow.source, arrow.sink))
         about = len(sources.labels) * len(sinks.labels)
         if not _with_itself(arrow):
-            about -= len({*sources.labels} & {*sinks.labels})
+            about -= len(sources.names & sinks.names)
         count = self._counted(paths, arrow, sources, sinks)
         found = []
         if count:
@@ -127,8 +143,9 @@ class _Prover:
         """How many pairs of ``arrow`` have a path."""
         if not paths.forward(sources.mask) & sinks.mask:
             return 0
-        common = {*sources.labels} & {*sinks.labels} if not _with_itself(arrow) else set()
+        common = frozenset[LabelName]() if _with_itself(arrow) else sources.names & sinks.names
         count = 0
+        paths.expect(len(sources.at))
         for vertex, names in sources.at.items():
             reached = paths.row(vertex) & sinks.mask
             count += len(names) * sinks.count(reached)
@@ -157,39 +174,26 @@ class _Prover:
         policy = self._server.policy
         trusted = tuple(policy.guards) if assertion.trusted is None else assertion.trusted
         paths = self._of(assertion.terms, trusted)
-        sources = Group(
-            self._graph, (n for n in self._known.names(assertion.who) if n not in trusted))
-        sinks = Group(
-            self._graph, (LabelName(n) for n in self._known.labels if n not in trusted))
-        held = [
-            self._range(vertex, assertion.integrity) if vertex in sinks.at else None
-            for vertex in range(len(self._graph))
-        ]
-        order = Order(held)
-        leveled = bits.of(vertex for vertex, one in enumerate(held) if one is not None)
-        forbidden: dict[LevelRange | None, int] = {None: 0}
+        sources = self._group(assertion.who, paths.without)
+        sinks = self._group(Selector(By.EVERYONE, "", assertion.terms.span), paths.without)
+        key = assertion.integrity, paths.without
+        if key not in self._levels_of:
+            self._levels_of[key] = _Levels(self._graph, sinks, integrity=assertion.integrity)
+        levels = self._levels_of[key]
         count, found = 0, list[Violation]()
+        paths.expect(len(sources.at))
         # A label with itself never falls: its own level, or range, is on both sides.
         about = len(sources.labels) * len(sinks.labels) - len(sources.labels)
         for vertex, names in sources.at.items():
-            point = self._range(vertex, assertion.integrity)
-            if point not in forbidden:
-                assert point is not None
-                # As `rights.confidential` and `rights.intact`, for all sinks at once.
-                kept = order.below(point.high) if assertion.integrity else order.above(point.low)
-                forbidden[point] = leveled & ~kept
-            if not forbidden[point]:
+            forbidden = levels.forbidden(vertex)
+            if not forbidden:
                 continue
-            bad = paths.row(vertex) & forbidden[point]
+            bad = paths.row(vertex) & forbidden
             count += len(names) * sinks.count(bad)
             pairs = ((a, b) for at in bits.each(bad) for a in names for b in sinks.at[at])
             for a, b in islice(pairs, self._shown - len(found)):
                 found.append(self._violation(paths, a, b, self._fall(a, b, assertion.integrity)))
         return Result(assertion, about, count, tuple(found))
-
-    def _range(self, vertex: int, integrity: bool) -> LevelRange | None:
-        label = self._server.policy.labels[LabelName(self._graph.vertices[vertex].labels[0])]
-        return label.integrity if integrity else label.level
 
     def _fall(self, a: LabelName, b: LabelName, integrity: bool) -> str:
         policy = self._server.policy
@@ -207,31 +211,36 @@ class _Prover:
 
     def _none_both(self, assertion: NoneBoth) -> Result:
         paths = self._of(assertion.terms)
-        groups = [Group(self._graph, self._known.names(one)) for one in assertion.groups]
-        inside = [{*group.labels} for group in groups]
+        groups = [self._group(one) for one in assertion.groups]
         near = [
             paths.forward(group.mask) if assertion.receiving else paths.backward(group.mask)
             for group in groups
         ]
-        who = self._known.names(assertion.who)
+        who = self._group(assertion.who)
+        sure, suspects = who.mask & near[0] & near[1], who.mask
+        for group, reached in zip(groups, near, strict=True):
+            suspects &= reached | group.mask
+        # The rest are of one group themselves, or only like one that is.
         guilty = [
-            name for name in who
+            name for vertex in bits.each(suspects & ~sure) for name in who.at[vertex]
             if all(
-                name in own or reached >> self._graph.of[name] & 1
-                for own, reached in zip(inside, near, strict=True)
+                name in group.names or reached >> vertex & 1
+                for group, reached in zip(groups, near, strict=True)
             )
         ]
+        count = len(guilty) + who.count(sure)
+        first = chain(guilty, (name for vertex in bits.each(sure) for name in who.at[vertex]))
         found = tuple(
-            self._both(assertion, paths, groups, name) for name in guilty[: self._shown]
+            self._both(assertion, paths, groups, name) for name in islice(first, self._shown)
         )
-        return Result(assertion, len(who), len(guilty), found)
+        return Result(assertion, len(who.labels), count, found)
 
     def _both(
         self, assertion: NoneBoth, paths: Paths, groups: Sequence[Group], name: LabelName
     ) -> Violation:
         at, ends, trails = self._graph.of[name], list[LabelName](), []
         for group in groups:
-            if name in group.labels:
+            if name in group.names:
                 ends.append(name)
                 continue
             pairs = (
@@ -252,6 +261,36 @@ class _Prover:
         else:
             said = f"{name}, of one of the two groups, {verb} {others[0]} of the other"
         return Violation((name,), said, tuple(trails))
+
+
+class _Levels:
+    """The levels, or integrities, of all sinks of an assertion about them."""
+
+    def __init__(self, graph: FlowGraph, sinks: Group, *, integrity: bool) -> None:
+        self._graph, self._integrity = graph, integrity
+        held = [
+            self._range(vertex) if vertex in sinks.at else None for vertex in range(len(graph))
+        ]
+        self._order = Order(held)
+        self._leveled = bits.of(vertex for vertex, one in enumerate(held) if one is not None)
+        self._forbidden: dict[LevelRange | None, int] = {None: 0}
+
+    def forbidden(self, source: int) -> int:
+        """The sinks at which nothing of ``source`` may arrive.
+
+        As `rights.confidential` and `rights.intact`, for all sinks at once.
+        """
+        point = self._range(source)
+        if point not in self._forbidden:
+            assert point is not None
+            kept = self._order.below(point.high) if self._integrity \
+                else self._order.above(point.low)
+            self._forbidden[point] = self._leveled & ~kept
+        return self._forbidden[point]
+
+    def _range(self, vertex: int) -> LevelRange | None:
+        label = self._graph.server.policy.labels[self._graph.vertices[vertex].labels[0]]
+        return label.integrity if self._integrity else label.level
 
 
 def _with_itself(arrow: Arrow) -> bool:

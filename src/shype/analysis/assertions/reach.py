@@ -5,13 +5,17 @@ Sets of vertices are the bits of an integer, as everywhere in `shype.analysis.fl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from shype.analysis.flows.digraph import Digraph, Path
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.vertex import Layer
 from shype.base import bits
 from shype.policy.names import LabelName
+
+#: So many questions are answered by searches of their own, which is quicker than the closure
+#: of everything; from then on the closure is used.
+_FEW = 32
 
 
 class Paths:
@@ -22,27 +26,35 @@ class Paths:
     """
 
     def __init__(
-        self, graph: FlowGraph, layer: Layer, via: Collection[str] | None = None,
-        without: Iterable[LabelName] = (),
+        self, graph: FlowGraph, rows: Sequence[int], passable: int, layer: Layer,
+        via: Collection[str] | None = None, without: Iterable[LabelName] = (),
     ) -> None:
+        """``rows`` and ``passable`` are those of ``graph`` at ``layer`` by ``via``."""
         self.graph, self.layer, self.via = graph, layer, via
         self.without = frozenset(without)
-        self.rows = graph.rows(layer, via)
+        self.rows = rows
         closed = bits.of(
             graph.of[name] for name in self.without
             if self.without.issuperset(graph.vertices[graph.of[name]].labels)
         )
-        self._open = graph.passable(layer) & ~closed
+        self._open = passable & ~closed
         self._onward = tuple(
             row if self._open >> index & 1 else 0 for index, row in enumerate(self.rows)
         )
-        self._digraph: Digraph | None = None
+        self._digraph = Digraph(self._onward)
+        self._asked = 0
         self._forward: dict[int, int] = {}
         self._backward: dict[int, int] = {}
 
     def forward(self, sources: int) -> int:
         """All that a path of at least one step leads to from any of ``sources``."""
         if sources not in self._forward:
+            self._asked += 1
+            if self._asked > _FEW:
+                found = self._union(self.rows, sources)
+                self._forward[sources] = found | self._union(
+                    self._digraph.closure(), found & self._open)
+                return self._forward[sources]
             seen, ahead = 0, self._union(self.rows, sources)
             while ahead:
                 seen |= ahead
@@ -53,6 +65,13 @@ class Paths:
     def backward(self, sinks: int) -> int:
         """All from which a path of at least one step leads to any of ``sinks``."""
         if sinks not in self._backward:
+            self._asked += _FEW // 4
+            if self._asked > _FEW:
+                closure = self._digraph.closure()
+                back = bits.of(i for i, row in enumerate(closure) if row & sinks) & self._open
+                self._backward[sinks] = bits.of(
+                    i for i, row in enumerate(self.rows) if row & (sinks | back))
+                return self._backward[sinks]
             found, grown = 0, True
             left = list(enumerate(self.rows))
             while grown:
@@ -67,20 +86,20 @@ class Paths:
             self._backward[sinks] = found
         return self._backward[sinks]
 
+    def expect(self, questions: int) -> None:
+        """So many sources will be asked about."""
+        self._asked += questions
+
     def row(self, source: int) -> int:
-        """As `forward`, for one vertex; quick if asked of many."""
-        closure = self._closed.closure()
-        if self._open >> source & 1:
-            return closure[source]
-        found = row = self.rows[source]
-        for step in bits.each(row & self._open):
-            found |= closure[step]
-        return found
+        """As `forward`, for one vertex."""
+        if self._asked > _FEW and self._open >> source & 1:
+            return self._digraph.closure()[source]
+        return self.forward(1 << source)
 
     def shortest(self, source: int, sink: int) -> Path | None:
         """A path with the fewest steps (at least one)."""
         if self._open >> source & 1:
-            return self._closed.shortest(source, sink)
+            return self._digraph.shortest(source, sink)
         rows = list(self._onward)
         rows[source] = self.rows[source]
         return Digraph(rows).shortest(source, sink)
@@ -90,17 +109,11 @@ class Paths:
         names = self.graph.vertices[vertex].names
         return next((name for name in names if name not in self.without), names[0])
 
-    @property
-    def _closed(self) -> Digraph:
-        if self._digraph is None:
-            self._digraph = Digraph(self._onward)
-        return self._digraph
-
     @staticmethod
-    def _union(rows: Collection[int] | tuple[int, ...], some: int) -> int:
+    def _union(rows: Sequence[int], some: int) -> int:
         found = 0
         for index in bits.each(some):
-            found |= rows[index]  # type: ignore[index]
+            found |= rows[index]
         return found
 
 
@@ -109,6 +122,7 @@ class Group:
 
     def __init__(self, graph: FlowGraph, labels: Iterable[LabelName]) -> None:
         self.labels = tuple(labels)
+        self.names = frozenset(self.labels)
         self.at: dict[int, list[LabelName]] = {}
         for name in self.labels:
             self.at.setdefault(graph.of[name], []).append(name)
