@@ -75,6 +75,8 @@ def channel(what: str, kind: str = "operation") -> dict[str, object]:
 
 
 CASES = [
+    Case("plan.assertion", NEXT + "assert: [{never: red-db -> quotes}]\n", verdict="impossible",
+         weight="stop", says="information of red-db arrives at quotes"),
     Case("plan.from", OLD.replace("1.0", "1.1"), verdict="impossible", weight="stop",
          says="replaces none"),
     Case("plan.from", NEXT.replace('from: "1.0"', 'from: "0.9"'), verdict="impossible",

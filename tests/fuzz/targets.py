@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
+from shype.analysis.assertions.prove import prove
+from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.suites import junit
 from shype.analysis.suites.reading import Reader
 from shype.analysis.suites.running import run
@@ -26,6 +28,7 @@ from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.policy import contents, envelope, loader, reading
 from shype.policy.acm import exporter, importer
+from shype.policy.assertions import Assertion, LevelsKept
 from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.manifest import Manifest, assemble
 from shype.policy.model import Policy
@@ -52,6 +55,10 @@ def policy(data: bytes) -> None:
         assert str(finding.span), finding
     if found is not None:
         _works(found)
+    if b"shype-assert" in data:
+        assertions, findings = loader.check_assertions_text(text, "fuzz.yaml", _good())
+        assert assertions is not None or findings, "refused without a reason"
+        _proves(_good(), assertions or ())
 
 
 def acm(data: bytes) -> None:
@@ -111,17 +118,36 @@ def suite(data: bytes) -> None:
 
 
 @cache
-def _tested() -> Given:
-    """The policy that every test file names."""
+def _good() -> Policy:
+    """The policy that every test file, and every file of assertions, is about."""
     found, findings = loader.check_text(GOOD, "p.yaml", TODAY)
     assert found is not None, findings
-    return Given(found)
+    return found
+
+
+@cache
+def _tested() -> Given:
+    """The same for test files."""
+    return Given(_good())
+
+
+def _proves(policy: Policy, assertions: Sequence[Assertion]) -> None:
+    """What was accepted has a verdict, with a path if it is violated."""
+    server = SecurityServer(policy, today=TODAY)
+    if len(policy.labels) > 50 or not assertions:
+        return
+    for result in prove(server, FlowGraph(server), assertions[:20], shown=1):
+        alone = isinstance(result.assertion, LevelsKept)  # the only label of a policy
+        assert result.about > 0 or alone, "about nothing"
+        assert result.holds == (not result.violations)
+        assert result.holds or result.finding() is not None
 
 
 def _works(policy: Policy) -> None:
     """What was accepted can be decided by, and written and read back unchanged."""
     again = policy_from_json(json.loads(canonical.dumps(policy_to_json(policy))))
     assert again == replace(policy, assertions=()), "not the same after JSON"
+    _proves(policy, policy.assertions)
     server = SecurityServer(policy, today=TODAY)
     labels = [*policy.labels, *policy.retired][:6]
     for subject in labels:

@@ -68,7 +68,9 @@ def assertion(choose: Chooser, policy: Policy) -> Assertion | None:
         case 2:
             arrows = tuple(dict.fromkeys(arrow() for _ in range(choose.below(4))))
             among = tuple(selector(choose, policy) for _ in range(choose.below(2)))
-            if not (arrows or among) or not all(any_pair(known, one) for one in arrows):
+            if not all(any_pair(known, one) for one in arrows):
+                return None
+            if not arrows and len(known.all_names(among)) < 2:
                 return None
             return Exactly(arrows, among or None, replace(terms, dom0=False))
         case 3:
@@ -76,7 +78,10 @@ def assertion(choose: Chooser, policy: Policy) -> Assertion | None:
             if not (known.integrity if integrity else known.levels):
                 return None
             trusted = choose.one([None, (), named])
-            return LevelsKept(selector(choose, policy), integrity, trusted, terms)
+            who = selector(choose, policy)
+            if {*known.names(who)} <= {*(known.guards if trusted is None else trusted)}:
+                return None
+            return LevelsKept(who, integrity, trusted, terms)
     a, b = selector(choose, policy), selector(choose, policy)
     if {*known.names(a)} & {*known.names(b)}:
         return None

@@ -17,6 +17,7 @@ class PlanId(StrEnum):
     VERSION = "plan.version"
     WAS_UNKNOWN = "plan.was-unknown"
     WAS_TAKEN = "plan.was-taken"
+    ASSERTION = "plan.assertion"
     GUARD_EXPIRED = "plan.guard-expired"
     GUARD_EXPIRES = "plan.guard-expires"
     DOM0_LEVELS = "plan.dom0-levels"

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
+from shype.analysis.assertions.prove import prove
 from shype.analysis.changes import Change, changes
 from shype.analysis.channels import about_channels, about_resources
 from shype.analysis.contexts import Contexts
+from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.ids import Found, PlanId, Weight
 from shype.analysis.pairs import Group, compare, counted, parties
 from shype.analysis.renames import contradictions, renames
 from shype.analysis.running import Both, about_labels, about_running, guests
 from shype.analysis.state import State
 from shype.decision.security_server import SecurityServer
+from shype.policy.assertions import sentence
 from shype.policy.grammar import version_order
 from shype.policy.model import Policy
 from shype.policy.source import Span
@@ -92,7 +95,10 @@ def plan(
         SecurityServer(old), SecurityServer(new), renames(old, new), old_contexts, new_contexts,
     )
     groups = compare(both.old, both.new, parties(both.old, both.new, both.names))
-    found = [*_versions(old, new), *contradictions(old, new), *_guards(new, today), *_dom0(both)]
+    found = [
+        *_versions(old, new), *contradictions(old, new), *_assertions(both.new),
+        *_guards(new, today), *_dom0(both),
+    ]
     found += about_labels(both) if state is None else _with_state(both, state)
     order = list(reversed(Weight))
     found.sort(key=lambda finding: order.index(finding.weight))
@@ -124,6 +130,21 @@ def _versions(old: Policy, new: Policy) -> Iterator[Found]:
             f"version {new.version} is not higher than {old.version}: versions only grow",
             "raise `version`; a rollback is a new version with the old content", place,
         )
+
+
+def _assertions(new: SecurityServer) -> Iterator[Found]:
+    """A policy that violates its own assertions is not built, and replaces nothing."""
+    if not new.policy.assertions:  # as in every bundle
+        return
+    for result in prove(new, FlowGraph(new), new.policy.assertions, shown=1):
+        if not result.holds:
+            yield Found(
+                PlanId.ASSERTION, Weight.STOP,
+                f"the new policy violates what it asserts (`{sentence(result.assertion)}`): "
+                f"{result.violations[0].sentence}",
+                "see `shype check` for the path; close it, or correct the assertion",
+                (result.assertion.terms.span,),
+            )
 
 
 def _guards(new: Policy, today: date) -> Iterator[Found]:

@@ -32,7 +32,7 @@ def findings(results: Sequence[Result]) -> tuple[Finding, ...]:
 
 
 def lines(result: Result) -> Iterator[str]:
-    """The finding of a result, if there is one, with its paths and the states of each."""
+    """The finding of a result, if there is one, with its paths; of the first, steps and states."""
     finding = result.finding()
     if finding is None:
         return
@@ -40,7 +40,7 @@ def lines(result: Result) -> Iterator[str]:
     reason = result.assertion.terms.reason
     if reason is not None:
         yield f"  asserted because: {' '.join(reason.split())}"
-    for violation in result.violations:
+    for violation in result.violations[:1]:
         if len(violation.trails) != 1:
             yield f"  {violation.sentence}:"
         for trail in violation.trails:
@@ -48,13 +48,20 @@ def lines(result: Result) -> Iterator[str]:
         if violation.missing is not None:
             yield f"    {violation.missing.sentence} [{violation.missing.id}]"
             yield from (f"      {rule}" for rule in violation.missing.rules)
+    for violation in result.violations[1:]:
+        paths = "; ".join(_names(trail) for trail in violation.trails)
+        yield f"  also {paths or violation.sentence}"
     rest = result.count - len(result.violations)
     if rest > 0:
         yield f"  and {rest} more, of {result.about}"
 
 
+def _names(trail: Trail) -> str:
+    return " -> ".join(trail.names) + ("" if trail.at_once else "   (never all at once)")
+
+
 def _trail(trail: Trail) -> Iterator[str]:
-    yield f"  {' -> '.join(trail.names)}" + ("" if trail.at_once else "   (never all at once)")
+    yield f"  {_names(trail)}"
     for step in trail.steps:
         decided = step.decision
         by = f"{step.mechanism} ({', '.join(step.operations)})"

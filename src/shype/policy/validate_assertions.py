@@ -142,19 +142,33 @@ class _Entry:
         texts = self.entry.texts(kind)
         by = self._labels("by")
         self._labels("except")
-        self._groups([*self.entry.texts("among"), *self.entry.texts("who")])
+        among = self._groups([*self.entry.texts("among"), *self.entry.texts("who")])
         if kind in (Kind.LEVELS, Kind.INTEGRITY):
-            self._groups(texts)
+            self._not_all_trusted(kind, self._groups(texts))
         elif kind in _BOTH:
             self._both(kind, texts)
         else:
             for ref in texts:
                 self._arrow(ref, by)
-        if kind is Kind.EXACTLY and not texts and not self.entry.texts("among"):
+        if kind is Kind.EXACTLY and not texts and (
+            not self.entry.texts("among")
+            or (among and self.known is not None and len(self.known.all_names(among)) < 2)
+        ):
             self._say(
                 Id.ASSERT_NOTHING, self.entry.keys[kind].span,
-                "`exactly` names no label, so that it is about nothing",
+                "`exactly` names no two labels, so that it is about nothing",
                 "list the flows, or say `among` which labels there are none",
+            )
+
+    def _not_all_trusted(self, kind: Kind, who: list[Selector]) -> None:
+        if self.known is None or not who:
+            return
+        trusted = {ref.text for ref in self.entry.texts("except")} \
+            if "except" in self.entry.keys else self.known.guards
+        if {*self.known.names(who[0])} <= {*trusted}:
+            self._say(
+                Id.ASSERT_NOTHING, who[0].span, f"all labels of {show(str(who[0]))} are excepted",
+                f"name others, or say `except` through which labels `{kind}` need not hold",
             )
 
     def _both(self, kind: Kind, texts: tuple[Ref, ...]) -> None:
