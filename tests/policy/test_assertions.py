@@ -25,7 +25,7 @@ from tests.policy.strategies import PATIENT, SOURCE, full_policies
 POLICY, _FOUND = check_text(ASSERTED, "p.yaml", TODAY)
 
 
-@settings(PATIENT, max_examples=40)
+@settings(PATIENT, max_examples=15)
 @given(st.randoms(use_true_random=False), full_policies())
 def test_round_trip_in_a_policy_and_in_a_file(random: Random, policy: Policy) -> None:
     text = policy_yaml(policy)
