@@ -15,7 +15,8 @@ LAYERS = ("base", "policy", "decision", "analysis", "compile", "host", "lab", "d
 
 #: What runs in dom0 is in the trusted computing base: standard library only.
 AGENT = (
-    "base", "policy/names.py", "policy/source.py", "policy/model.py", "policy/bundle.py",
+    "base", "policy/names.py", "policy/source.py", "policy/model.py", "policy/assertions.py",
+    "policy/bundle.py",
     "policy/manifest.py", "policy/contents.py", "policy/envelope.py", "policy/signed.py",
     "policy/ed25519.py", "decision", "analysis", "host",
 )

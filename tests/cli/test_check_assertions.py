@@ -33,12 +33,12 @@ def test_the_examples_assert_something_that_holds(
 def test_a_violation_shows_path_rules_and_states(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = _file(tmp_path, "{never: bank-a-db -> bank-b-db, via: [grant], reason: rivals}")
+    path = _file(tmp_path, '{never: bank-a-db -> bank-b-db, via: [grant], reason: "rivals\\e"}')
     assert main(["check", BANKS, "--assert", path]) == 1
     out = capsys.readouterr().out
     assert f"{path}:3:5: error: `never: bank-a-db -> bank-b-db` is violated" in out
     assert "[assert.never]" in out
-    assert "asserted because: rivals" in out
+    assert "asserted because: rivals\\x1b\n" in out
     assert ("bank-a-db -> bank-a-desk -> market-data -> bank-b-desk -> bank-b-db"
             "   (never all at once)") in out
     assert "bank-a-desk may map pages of bank-a-db to read them" in out

@@ -57,6 +57,16 @@ def test_each_kind_is_read_and_said() -> None:
     assert POLICY.assertions[1].terms.name == "one-way-out"
 
 
+def test_a_long_list_is_cut_in_the_sentence() -> None:
+    assert POLICY is not None
+    pairs = [f"{a} -> {b}" for a in ("ward", "bench", "desk") for b in ("nic", "release", "desk")]
+    entry = f"exactly: [{', '.join(pairs)}]"
+    read, findings = check_assertions_text(
+        f"shype-assert: 1\nassert: [{{{entry}}}]\n", "a.yaml", POLICY)
+    assert read is not None, findings
+    assert sentence(read[0]).endswith("bench -> desk, and 3 more]")
+
+
 def test_selectors_choose_labels_of_vms_only() -> None:
     assert POLICY is not None
     known, at = choice(POLICY), Span("", 1, 1)

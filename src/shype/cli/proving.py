@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from shype.policy.model import Policy
     from shype.policy.source import Finding
 
+#: With more labels the proof takes seconds, and says that it goes on.
+_LONG = 2_000
+
 
 def proved(policy: Policy, assertions: Sequence[Assertion]) -> tuple[Result, ...]:
     """The verdicts on ``assertions``. Guards do not expire: what is proved holds on any day."""
@@ -19,10 +23,13 @@ def proved(policy: Policy, assertions: Sequence[Assertion]) -> tuple[Result, ...
         return ()
     from shype.analysis.assertions.prove import prove
     from shype.analysis.flows.graph import FlowGraph
+    from shype.cli import output
     from shype.decision.security_server import SecurityServer
 
-    server = SecurityServer(policy)
-    return prove(server, FlowGraph(server), assertions)
+    long = len(policy.labels) > _LONG
+    with output.progress(f"proving {len(assertions)} assertions") if long else nullcontext():
+        server = SecurityServer(policy)
+        return prove(server, FlowGraph(server), assertions)
 
 
 def findings(results: Sequence[Result]) -> tuple[Finding, ...]:
@@ -33,13 +40,15 @@ def findings(results: Sequence[Result]) -> tuple[Finding, ...]:
 
 def lines(result: Result) -> Iterator[str]:
     """The finding of a result, if there is one, with its paths; of the first, steps and states."""
+    from shype.decision.wording import printable
+
     finding = result.finding()
     if finding is None:
         return
     yield str(finding)
     reason = result.assertion.terms.reason
     if reason is not None:
-        yield f"  asserted because: {' '.join(reason.split())}"
+        yield f"  asserted because: {printable(' '.join(reason.split()))}"
     for violation in result.violations[:1]:
         if len(violation.trails) != 1:
             yield f"  {violation.sentence}:"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from shype.policy.model import Policy
 
 ARROW = "->"
+#: Longest pattern of labels, in characters; names have at most 48.
+PATTERN_LIMIT = 200
+#: Flows that the sentence of an `exactly` lists.
+_LISTED = 6
 
 
 class Kind(StrEnum):
@@ -159,12 +163,14 @@ def kind_of(assertion: Assertion) -> Kind:
 
 
 def sentence(assertion: Assertion) -> str:
-    """The assertion in one line, as it is written: ``never: a -> b``."""
+    """The assertion in one line, as it is written: ``never: a -> b``; a long list is cut."""
     match assertion:
         case Never() | OnlyThrough():
             said = str(assertion.arrow)
         case Exactly():
-            said = f"[{', '.join(map(str, assertion.arrows))}]"
+            more = len(assertion.arrows) - _LISTED
+            listed = [*map(str, assertion.arrows[:_LISTED])]
+            said = f"[{', '.join(listed)}{f', and {more} more' if more > 0 else ''}]"
         case LevelsKept():
             said = str(assertion.who)
         case NoneBoth():
@@ -186,8 +192,13 @@ def as_selector(text: str, span: Span) -> Selector:
         return Selector(By(words[0]), words[1], span)
     if len(words) > 1:
         raise ValueError(f"`{' '.join(words)[:60]}` is more than one word")
-    globs.check(words[0])
-    return Selector(By.PATTERN, words[0], span)
+    pattern = words[0]
+    if len(pattern) > PATTERN_LIMIT:
+        raise ValueError(f"a pattern of labels has at most {PATTERN_LIMIT} characters")
+    if not pattern.isprintable():
+        raise ValueError("it has characters that cannot be shown")
+    globs.check(pattern)
+    return Selector(By.PATTERN, pattern, span)
 
 
 def as_arrow(text: str, span: Span) -> Arrow:
