@@ -73,7 +73,10 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--limit", type=int, default=20, metavar="N", help="at most N paths (default: 20)"
     )
-    command.add_argument("--state", type=Path, metavar="FILE", help="only what runs (JSON)")
+    command.add_argument(
+        "--state", type=Path, action="append", metavar="FILE",
+        help="only what runs on a host (JSON); can be repeated, once for each host",
+    )
     command.add_argument(
         "--format", choices=("table", "json", "dot", "svg"), default="table",
         help="dot and svg draw the direct flows",
@@ -95,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     from shype.decision.security_server import SecurityServer
 
     policy = read_policy(args.file)
-    state = None if args.state is None else present(policy, read(args.state))
+    state = None if args.state is None else present(policy, *map(read, args.state))
     graph = FlowGraph(SecurityServer(policy, today=date.today()), present=state)
     layer = next(layer for layer in Layer if layer.shown == args.layer)
     _check_mechanisms(args.via)

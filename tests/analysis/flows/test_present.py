@@ -53,7 +53,10 @@ def flows(made: FlowGraph, layer: Layer = Layer.DRIVER) -> set[tuple[str, str]]:
 def test_who_does_not_run_is_not_there(tmp_path: Path) -> None:
     made = graph(tmp_path, {"label": "a", "resources": []}, {"label": "c", "resources": []})
     assert {*made.of} == {"manager", "a", "c"}
-    assert flows(made) == {("c", "c")}, "two VMs of c, by grants; nobody has a bridge"
+    assert flows(made) == set(), "one VM of each, and nobody has a bridge"
+    idle: dict[str, object] = {"label": "c", "resources": []}
+    twice = graph(tmp_path, idle, idle)
+    assert flows(twice) == {("c", "c")}
 
 
 def test_a_disk_in_common(tmp_path: Path) -> None:
@@ -92,6 +95,31 @@ def test_one_vm_of_a_label_with_unknown_uses_makes_the_label_s_unknown(tmp_path:
     assert made.present is not None
     assert made.present.uses["a"] is None  # type: ignore[index]
     assert made.present.vms["a"] == ("vm1", "vm2")  # type: ignore[index]
+
+
+def test_hosts(tmp_path: Path) -> None:
+    """Grants stay on a host; a disk of one name is the same on both."""
+    path = tmp_path / "p.yaml"
+    path.write_text(POLICY.replace("  c: {", "  d: {coalitions: [team, storage]}\n  c: {"))
+    server = SecurityServer(load(path).policy)
+
+    def state(*labels: str, disk: str | None = None) -> object:
+        used = uses(("disk", disk)) if disk else []
+        return {"domains": [{"domid": n, "vm": f"vm{n}", "label": label, "resources": used}
+                            for n, label in enumerate(labels, 1)]}
+
+    def made(*states: object, layer: Layer = Layer.DIRECT) -> set[tuple[str, str]]:
+        graph = FlowGraph(
+            server, present=present(server.policy, *map(from_json, states)))
+        return {pair for pair in flows(graph, layer) if ":" not in "".join(pair)}
+
+    assert made(state("c", "d")) == {("c", "d"), ("d", "c")}
+    assert made(state("c"), state("d")) == set()
+    assert made(state("c"), state("c")) == set()
+    assert made(state("c", "c"), state("d")) == {("c", "c")}
+    assert made(state("c", "d"), state("d")) == {("c", "d"), ("d", "c")}
+    both = state("a", disk="/dev/vg/x"), state("d", disk="/dev/vg/x")
+    assert {("a", "d"), ("d", "a")} <= made(*both, layer=Layer.DRIVER)
 
 
 def test_a_strange_label_is_an_error(tmp_path: Path) -> None:

@@ -36,8 +36,9 @@ def vertices(server: SecurityServer, present: Present | None = None) -> list[Ver
     alike: dict[tuple[object, ...], list[LabelName]] = defaultdict(list)
     for label, held in policy.labels.items():
         if present is None or label in present.vms or label == policy.host.dom0:
-            # Of what runs, labels that are alike may still use different disks.
-            own = None if present is None else present.uses.get(label)
+            # Of what runs, labels that are alike may still be elsewhere, or use other disks.
+            own = None if present is None else (
+                present.uses.get(label), frozenset(present.hosts.get(label, ())))
             key = server.classes.of[label], held.members, role(policy, label), own
             alike[key].append(label)
     found = [Vertex(role(policy, names[0]), tuple(names)) for names in alike.values()]
@@ -83,7 +84,9 @@ class Edges:
         self._server, self._vertices, self._present = server, vertices, present
         self.rows: dict[str, list[int]] = {}
         #: Per vertex, those that the wall lets run beside it, on one host.
-        self.beside = self._beside()
+        self.permitted = self._permitted()
+        #: The same, of those that do run there, if that is known.
+        self.beside = self.permitted if present is None else self._on_one_host(present)
         by_class: dict[int, int] = defaultdict(int)
         for index, vertex in enumerate(vertices):
             if vertex.labels:
@@ -118,7 +121,7 @@ class Edges:
             for index, more in enumerate(bits.transposed(rows, len(rows))):
                 row[index] |= more
 
-    def _beside(self) -> list[int]:
+    def _permitted(self) -> list[int]:
         policy = self._server.policy
         wall = ChineseWall({name: wall.members for name, wall in policy.walls.items()})
         held = [
@@ -137,6 +140,33 @@ class Edges:
                 excluded = (sets.get(member, 0) for member in wall.excluded(members))
                 known[members] = everybody & ~_union(excluded)
         return [known[members] for members in held]
+
+    def _on_one_host(self, present: Present) -> list[int]:
+        """A vertex is beside itself only if two VMs of it run on one host. dom0 is everywhere."""
+        counts: list[dict[int, int]] = []
+        for vertex in self._vertices:
+            counts.append(defaultdict(int))
+            for label in vertex.labels:
+                for host, number in present.hosts.get(label, {}).items():
+                    counts[-1][host] += number
+        on: dict[int, list[int]] = defaultdict(list)
+        for index, hosts in enumerate(counts):
+            for host in hosts:
+                on[host].append(index)
+        everywhere = bits.of(
+            index for index, vertex in enumerate(self._vertices) if vertex.role is Role.DOM0
+        )
+        there = {host: bits.of(some) | everywhere for host, some in on.items()}
+        found = []
+        for index, near in enumerate(self.permitted):
+            hosts = counts[index]
+            same = _union(there[host] for host in hosts)
+            if everywhere >> index & 1:
+                same = -1
+            elif all(number < 2 for number in hosts.values()):
+                same &= ~(1 << index)
+            found.append(near & same)
+        return found
 
     def _resources(self, by_class: Mapping[int, int]) -> None:
         server, policy = self._server, self._server.policy
@@ -171,6 +201,10 @@ class Edges:
                 known[index] = used
         told = bits.of(known)
         self._only_shared_bridges(known, told)
+        for index, vertex in enumerate(self._vertices):
+            if vertex.labels and sum(len(present.vms.get(n, ())) for n in vertex.labels) < 2:
+                for mechanism in (Mechanism.DISK, Mechanism.NETWORK):
+                    self._row(self.rows, mechanism)[index] &= ~(1 << index)
         # For disks, their own vertices say who uses them, and who only reads.
         for index in known:
             self._row(self.rows, Mechanism.DISK)[index] &= ~told

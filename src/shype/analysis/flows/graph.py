@@ -47,8 +47,9 @@ class FlowGraph:
         edges = Edges(server, self.vertices, present)
         #: ``by_mechanism[m][x]``: the set (bits) to which x flows directly by m.
         self.by_mechanism: Mapping[str, list[int]] = edges.rows
-        #: ``beside[x]``: the set that the wall lets run beside x.
-        self.beside = edges.beside
+        #: ``permitted[x]``: the set that the wall lets run beside x; ``beside[x]``: those of
+        #: them that do run on one host with x, if that is known.
+        self.permitted, self.beside = edges.permitted, edges.beside
         self._graphs: dict[tuple[Layer, frozenset[str] | None], Digraph] = {}
         self._reach: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
 

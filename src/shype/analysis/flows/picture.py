@@ -185,7 +185,7 @@ def _walls(graph: FlowGraph, drawn: int) -> Iterator[str]:
     """A red line between those that may not run at once; of very many, none."""
     labels = [index for index in bits.each(drawn) if graph.vertices[index].labels]
     apart = [
-        (a, b) for a in labels for b in bits.each(~graph.beside[a] & drawn) if a < b
+        (a, b) for a in labels for b in bits.each(~graph.permitted[a] & drawn) if a < b
     ]
     for a, b in apart if len(apart) <= _WALLS else ():
         yield (f'n{a} -> n{b} [dir=none, constraint=false, style=dashed, color="#c0392b", '

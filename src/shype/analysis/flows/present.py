@@ -1,4 +1,4 @@
-"""Only what runs: the labels, disks, networks and devices of a host at one time."""
+"""Only what runs: the labels, disks, networks and devices of some hosts at one time."""
 
 from __future__ import annotations
 
@@ -30,26 +30,34 @@ class Attached:
 class Present:
     """Who runs and what they use.
 
-    ``vms``: the VMs of each label. ``uses``: what the VMs of a label use
-    together; None where that is not known of one of them, so that it may be
-    everything.
+    ``vms``: the VMs of each label. ``hosts``: how many of them run on each
+    host, which is a number. ``uses``: what the VMs of a label use together;
+    None where that is not known of one of them, so that it may be everything.
+    A resource of one name is taken for the same on all hosts.
     """
 
     vms: Mapping[LabelName, tuple[str, ...]]
+    hosts: Mapping[LabelName, Mapping[int, int]]
     uses: Mapping[LabelName, frozenset[Use] | None]
     attached: tuple[Attached, ...]
 
 
-def present(policy: Policy, state: State) -> Present:
-    """What ``state`` says, in the terms of ``policy``.
+def present(policy: Policy, *states: State) -> Present:
+    """What ``states`` say, one for each host, in the terms of ``policy``.
 
     Raises BadInput: ``flow.state`` if a domain's label is not in the policy,
     so that nobody can say what flows; as `ResourceTable.match` for resources.
     """
     carrying: dict[LabelName | None, list[Domain]] = defaultdict(list)
-    for domain in state.domains:
-        if domain.domid != _DOM0:
-            carrying[domain.label].append(domain)
+    places: dict[LabelName, dict[int, int]] = {}
+    for host, state in enumerate(states):
+        before = {label: len(some) for label, some in carrying.items()}
+        for domain in state.domains:
+            if domain.domid != _DOM0:
+                carrying[domain.label].append(domain)
+        for label, some in carrying.items():
+            if label is not None and len(some) > before.get(label, 0):
+                places.setdefault(label, {})[host] = len(some) - before.get(label, 0)
     strange = [one.shown for label, some in carrying.items() if label not in policy.labels
                for one in some]
     if strange:
@@ -68,9 +76,9 @@ def present(policy: Policy, state: State) -> Present:
         )
     table = ResourceTable(policy.resources)
     attached: dict[tuple[ResourceKind, str], Attached] = {}
-    for domain in state.domains:
+    for domain in (domain for state in states for domain in state.domains):
         for use in domain.uses or ():
             if (use.kind, use.name) not in attached:
                 entry = table.match(use.kind, use.name)
                 attached[use.kind, use.name] = Attached(use.kind, use.name, entry)
-    return Present(vms, uses, tuple(attached.values()))
+    return Present(vms, places, uses, tuple(attached.values()))

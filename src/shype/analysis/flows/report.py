@@ -151,5 +151,7 @@ def routes(
     walls, found = Walls(graph.server), list[Route]()
     for path in islice(paths, limit):
         steps = along(graph, path, layer, via, source=source, sink=sink)
-        found.append(Route(steps, history(graph, walls, steps)))
+        # What runs, runs at once; otherwise the wall may want one to stop for another to start.
+        states = history(graph, walls, steps) if graph.present is None else ()
+        found.append(Route(steps, states))
     return tuple(found)
