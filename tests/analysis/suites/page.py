@@ -147,7 +147,8 @@ that fails covers nothing.
   the tests without asking, `-k TEXT` takes those with TEXT in file, title or question.
 * `--tap`: [TAP version 14](https://testanything.org/tap-version-14-specification.html); a failing
   test has a YAML block with `message`, `file`, `line`, `expected`, `got`, `because`. Tests that
-  cannot be run are `Bail out!`.
+  cannot be run are `Bail out!`. Perl's `prove` knows versions up to 13, which has the same
+  lines: `shype test DIR --tap | sed '1s/14/13/' > tests.tap; prove -e cat tests.tap`.
 * `--junit FILE`: `testsuites`, a `testsuite` for each file, a `testcase` for each test with
   `time`, `file` and `line`; `failure` has the decision and the lines of the policy. If test files
   have errors, each finding is a `testcase` with an `error`.

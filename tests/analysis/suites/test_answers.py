@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.analysis.suites.running import run
+from shype.policy.loader import check_text
 from shype.policy.model import Policy
 from tests.analysis.suites.given import made_from
 from tests.decision import reference_model as model
@@ -166,3 +167,32 @@ def test_who_cannot_run_together_gives_no_answer(policy: Policy) -> None:
             assert not outcome.passed
             assert outcome.answer.word == "no answer"
             assert {decision.id for decision in outcome.decisions} == {"wall.conflict"}
+
+
+TWINS = """\
+shype: 1
+policy: {name: p, version: "1.0"}
+coalitions: [left, right]
+labels:
+  host: {coalitions: all}
+  a: {coalitions: [left]}
+  twin-1: {coalitions: [left, right]}
+  twin-2: {coalitions: [left, right]}
+  b: {coalitions: [right]}
+host: {dom0: host}
+"""
+
+
+def test_of_labels_that_are_alike_each_is_a_way_of_its_own() -> None:
+    policy, _ = check_text(TWINS, "p.yaml", TODAY)
+    assert policy is not None
+    for answer, got in (
+        ("yes", "yes (a -> twin-1 -> b)"),
+        ("only through twin-1", "yes (a -> twin-2 -> b)"),
+        ("only through twin-1 or twin-2", "only through twin-1 or twin-2 (a -> twin-1 -> b)"),
+        ("only through twin-*", "only through twin-1 or twin-2 (a -> twin-1 -> b)"),
+        ("only through host", "yes (a -> twin-1 -> b)"),
+    ):
+        (outcome,) = run(made_from(f"{HEAD}    - flows a -> b: {answer}\n", policy, TODAY))
+        assert outcome.got == got
+        assert outcome.passed is (answer == "yes" or answer.count("twin") == 2 or "*" in answer)
