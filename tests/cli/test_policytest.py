@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from shype.cli import policytest
 from shype.cli.main import main
 from tests.host.builders import bundle
 from tests.signing import AUTHOR, sealed
@@ -56,6 +58,20 @@ FAILED {suite}:5:7: the banks
     assert "they share the coalition bank-a. [ste.shared]\n" in said
     assert f"      at: {policy}:17:3\n" in said
     assert "FAILED" in said.splitlines()[0]
+
+
+def test_very_many_that_fail_are_counted(
+    suite: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policytest, "_MANY", 60)
+    suite.write_text(SUITE.split("    -")[0].replace("banks.yaml", "../../banks.yaml")
+                     + "    - may * -> *: {answer: no, because: label.retired}\n"
+                     + "    - may bank-? start while *, bank-a-* run: no\n".replace("?", "*"))
+    assert main(["test", str(suite)]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("\nFAILED ") == 50, told.out
+    assert re.search(r"\nand \d+ more FAILED", told.out)
+    assert "tests" in told.err, "it takes a while: say so"
 
 
 def test_a_wrong_test_file_is_bad_input_and_nothing_is_asked(suite: Path, capsys: Capture) -> None:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from shype.analysis.suites.model import Outcome, Test
     from shype.cli.types import Commands
 
+#: Tests from which on it may take more than two seconds.
+_MANY = 3_000
+#: Failing tests that are shown in full; --json has all.
+_SHOWN = 50
+
 _EPILOG = """\
 DIR is searched for files named *.test.yaml; a path of one file works too. A
 test file names its policy and lists questions with the answers expected:
@@ -91,6 +96,7 @@ def _percent(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from contextlib import nullcontext
     from datetime import date
 
     from shype.analysis.suites import junit, running, tap
@@ -119,12 +125,13 @@ def _run(args: argparse.Namespace) -> int:
             outcomes.append(outcome)
             yield outcome
 
-    if args.tap:
-        for line in tap.lines(kept(), len(tests)):
-            print(line)
-    else:
-        list(kept())
-    covered = coverage(outcomes)
+    with output.progress(f"{len(tests)} tests") if len(tests) > _MANY else nullcontext():
+        if args.tap:
+            for line in tap.lines(kept(), len(tests)):
+                print(line)
+        else:
+            list(kept())
+        covered = coverage(outcomes)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     low = args.min_coverage is not None and covered.percent < args.min_coverage
     if args.junit is not None:
@@ -165,7 +172,7 @@ def _show(outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -> None:
     for file, count in Counter(outcome.test.file for outcome in outcomes).items():
         wrong = f", {bad[file]} FAILED" if bad[file] else ""
         print(f"{file}: {count - bad[file]} ok{wrong}")
-    for outcome in failed:
+    for outcome in failed[:_SHOWN]:
         test = outcome.test
         print(f"\nFAILED {test.span}: {test.title}")
         if test.written != str(test.question):
@@ -173,6 +180,8 @@ def _show(outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -> None:
         print(f"  {test.question}\n  expected {test.expected}, got {outcome.got}")
         for line in reasons(outcome):
             print(f"    {line}")
+    if len(failed) > _SHOWN:
+        print(f"\nand {len(failed) - _SHOWN} more FAILED (--json has all)")
     print(f"\n{_many(len(outcomes), 'test')}: {len(outcomes) - len(failed)} ok, "
           f"{len(failed)} failed")
 
