@@ -212,6 +212,27 @@ def test_traces_are_counted_on_demand(binary: Binary) -> None:
     assert ways(found, "guest_t", "apart_t") == set()
 
 
+def test_copies_that_nobody_is_asked_about(binary: Binary) -> None:
+    """A third domain issues the copy, or a transitive grant leads further: see `unguarded`."""
+    found = flows.analyse(binary, via=["grant"], covert=True)
+    assert ways(found, "apart_t", "guest_t") == {"unguarded bulk"}
+    assert ways(found, "guest_t", "apart_t") == {"unguarded bulk"}  # guest_t may copy to guest_t
+    assert "unguarded bulk" not in ways(found, "apart_t", "model_t")  # nobody may copy to that
+    (step, *_) = steps(found, find(found, "apart_t"), find(found, "guest_t"))
+    assert step.how == "with the help of the domains that may copy"
+    assert all("copy" in rule for rule in step.rules)
+    assert not ways(flows.analyse(binary, via=["grant"]), "apart_t", "guest_t")
+    # Only dom0 could help to reach apart_t; without guests that copy, nobody does.
+    alone = tuple(r for r in binary.allows if "copy" not in r.permissions or "dom0_t" in (
+        r.source, r.target))
+    rest = flows.analyse(replace(binary, allows=alone), via=["grant"], covert=True)
+    assert not ways(rest, "model_t", "apart_t")
+    itself = replace(alone[0], source="apart_t", target="apart_self", cls="grant",
+                     permissions=("copy",), condition=-1, branch=True)
+    again = flows.analyse(replace(binary, allows=(*alone, itself)), via=["grant"], covert=True)
+    assert ways(again, "model_t", "apart_t") == {"unguarded bulk"}
+
+
 def test_unknown_permissions_are_named_all_together(binary: Binary) -> None:
     strange = replace(binary, classes={
         **binary.classes, "db": frozenset({"get", "put"}),
@@ -275,6 +296,7 @@ def test_the_summary(run: Run) -> None:
     assert any(line.split() == ["argo", "argo", "bulk", "36", "36"] for line in out.splitlines())
     assert "no path goes through" in out
     assert "booleans count both ways: chatty, closed" in out
+    assert "any domain can reach guest_t and locked_t, and be reached from" in out
 
 
 def test_between_two_with_reasons(run: Run) -> None:

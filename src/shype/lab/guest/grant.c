@@ -306,18 +306,27 @@ void op_grant_map(const struct request *q, struct reply *r)
     answer_ok(r);
 }
 
-/* One GNTTABOP_copy between the peer's page and ours.  Returns 0 or a negative errno. */
-int grant_copy_once(unsigned peer, unsigned gref, bool from, char *page, unsigned offset,
-                    unsigned length, int *status)
+/* One GNTTABOP_copy.  Returns 0 or a negative errno. */
+static int copy_segment(struct gntdev_segment *segment, int *status)
 {
-    struct gntdev_segment segment = {.length = (uint16_t)length};
-    struct gntdev_copy copy = {1, &segment};
+    struct gntdev_copy copy = {1, segment};
     if (gntdev < 0) {
         int fd = open_device("/dev/xen/gntdev");
         if (fd < 0)
             return fd;
         gntdev = fd;
     }
+    if (ioctl(gntdev, GNTDEV_COPY, &copy) < 0)
+        return -errno;
+    *status = segment->status;
+    return 0;
+}
+
+/* One GNTTABOP_copy between the peer's page and ours.  Returns 0 or a negative errno. */
+int grant_copy_once(unsigned peer, unsigned gref, bool from, char *page, unsigned offset,
+                    unsigned length, int *status)
+{
+    struct gntdev_segment segment = {.length = (uint16_t)length};
     segment.flags = from ? COPY_SOURCE_GREF : COPY_DEST_GREF;
     *(from ? &segment.dest.virtual : &segment.source.virtual) = page;
     if (from) {
@@ -329,10 +338,31 @@ int grant_copy_once(unsigned peer, unsigned gref, bool from, char *page, unsigne
         segment.dest.foreign.offset = (uint16_t)offset;
         segment.dest.foreign.domid = (uint16_t)peer;
     }
-    if (ioctl(gntdev, GNTDEV_COPY, &copy) < 0)
-        return -errno;
-    *status = segment.status;
-    return 0;
+    return copy_segment(&segment, status);
+}
+
+/* grant_relay PEER GREF PEER GREF: from a page of the first to one of the second; neither is ours.
+ */
+void op_grant_relay(const struct request *q, struct reply *r)
+{
+    unsigned long from, from_gref, to, to_gref;
+    int status = 0;
+    if (!arg_number(q, 0, &from) || !arg_number(q, 1, &from_gref) || !arg_number(q, 2, &to) ||
+        !arg_number(q, 3, &to_gref)) {
+        answer_error(r, EINVAL, "usage: grant_relay PEER GREF PEER GREF");
+        return;
+    }
+    struct gntdev_segment segment = {
+        .source.foreign = {.ref = (uint32_t)from_gref, .domid = (uint16_t)from},
+        .dest.foreign = {.ref = (uint32_t)to_gref, .offset = WRITTEN_AT, .domid = (uint16_t)to},
+        .length = TEXT_MAX + 1, .flags = COPY_SOURCE_GREF | COPY_DEST_GREF};
+    int rc = copy_segment(&segment, &status);
+    if (rc < 0)
+        answer_error(r, -rc, "gntdev grant copy");
+    else if (status != 0)
+        answer_status(r, status, "GNTTABOP_copy");
+    else
+        answer_ok(r);
 }
 
 /* grant_copy PEER GREF from|to [TEXT] */

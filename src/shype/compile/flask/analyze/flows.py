@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shype.base import bits
 from shype.base.errors import BadInput
 from shype.compile.flask import tables
+from shype.compile.flask.analyze import unguarded
 from shype.compile.flask.analyze.channels import Channels
 from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
@@ -42,15 +43,27 @@ class Kind:
     bandwidth: str
 
 
+#: By grant copies, past what is checked: see `unguarded`.
+UNGUARDED = Kind("grant", "unguarded", "bulk")
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which kinds count: ``via`` names classes, mechanisms or permissions (None: all).
 
-    ``covert``: traces too.  A permission (``grant.copy``) restricts the rules that count.
+    ``covert``: traces too, and what no check guards.  A permission
+    (``grant.copy``) restricts the rules that count.
     """
 
     via: frozenset[str] | None = None
     covert: bool = False
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether `UNGUARDED` counts."""
+        return self.covert and (
+            self.via is None or bool(self.via & {"grant", "grant.copy", "unguarded"})
+        )
 
     def takes(self, entry: Entry, bandwidth: Bandwidth) -> bool:
         """Whether this direction of a permission counts."""
@@ -170,6 +183,9 @@ class Flows:
         for kind, found in reads.items():
             _merge(into, kind, turned(found, len(found)))
         self._events(into, booleans=booleans, contexts=contexts)
+        if self.wanted.unguarded:
+            copies = self.rights.rows(("grant", "copy"), booleans=booleans, contexts=contexts)
+            _merge(into, UNGUARDED, unguarded.rows(copies, self.parts))
         return into
 
     def _place(
@@ -277,7 +293,7 @@ def fitting(binary: Binary) -> Tables:
 
 def check_via(words: Iterable[str], known: PermissionMap) -> frozenset[str]:
     """Classes, mechanisms and permissions. Raises `BadInput` (``analyze.via``)."""
-    mechanisms = {kind.value for kind in Mechanism}
+    mechanisms = {kind.value for kind in Mechanism} | {UNGUARDED.mechanism}
     permissions = {f"{cls}.{name}" for cls, name in known.entries}
     classes = {cls for cls, _ in known.entries}
     found = frozenset(words)

@@ -75,6 +75,7 @@ class Parts:
                 into.setdefault(one, {}).update(
                     dict.fromkeys(self.names.members[target], result))
         self.views = views & ~self.domains
+        self._itself = {one: seen[one] for one, seen in by_target.items() if one in seen}
         self.seen: dict[int, dict[int, int]] = {}
         models = rights.rows(("domain", "set_target"))
         if not models:
@@ -122,6 +123,10 @@ class Parts:
         views = self.seen.get(subject, {})
         others = [v for v, whose in views.items() if whose >> domain & 1 and v != domain]
         return (domain, *others)
+
+    def itself(self, domain: int) -> int:
+        """By which type a domain meets itself."""
+        return self._itself.get(domain, domain)
 
     def channel(self, one: int, other: int) -> int:
         """The type of a channel's end that ``one`` has to what it sees as ``other``."""

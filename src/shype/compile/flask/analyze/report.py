@@ -11,6 +11,8 @@ from shype.base import bits
 from shype.compile.flask.analyze.flows import Doubt, Kind
 from shype.compile.flask.analyze.paths import Paths
 from shype.compile.flask.analyze.steps import infix, steps
+from shype.compile.flask.analyze.unguarded import ends
+from shype.decision.wording import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def remarks(paths: Paths) -> list[str]:
                      "levels counts as possible and is marked \"subject to a constraint\"")
     if not flows.wanted.covert:
         found.append("traces do not count, such as that a grant is in use (--covert)")
+    found += _copies(paths)
     unused = sorted(types[i] for i in bits.each(_unused(paths)))
     if unused:
         found.append("no rule lets a domain have these types, so what they may do is left out: "
@@ -100,6 +103,20 @@ def remarks(paths: Paths) -> list[str]:
         found.append("may drive devices without an IOMMU, which can then read and write all "
                      f"memory of the host (resource use_noiommu): {', '.join(dma[:8])}")
     return found
+
+
+def _copies(paths: Paths) -> list[str]:
+    flows, types = paths.flows, paths.flows.names.types
+    senders, receivers = ends(flows.rights.rows(("grant", "copy")), flows.parts)
+    if flows.wanted.unguarded or not (senders | receivers) & ~flows.parts.hubs:
+        return []
+
+    def named(mask: int) -> str:
+        return listed([types[i] for i in bits.each(mask & ~flows.parts.hubs)])
+
+    return ["the hypervisor checks neither who issues a grant copy nor whose page a transitive "
+            f"grant leads to: with the help of others, any domain can reach {named(receivers)}, "
+            f"and be reached from {named(senders)} (--covert counts it)"]
 
 
 def _unused(paths: Paths) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from shype.base import bits
 from shype.compile.flask import conditions
-from shype.compile.flask.analyze.flows import Doubt, Flows, event_kind
+from shype.compile.flask.analyze.flows import UNGUARDED, Doubt, Flows, event_kind
 from shype.compile.flask.analyze.rights import Right
+from shype.compile.flask.analyze.unguarded import ends
 from shype.compile.flask.permissions.permission_map import Permission
 from shype.compile.flask.reader import Access
 
@@ -44,7 +45,10 @@ class Step:
 
 def steps(flows: Flows, source: int, sink: int) -> tuple[Step, ...]:
     """All ways from one type to another in one step, the widest first."""
-    found = [*_plain(flows, source, sink), *_events(flows, source, sink)]
+    found = [
+        *_plain(flows, source, sink), *_events(flows, source, sink),
+        *_unguarded(flows, source, sink),
+    ]
     order = {"bulk": 0, "record": 1, "signal": 2, "trace": 3}
     return tuple(sorted(found, key=lambda step: (order[step.bandwidth], step.cls)))
 
@@ -157,6 +161,28 @@ def _events(flows: Flows, source: int, sink: int) -> Iterator[Step]:
                 status.read.value, tuple(_texts(flows, found)), _doubt(flows, found), status.why,
                 f"channel of type {names.types[channel]}",
             )
+
+
+def _unguarded(flows: Flows, source: int, sink: int) -> Iterator[Step]:
+    """By somebody's right to copy: to the sink, or from the source."""
+    if UNGUARDED not in flows.kinds(source, sink):
+        return
+    rows = flows.rights.rows(("grant", "copy"))
+    for right in flows.rights.rules:
+        rule = right.rule
+        if rule.cls != "grant" or "copy" not in rule.permissions:
+            continue
+        members, targets = flows.names.members[rule.source], flows.names.mask(rule.target)
+        senders, receivers = ends({one: rows.get(one, 0) & targets for one in members}, flows.parts)
+        if not (senders >> source & 1 or receivers >> sink & 1):
+            continue
+        types = flows.names.types
+        yield Step(
+            types[source], types[sink], "grant", ("copy",), UNGUARDED.mechanism,
+            UNGUARDED.bandwidth, (text(flows, rule),), flows.doubt(UNGUARDED, source, sink),
+            "neither who issues a copy nor whose page a transitive grant leads to is checked",
+            "with the help of the domains that may copy",
+        )
 
 
 #: A permission that some type has on another.
