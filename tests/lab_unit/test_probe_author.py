@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from shype.base import child
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.decision.operation import Operation
 from shype.lab import probe
@@ -117,3 +118,62 @@ def test_guestctl_takes_a_guest_as_its_first_word(capsys: pytest.CaptureFixture[
     """Domain 999 cannot be reached where there is no Xen: the error names what is missing."""
     assert guestctl.main(["999", "ping"]) == 3
     assert json.loads(capsys.readouterr().out)["error"] in ("tool.missing", "guest.gone")
+
+
+def test_pairs_are_tried_once_and_the_guests_waited_for() -> None:
+    entries = [attempt(Way.EVENT) for _ in range(2)]
+    dom0 = Dom0(Done(0, json.dumps({"attempts": entries})))
+    probe.probe_pairs(dom0, [("a", "b"), ("b", "c")], (Way.EVENT,), boot=9)
+    words = dom0.calls[0][0][dom0.calls[0][0].index("shype.lab.dom0.guestctl") + 1 :]
+    options = guestctl._parser().parse_args(words)
+    assert (options.guests, options.pair, options.wait) == (
+        ["a", "b", "c"], [["a", "b"], ["b", "c"]], 9.0)
+    with pytest.raises(Unavailable, match=r"probe\.answer"):
+        probe.probe_pairs(dom0, [("a", "b")], (Way.EVENT,))
+
+
+def test_a_script_is_one_call() -> None:
+    dom0 = Dom0(Done(0, json.dumps({"answers": [{"domid": 3}, {"result": "ok"}]})))
+    steps: list[tuple[str | int, ...]] = [("a", "info"), ("b", "event_offer", "@0.domid")]
+    assert probe.script(dom0, steps)[0]["domid"] == 3
+    words = dom0.calls[0][0][dom0.calls[0][0].index("shype.lab.dom0.guestctl") + 1 :]
+    assert guestctl._parser().parse_args(words).steps == [list(step) for step in steps]
+    with pytest.raises(Unavailable, match=r"probe\.answer"):
+        probe.script(dom0, steps[:1])
+
+
+@pytest.mark.parametrize(("arg", "wanted"), [
+    ("@0.domid", 3), ("@1.text", "x"), ("plain", "plain"), ("@", "@"), (7, 7), ("a@0.b", "a@0.b"),
+])
+def test_an_argument_may_be_an_earlier_answer(arg: str | int, wanted: object) -> None:
+    assert guestctl._resolved(arg, [{"domid": 3}, {"text": "x"}]) == wanted
+
+
+@pytest.mark.parametrize("arg", ["@2.domid", "@0.port"])
+def test_an_answer_that_is_not_there(arg: str) -> None:
+    with pytest.raises(BadInput, match=r"probe\.argument"):
+        guestctl._resolved(arg, [{"domid": 3}, {"text": "x"}])
+
+
+def test_guests_are_found_with_two_calls_if_none_ends_meanwhile(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"0": "Domain-0", "3": "a", "12": "b"}
+    calls: list[tuple[str, ...]] = []
+
+    def read(*paths: str) -> list[str] | None:
+        calls.append(paths)
+        found = [names.get(path.split("/")[3]) for path in paths]
+        return None if None in found else [name for name in found if name is not None]
+
+    listed = ["0", "3", "12"]
+    monkeypatch.setattr(guestctl, "xenstore_read", read)
+    monkeypatch.setattr(child, "run",
+                        lambda *_, **__: Done(0, "\n".join(listed) + "\nx\n"))
+    assert guestctl.domids() == {"Domain-0": 0, "a": 3, "b": 12}
+    assert len(calls) == 1
+    listed.append("13")  # it ended after it was listed
+    assert guestctl.domids() == {"Domain-0": 0, "a": 3, "b": 12}
+    assert guestctl.domid_of("b") == 12
+    with pytest.raises(BadInput, match=r"guest\.unknown"):
+        guestctl.domid_of("c")

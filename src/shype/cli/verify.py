@@ -146,15 +146,16 @@ def _lab(args: argparse.Namespace) -> Report:
     from shype.lab.host import Lab
     from shype.lab.verification import all_four
 
+    twins = None if args.twins else ()
     given = None if args.policy is None else _read(args.policy, args.target)
     if args.policy is None or any(r.name == args.lab for r in rundir.running()):
-        return all_four(Lab.attach(args.lab), given, twins=args.twins, progress=output.note)
+        return all_four(Lab.attach(args.lab), given, twins=twins, progress=output.note)
     with tempfile.TemporaryDirectory(prefix="shype-verify-") as work:
         bundle = bundle_of(str(args.policy), Path(work) / "bundle")
         with output.progress(f"starting lab {args.lab}"):
             lab = Lab.up(bundle=bundle, name=args.lab)
     with lab:
-        return all_four(lab, None, twins=args.twins, progress=output.note)
+        return all_four(lab, None, twins=twins, progress=output.note)
 
 
 def _show(report: Report, every: bool) -> None:

@@ -130,6 +130,19 @@ def ask(run: Run, guest: str, op: str, *args: str | int, timeout: float = 60.0
     return _guestctl(run, ["ask", guest, op, *map(str, args)], timeout)
 
 
+def script(run: Run, steps: Sequence[Sequence[str | int]]) -> tuple[Mapping[str, object], ...]:
+    """Several operations, each ``(guest, op, *args)``, by one call; their answers in order.
+
+    An argument ``@N.NAME`` stands for the member NAME of the answer to step N (from 0).
+    Raises as `ask`.
+    """
+    found = _guestctl(run, ["script", json.dumps(steps)], 30.0 + 30.0 * len(steps))
+    answers = found.get("answers")
+    if not isinstance(answers, list) or len(answers) != len(steps):
+        raise _strange(f"{len(steps)} answers expected", json.dumps(found))
+    return tuple(answers)
+
+
 def probe_pair(run: Run, a: str, b: str, mechanisms: Sequence[Way] = SHARING
                ) -> tuple[Attempt, ...]:
     """Try every one of ``mechanisms`` from guest ``a`` to guest ``b`` (names or domids).
@@ -149,14 +162,18 @@ def probe_matrix(run: Run, guests: Sequence[str], mechanisms: Sequence[Way] = SH
     return attempts(found, count)
 
 
-def probe_pairs(run: Run, pairs: Sequence[tuple[str, str]], mechanisms: Sequence[Way] = SHARING
-                ) -> tuple[Attempt, ...]:
-    """Each of ``pairs`` of guests, from the first to the second; errors as `probe_pair`."""
+def probe_pairs(run: Run, pairs: Sequence[tuple[str, str]], mechanisms: Sequence[Way] = SHARING,
+                *, boot: float = 0) -> tuple[Attempt, ...]:
+    """Each of ``pairs`` of guests, from the first to the second; errors as `probe_pair`.
+
+    Waits up to ``boot`` seconds for the guests first.
+    """
     words = [word for a, b in pairs for word in ("--pair", a, b)]
     guests = dict.fromkeys(guest for pair in pairs for guest in pair)
     count = len(pairs) * len(mechanisms)
-    found = _guestctl(run, ["matrix", *guests, *words, *_options(mechanisms)],
-                      30 + ATTEMPT_LIMIT * count)
+    found = _guestctl(
+        run, ["matrix", *guests, *words, *_options(mechanisms), "--wait", f"{boot:g}"],
+        30 + boot * len(guests) + ATTEMPT_LIMIT * count)
     return attempts(found, count)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shype.base.errors import Unavailable
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.host.verify.table import Answer, Question
@@ -27,6 +29,9 @@ _ANSWERS = {Result.PERMITTED: Answer.PERMIT, Result.DENIED: Answer.DENY,
             Result.ERROR: Answer.ERROR}
 WAYS = (*probe.SHARING, *probe.FORBIDDEN)
 
+#: How the name of a second guest begins.
+_TWIN = "twin-"
+
 #: Told what is being done.
 Progress = Callable[[str], None]
 
@@ -36,7 +41,7 @@ class Tried:
     """Every attempt, and what the guests answer to each question.
 
     ``failed``: labels of which no guest could be started, though the policy
-    permits it, and what was said; ``seconds`` by phase.
+    permits it, and what was said; ``seconds`` by phase (a guest's boot counts as trying).
     """
 
     attempts: tuple[Attempt, ...]
@@ -46,31 +51,34 @@ class Tried:
 
 
 def try_all(
-    lab: Lab, server: SecurityServer, manifest: Manifest, *, twins: bool = False,
-    progress: Progress = lambda _: None,
+    lab: Lab, server: SecurityServer, manifest: Manifest, *, twins: Collection[LabelName] = (),
+    keep: bool = False, progress: Progress = lambda _: None,
 ) -> Tried:
     """Start guests of all labels, in as many rounds as the walls need, and let them try.
 
     Guests that run already are used and left alone; they must have the lab's own
-    initrd.  With ``twins`` a second guest of every label is tried with the first.
+    initrd.  Of each label in ``twins`` a second guest is tried with the first.
+    With ``keep``, what ran last goes on running.
 
-    Raises Unavailable (``guest.silent``, ``probe.answer``, ``lab.gone``).
+    Raises Unavailable (``lab.startup``, ``guest.silent``, ``probe.answer``, ``lab.gone``).
     """
-    return _Trier(lab, server, manifest, twins, progress).all()
+    return _Trier(lab, server, manifest, twins, progress).all(keep)
 
 
 class _Trier:
-    def __init__(self, lab: Lab, server: SecurityServer, manifest: Manifest, twins: bool,
-                 progress: Progress) -> None:
+    def __init__(self, lab: Lab, server: SecurityServer, manifest: Manifest,
+                 twins: Collection[LabelName], progress: Progress) -> None:
         self._lab, self._server, self._manifest = lab, server, manifest
         self._twins, self._progress = twins, progress
         self._vms = self._present()
-        self._ours: set[LabelName] = set()
+        #: All that run, twins included.
+        self._running = list(self._vms)
+        self._ours: dict[LabelName, list[str]] = {}
         self._failed: dict[LabelName, str] = {}
         self._attempts: list[tuple[Attempt, LabelName, LabelName]] = []
-        self._seconds = {"starting": 0.0, "booting": 0.0, "trying": 0.0}
+        self._seconds = {"starting": 0.0, "trying": 0.0}
 
-    def all(self) -> Tried:
+    def all(self, keep: bool) -> Tried:
         labels = list(self._manifest.labels)
         chosen = plan(self._server, labels, at_once=len(self._vms) + self._room(),
                       fixed=self._vms)
@@ -80,7 +88,8 @@ class _Trier:
                                f"{len(part.labels)} guests, {len(part.pairs)} pairs of labels")
                 self._round(part)
         finally:
-            self._stop(self._ours)
+            if not keep:
+                self._perform(self._ends(()))
         answers = dict(answers_of(self._attempts))
         for pair in chosen.apart:
             _mark(answers, pair, Answer.NOT_TOGETHER)
@@ -91,40 +100,37 @@ class _Trier:
                      {name: round(value, 1) for name, value in self._seconds.items()})
 
     def _round(self, part: Round) -> None:
-        self._stop(self._ours - {*part.labels})
+        leaving = self._ends(part.labels)
         new = [name for name in part.labels if name not in self._vms and name not in self._failed]
         # The slower ones first: they boot while the others are built.
-        for name in sorted(new, key=lambda label: self._type(label) == "pv"):
-            vm = f"try-{name}"
-            if self._start(vm, name, self._type(name)):
-                self._vms[name] = vm
-                self._ours.add(name)
+        new.sort(key=lambda name: self._type(name) == "pv")
+        twins = [name for name in part.labels
+                 if name in self._twins and frozenset((name,)) in part.pairs]
+        wanted = [(name, f"try-{name}", self._type(name)) for name in new]
+        wanted += [(name, f"{_TWIN}{name}", "pv") for name in twins]
+        began = time.monotonic()
+        said = self._perform([*leaving, *(self._begin(*item) for item in wanted)])
+        self._seconds["starting"] += time.monotonic() - began
+        for name, vm, _ in wanted:
+            if why := said.get(_config_of(vm), ""):
+                self._failed.setdefault(name, why)
+                self._running.remove(name)
+            else:
+                self._vms.setdefault(name, vm)
+                self._ours.setdefault(name, []).append(vm)
         here = [name for name in part.labels if name in self._vms]
-        self._wait([self._vms[name] for name in here])
-        pairs = [(a, b) for a in here for b in here
+        pairs = [(a, self._vms[a], b, self._vms[b]) for a in here for b in here
                  if a != b and frozenset((a, b)) in part.pairs]
-        self._try([(a, self._vms[a], b, self._vms[b]) for a, b in pairs], WAYS)
-        if self._twins:
-            for name in here:
-                if frozenset((name,)) in part.pairs:
-                    self._twin(name)
-
-    def _twin(self, name: LabelName) -> None:
-        """A PV guest boots faster; it sends to an Argo ring but cannot have one."""
-        vm, twin = self._vms[name], f"twin-{name}"
-        if not self._start(twin, name, "pv"):
-            return
-        try:
-            self._wait([twin])
-            self._try([(name, vm, name, twin)], tuple(w for w in WAYS if w is not Way.ARGO))
-            self._try([(name, twin, name, vm)], WAYS)
-        finally:
-            self._lab.run(["shype", "stop", "--force", twin], _START)
+        for name in twins:
+            if name not in self._failed:
+                one, other = self._vms[name], f"{_TWIN}{name}"
+                pairs += [(name, one, name, other), (name, other, name, one)]
+        self._try(pairs)
 
     def _type(self, name: LabelName) -> str:
         """PVH for whoever may receive by Argo, since a PV guest cannot have a ring."""
         receives = any(self._server.permits(other, name, Operation.ARGO_SEND)
-                       for other in self._manifest.labels)
+                       for other in self._manifest.labels if other != name or name in self._twins)
         return "pvh" if receives else "pv"
 
     # -- guests ------------------------------------------------------------------------------
@@ -139,44 +145,65 @@ class _Trier:
         return found
 
     def _room(self) -> int:
-        """How many more guests there is memory for; one place is kept for a twin."""
+        """How many more labels there is memory for, twins of them considered."""
+        places = AT_ONCE
         for line in self._lab.run(["xl", "info"]).out.splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "free_memory":
-                return min(AT_ONCE, int(value) // (MEMORY + _OVERHEAD) - self._twins)
-        return AT_ONCE
+                places = int(value) // (MEMORY + _OVERHEAD)
+        return max(2, min(AT_ONCE, places - min(len(self._twins), places // 2)))
 
-    def _start(self, vm: str, label: LabelName, type: str) -> bool:
-        began = time.monotonic()
-        place = f"/run/verify/{vm}.cfg"
-        self._lab.put(place, config(vm, type=type, seclabel=label))
-        done = self._lab.run(["shype", "run", place], _START)
-        self._seconds["starting"] += time.monotonic() - began
-        if done.code != 0:
-            self._failed[label] = (done.out + done.err).strip()[-600:]
-        return done.code == 0
+    def _begin(self, name: LabelName, vm: str, type: str) -> Mapping[str, object]:
+        """What starts a guest (`shype.lab.dom0.startup`), with the wall as it is then."""
+        context = self._manifest.labels[name].context
+        self._lab.put(_config_of(vm), config(vm, type=type, seclabel=context))
+        wall = self._wall()
+        self._running.append(name)
+        return {"create": _config_of(vm), "open": {**self._manifest.window_values(name), **wall},
+                "close": {**self._manifest.window_values(None), **self._wall()}}
 
-    def _stop(self, labels: Iterable[LabelName]) -> None:
-        for name in tuple(labels):
-            self._lab.run(["shype", "stop", "--force", self._vms.pop(name)], _START)
-            self._ours.discard(name)
+    def _ends(self, staying: Collection[LabelName]) -> list[Mapping[str, object]]:
+        """What ends the guests that we started, but for those of labels that stay."""
+        steps: list[Mapping[str, object]] = []
+        for name in [name for name in self._ours if name not in staying]:
+            del self._vms[name]
+            for vm in self._ours.pop(name):
+                self._running.remove(name)
+                steps.append({"destroy": vm, "close": self._wall()})
+        return steps
 
-    def _wait(self, vms: Sequence[str]) -> None:
-        if not vms:
-            return
-        began = time.monotonic()
-        probe.wait_for(self._lab.run, vms, timeout=_BOOT)
-        self._seconds["booting"] += time.monotonic() - began
+    def _wall(self) -> dict[str, bool]:
+        """The booleans of the wall's members, by who runs."""
+        held = {member for name in self._running
+                for member in self._server.policy.labels[name].members}
+        return {boolean: member in held
+                for member, boolean in self._manifest.booleans.running.items()}
 
-    def _try(self, pairs: Sequence[tuple[LabelName, str, LabelName, str]], ways: Sequence[Way]
-             ) -> None:
+    def _perform(self, steps: Sequence[Mapping[str, object]]) -> Mapping[str, str]:
+        if not steps:
+            return {}
+        done = self._lab.run([*probe.ENVIRONMENT, "python3", "-m", "shype.lab.dom0.startup",
+                              json.dumps(steps)], _START * len(steps))
+        try:
+            return {str(name): str(why) for name, why in json.loads(done.out).items()}
+        except (ValueError, AttributeError) as error:
+            raise Unavailable("lab.startup", f"dom0 could not start guests: "
+                              f"{(done.err or done.out).strip()[-600:]}") from error
+
+    def _try(self, pairs: Sequence[tuple[LabelName, str, LabelName, str]]) -> None:
         if not pairs:
             return
         began = time.monotonic()
         labels = {(a, b): (x, y) for x, a, y, b in pairs}
-        for attempt in probe.probe_pairs(self._lab.run, list(labels), ways):
-            self._attempts.append((attempt, *labels[attempt.source, attempt.target]))
+        for attempt in probe.probe_pairs(self._lab.run, list(labels), WAYS, boot=_BOOT):
+            # A twin is a PV guest, which boots faster: it sends to rings and has none.
+            if attempt.mechanism is not Way.ARGO or not attempt.target.startswith(_TWIN):
+                self._attempts.append((attempt, *labels[attempt.source, attempt.target]))
         self._seconds["trying"] += time.monotonic() - began
+
+
+def _config_of(vm: str) -> str:
+    return f"/run/verify/{vm}.cfg"
 
 
 def answers_of(

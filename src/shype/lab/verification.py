@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -23,6 +23,7 @@ from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
 from shype.policy.manifest import Bundle
 from shype.policy.model import Policy
+from shype.policy.names import LabelName
 
 #: Where dom0 gets a bundle that is not the one it was started with.
 _PLACE = "/run/verify.shype"
@@ -91,12 +92,13 @@ def loaded(lab: Lab, contents: Contents | None) -> Report:
 
 
 def all_four(
-    lab: Lab, given: tuple[Bundle, Contents] | None, *, twins: bool = False,
-    progress: Progress = lambda _: None,
+    lab: Lab, given: tuple[Bundle, Contents] | None, *, twins: Collection[LabelName] | None = (),
+    keep: bool = False, progress: Progress = lambda _: None,
 ) -> Report:
     """Source, binary, loaded policy and guests of a running lab.
 
-    The policy is that of ``given``, or of dom0's own bundle.  Raises what
+    The policy is that of ``given``, or of dom0's own bundle; ``twins`` and
+    ``keep`` as in `tried.try_all`, None: twins of all labels.  Raises what
     `source_and_binary`, `loaded` and `tried.try_all` raise, and BadInput
     (``lab.no-policy``) for a lab that enforces none.
     """
@@ -111,7 +113,8 @@ def all_four(
     progress("asking the hypervisor")
     second = loaded(lab, None if given is None else contents)
     server = SecurityServer(bundle.policy, today=date.today())
-    guests = try_all(lab, server, bundle.manifest, twins=twins, progress=progress)
+    chosen = list(bundle.manifest.labels) if twins is None else twins
+    guests = try_all(lab, server, bundle.manifest, twins=chosen, keep=keep, progress=progress)
     report = merged(first, second, guests.answers)
     return replace(report, differences=report.differences + tuple(
         Difference(label, "", "start a guest", {Side.SOURCE: "permit", Side.GUESTS: why},

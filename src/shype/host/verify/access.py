@@ -80,6 +80,10 @@ class Answers:
 
     # -- contexts ------------------------------------------------------------------------------
 
+    def written(self, text: str) -> str:
+        """A context, read and written again."""
+        return self.text(self._context(text))
+
     def text(self, context: Context) -> str:
         """A context as the hypervisor writes it: mls_sid_to_context()."""
         low, high = self._level(context.low), self._level(context.high)

@@ -154,9 +154,11 @@ class _Vectors:
             *self._labels, *map(text, self._binary.sids), *map(text, self._binary.objects)])
         for context in list(parties):
             self.asked += 1
-            if not self._theirs.knows(context):
+            written = self._theirs.written(context)
+            if written is None:
                 del parties[context]
-                yield self._difference(context, "", "context", "there", "unknown")
+            if written != context:
+                yield self._difference(context, "", "context", context, written or "unknown")
         here = [context for context in self._labels if context in parties]
         ends = dict.fromkeys(self._ends(here))
         for context in here:

@@ -33,6 +33,9 @@ class Oracle(Protocol):
     def knows(self, context: str) -> bool:
         """Whether there is such a context."""
 
+    def written(self, context: str) -> str | None:
+        """How it writes that context itself."""
+
     def allowed(self, source: str, target: str, cls: str) -> int | None:
         """The access vector of ``source`` on ``target``."""
 
@@ -53,6 +56,10 @@ class Compiled:
         except BadInput:
             return False
         return True
+
+    def written(self, context: str) -> str | None:
+        """See `Oracle`."""
+        return self._answers.written(context) if self.knows(context) else None
 
     def allowed(self, source: str, target: str, cls: str) -> int | None:
         """See `Oracle`."""
@@ -76,6 +83,11 @@ class Loaded:
     def knows(self, context: str) -> bool:
         """See `Oracle`."""
         return self._asked.sid(context) is not None
+
+    def written(self, context: str) -> str | None:
+        """See `Oracle`."""
+        sid = self._asked.sid(context)
+        return None if sid is None else self._asked.context(sid)
 
     def allowed(self, source: str, target: str, cls: str) -> int | None:
         """See `Oracle`."""

@@ -12,11 +12,12 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -168,19 +169,33 @@ def domid_of(guest: str) -> int:
     """The domid of a running VM, by name or domid. Raises BadInput (``guest.unknown``)."""
     if guest.isdigit():
         return int(guest)
+    names = domids()
+    if guest not in names:
+        raise BadInput(
+            "guest.unknown", f"no VM named {guest!r} runs", "running: " + ", ".join(names))
+    return names[guest]
+
+
+def domids() -> dict[str, int]:
+    """All running VMs by name, with two calls of xenstore's tools if nothing ends meanwhile."""
     listed = child.run(["xenstore-list", "/local/domain"], timeout=30).out.split()
-    names = []
-    for domid in sorted((entry for entry in listed if entry.isdigit()), key=int):
-        found = xenstore_read(f"/local/domain/{domid}/name")
-        if found == [guest]:
-            return int(domid)
-        names += found or []
-    raise BadInput("guest.unknown", f"no VM named {guest!r} runs", "running: " + ", ".join(names))
+    entries = sorted((entry for entry in listed if entry.isdigit()), key=int)
+    names = xenstore_read(*(f"/local/domain/{entry}/name" for entry in entries))
+    if names is not None and len(names) == len(entries):
+        return dict(zip(names, map(int, entries), strict=True))
+    found = {}
+    for entry in entries:
+        for name in xenstore_read(f"/local/domain/{entry}/name") or []:
+            found[name] = int(entry)
+    return found
 
 
-def connect(guest: str) -> Guest:
-    """A connection to the probe of a VM given by name or domid (0 or Domain-0: dom0)."""
-    domid = domid_of(guest)
+def connect(guest: str, known: Mapping[str, int] | None = None) -> Guest:
+    """A connection to the probe of a VM given by name or domid (0 or Domain-0: dom0).
+
+    ``known``: what `domids` said a moment ago.
+    """
+    domid = known[guest] if known and guest in known else domid_of(guest)
     if domid == 0:
         local = Guest(0, "Domain-0", LocalChannel(), "its standard error")
         local.wait(10)
@@ -202,8 +217,9 @@ def connected(guests: Sequence[str]) -> Iterator[list[Guest]]:
     """Connections to several guests, closed at the end."""
     with contextlib.ExitStack() as stack:
         found = []
+        known = domids() if len(guests) > 1 else None
         for guest in guests:
-            found.append(connect(guest))
+            found.append(connect(guest, known))
             stack.callback(found[-1].close)
         yield found
 
@@ -229,6 +245,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "matrix":
             tried.add_argument("--pair", nargs=2, action="append", metavar=("A", "B"),
                                help="only what reaches B from A; may be given several times")
+            tried.add_argument("--wait", type=float, default=0,
+                               help="first wait for the guests, seconds for each")
+    script = commands.add_parser("script", help="several operations: a JSON list of lists")
+    script.add_argument("steps", type=json.loads)
     ask = commands.add_parser("ask", help="one operation of one probe (the word may be left out)")
     ask.add_argument("guest")
     ask.add_argument("op")
@@ -239,7 +259,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run one command. 0: it was answered (denials are answers), 2 bad input, 3 error."""
     words = list(argv)
-    if words and not words[0].startswith("-") and words[0] not in ("wait", "pair", "matrix", "ask"):
+    if words and not words[0].startswith("-") and words[0] not in (
+        "wait", "pair", "matrix", "script", "ask",
+    ):
         words.insert(0, "ask")
     options = _parser().parse_args(words)
     try:
@@ -256,19 +278,50 @@ def _perform(options: argparse.Namespace) -> object:
         with connected([options.guest]) as (guest,):
             timeout = 600.0 if options.op.startswith("bench") else 20.0
             return guest.ask(options.op, *options.args, timeout=timeout).members
+    if options.command == "script":
+        return {"answers": _script(options.steps)}
     with connected(options.guests) as guests:
         if options.command == "wait":
             return {guest.name: guest.wait(options.timeout).members for guest in guests}
         order = pairs(guests)
         if options.command == "pair":
             order = [(guests[0], guests[1])]
-        elif options.pair:
+        elif options.wait:
+            for guest in guests:
+                guest.wait(options.wait)
+        if options.command == "matrix" and options.pair:
             by = dict(zip(options.guests, guests, strict=True))
             order = [(by[a], by[b]) for a, b in options.pair]
         mechanisms = options.mechanism or MECHANISMS
         return {"attempts": [
             experiment(a, b, mechanism).to_json() for a, b in order for mechanism in mechanisms
         ]}
+
+
+def _script(steps: Sequence[Sequence[str | int]]) -> list[object]:
+    """The answers; an argument ``@N.NAME`` is a member of an earlier one."""
+    answers: list[object] = []
+    names = list(dict.fromkeys(str(step[0]) for step in steps))
+    with connected(names) as guests:
+        by = dict(zip(names, guests, strict=True))
+        for name, op, *args in steps:
+            given = [_resolved(arg, answers) for arg in args]
+            timeout = 600.0 if str(op).startswith("bench") else 20.0
+            answers.append(dict(by[str(name)].ask(str(op), *given, timeout=timeout).members))
+    return answers
+
+
+def _resolved(arg: str | int, answers: Sequence[object]) -> str | int:
+    match = re.fullmatch(r"@(\d+)\.(\w+)", arg) if isinstance(arg, str) else None
+    if match is None:
+        return arg
+    try:
+        value = answers[int(match[1])]
+        assert isinstance(value, dict)
+        found: str | int = value[match[2]]
+        return found
+    except (IndexError, KeyError) as error:
+        raise BadInput("probe.argument", f"no earlier answer has {arg}") from error
 
 
 if __name__ == "__main__":
