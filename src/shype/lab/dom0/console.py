@@ -23,7 +23,7 @@ from typing import Protocol
 
 _ANSWER = re.compile(rb'(\{"id":(\d+),.*),"crc":"([0-9a-f]{8})"\}')
 _ID = re.compile(rb'\{"id":(\d+),')
-_POLL = 0.02  # seconds between two looks at a console log
+_POLL = 0.005  # seconds between two looks at a console log; an answer takes some 20 ms
 
 
 @dataclass(frozen=True, slots=True)
