@@ -139,7 +139,7 @@ def test_a_difference_is_shown_with_all_answers_and_its_rule(
               ("p.yaml:7:3",))
     cli._show(Report((row,), (), {}, {}), every=False)
     out = capsys.readouterr().out
-    assert "a        b       grant.map_read  deny    deny    permit  permit  p.yaml:7:3" in out
+    assert "grant.map_read  denied  denied  permitted  permitted  p.yaml:7:3" in out
     assert "loaded - guests  1          0          0" in out
     assert out.endswith("there are differences\n")
 
