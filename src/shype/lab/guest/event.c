@@ -16,6 +16,8 @@ struct evtchn_interdomain {
 #define BIND_UNBOUND _IOC(_IOC_NONE, 'E', 2, sizeof(unsigned))
 #define UNBIND _IOC(_IOC_NONE, 'E', 3, sizeof(unsigned))
 #define EVTCHNOP_send 4
+#define EVTCHNOP_status 5
+#define EVTCHNOP_alloc_unbound 6
 
 #define PORTS 256
 static struct port {
@@ -178,4 +180,70 @@ void op_event_close(const struct request *q, struct reply *r)
     unsigned close_it = port->number;
     port->used = false;
     answer_rc(r, ioctl(device, UNBIND, &close_it) < 0 ? -errno : 0, "EVTCHNOP_close");
+}
+
+/* event_plant DOMID REMOTE COUNT: open ports in the table of *another* domain, for REMOTE to
+ * bind to; stops at the first refusal. */
+void op_event_plant(const struct request *q, struct reply *r)
+{
+    static struct {
+        uint16_t domid, remote;
+        uint32_t port;
+    } plant;
+    unsigned long domid, remote, count, done = 0;
+    long rc = 0;
+    if (!arg_number(q, 0, &domid) || !arg_number(q, 1, &remote) || !arg_number(q, 2, &count)) {
+        answer_error(r, EINVAL, "usage: event_plant DOMID REMOTE COUNT");
+        return;
+    }
+    for (; done < count; done++) {
+        plant.domid = (uint16_t)domid;
+        plant.remote = (uint16_t)remote;
+        rc = hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, POINTER(&plant), 0, 0,
+                       0);
+        if (rc < 0)
+            break;
+    }
+    put_number(r, "planted", (long long)done);
+    put_number(r, "last", plant.port);
+    answer_rc(r, rc, "EVTCHNOP_alloc_unbound");
+}
+
+/* event_status DOMID PORTS: how many of another domain's first ports it tells about, and with
+ * whom one of them is connected. */
+void op_event_status(const struct request *q, struct reply *r)
+{
+    static struct {
+        uint16_t domid, pad;
+        uint32_t port, status, vcpu;
+        uint16_t remote, pad2;
+        uint32_t remote_port;
+    } ask;
+    unsigned long domid, ports;
+    long long told = 0, connected = 0, refused = 0;
+    if (!arg_number(q, 0, &domid) || !arg_number(q, 1, &ports) || ports > 4096) {
+        answer_error(r, EINVAL, "usage: event_status DOMID PORTS");
+        return;
+    }
+    for (uint32_t port = 1; port <= ports; port++) {
+        memset(&ask, 0, sizeof ask);
+        ask.domid = (uint16_t)domid;
+        ask.port = port;
+        long rc = hypercall(HYPERVISOR_event_channel_op, EVTCHNOP_status, POINTER(&ask), 0, 0, 0);
+        if (rc == -ENOENT || rc == -EPERM) {
+            answer_rc(r, rc, "EVTCHNOP_status");
+            return;
+        }
+        told += rc == 0;
+        refused += rc == -EACCES;
+        if (rc == 0 && ask.status == 2 && !connected++) {
+            put_number(r, "port", port);
+            put_number(r, "remote", ask.remote);
+            put_number(r, "remote_port", ask.remote_port);
+        }
+    }
+    put_number(r, "told", told);
+    put_number(r, "refused", refused);
+    put_number(r, "connected", connected);
+    answer_ok(r);
 }

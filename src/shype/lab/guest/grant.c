@@ -182,15 +182,29 @@ void op_grant_offer(const struct request *q, struct reply *r)
     answer_ok(r);
 }
 
+static struct offer *offer_of(unsigned long gref)
+{
+    for (int i = 0; i < OFFERS; i++)
+        if (offers[i].used && offers[i].gref == gref)
+            return &offers[i];
+    return NULL;
+}
+
 static struct offer *find(const struct request *q, struct reply *r)
 {
     unsigned long gref;
-    if (arg_number(q, 0, &gref))
-        for (int i = 0; i < OFFERS; i++)
-            if (offers[i].used && offers[i].gref == gref)
-                return &offers[i];
+    struct offer *offer = arg_number(q, 0, &gref) ? offer_of(gref) : NULL;
+    if (offer)
+        return offer;
     answer_error(r, ENOENT, "the argument must be a grant reference that is offered here");
     return NULL;
+}
+
+/* The page behind a grant reference that is offered here, or NULL. */
+char *offered_page(unsigned gref)
+{
+    struct offer *offer = offer_of(gref);
+    return offer ? offer->page : NULL;
 }
 
 /* grant_read GREF: what is in the offered page now. */

@@ -23,6 +23,8 @@ static const struct {
     {"event_send", op_event_send},
     {"event_received", op_event_received},
     {"event_close", op_event_close},
+    {"event_plant", op_event_plant},
+    {"event_status", op_event_status},
     {"grant_offer", op_grant_offer},
     {"grant_read", op_grant_read},
     {"grant_map", op_grant_map},
@@ -47,6 +49,17 @@ static const struct {
     {"net_send", op_net_send},
     {"disk_read", op_disk_read},
     {"disk_write", op_disk_write},
+    {"grant_flags", op_grant_flags},
+    {"grant_transit", op_grant_transit},
+    {"grant_compose", op_grant_compose},
+    {"grant_keep", op_grant_keep},
+    {"grant_kept", op_grant_kept},
+    {"grant_listen", op_grant_listen},
+    {"grant_signal", op_grant_signal},
+    {"bool_list", op_bool_list},
+    {"flask_facts", op_flask_facts},
+    {"lookups_send", op_lookups_send},
+    {"lookups_read", op_lookups_read},
 };
 
 static void perform(unsigned long long id, const struct request *q, struct reply *r)

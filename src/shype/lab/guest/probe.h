@@ -77,6 +77,8 @@ void op_event_bind(const struct request *q, struct reply *r);
 void op_event_send(const struct request *q, struct reply *r);
 void op_event_received(const struct request *q, struct reply *r);
 void op_event_close(const struct request *q, struct reply *r);
+void op_event_plant(const struct request *q, struct reply *r);
+void op_event_status(const struct request *q, struct reply *r);
 
 /* grant.c */
 struct raw_map { /* one page mapped by GNTTABOP_map_grant_ref itself */
@@ -89,12 +91,22 @@ int grant_map_raw(unsigned peer, unsigned gref, bool readonly, struct raw_map *m
 int grant_unmap_raw(const struct raw_map *map);
 int grant_copy_once(unsigned peer, unsigned gref, bool from, char *page, unsigned offset,
                     unsigned length, int *status);
+char *offered_page(unsigned gref);
 void op_grant_offer(const struct request *q, struct reply *r);
 void op_grant_read(const struct request *q, struct reply *r);
 void op_grant_map(const struct request *q, struct reply *r);
 void op_grant_copy(const struct request *q, struct reply *r);
 void op_grant_relay(const struct request *q, struct reply *r);
 void op_grant_close(const struct request *q, struct reply *r);
+
+/* own.c */
+void op_grant_flags(const struct request *q, struct reply *r);
+void op_grant_transit(const struct request *q, struct reply *r);
+void op_grant_compose(const struct request *q, struct reply *r);
+void op_grant_keep(const struct request *q, struct reply *r);
+void op_grant_kept(const struct request *q, struct reply *r);
+void op_grant_listen(const struct request *q, struct reply *r);
+void op_grant_signal(const struct request *q, struct reply *r);
 
 /* argo.c */
 void op_argo_register(const struct request *q, struct reply *r);
@@ -107,6 +119,12 @@ void op_bool_get(const struct request *q, struct reply *r);
 void op_bool_set(const struct request *q, struct reply *r);
 void op_policy_load(const struct request *q, struct reply *r);
 void op_enforce_set(const struct request *q, struct reply *r);
+
+/* leak.c */
+void op_bool_list(const struct request *q, struct reply *r);
+void op_flask_facts(const struct request *q, struct reply *r);
+void op_lookups_send(const struct request *q, struct reply *r);
+void op_lookups_read(const struct request *q, struct reply *r);
 
 /* domain.c */
 void op_ping(const struct request *q, struct reply *r);
