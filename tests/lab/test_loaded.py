@@ -189,6 +189,9 @@ def test_a_loaded_policy_that_differs_is_found_by_asking_and_by_trying(
     assert row.differs(Side.SOURCE, Side.GUESTS)
     assert row.differs(Side.BINARY, Side.GUESTS)
     assert not row.differs(Side.LOADED, Side.GUESTS)
+    attempt, = report.evidence
+    assert [attempt[key] for key in ("from", "to", "mechanism", "result")] == [
+        "try-one", "try-two", "grant-map-ro", "permitted"]
 
     # In dom0, the command of a host: exit code 1.
     done = lab.run(["shype", "verify"], timeout=300)

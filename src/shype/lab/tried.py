@@ -38,13 +38,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Every attempt, and what the guests answer to each question.
+    """Every attempt with its question, and what the guests answer to each.
 
     ``failed``: labels of which no guest could be started, though the policy
     permits it, and what was said; ``seconds`` by phase (a guest's boot counts as trying).
     """
 
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[tuple[Question, Attempt], ...]
     answers: Mapping[Question, Answer]
     failed: Mapping[LabelName, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -96,7 +96,8 @@ class _Trier:
         for name in (*chosen.refused, *self._failed):
             for other in labels:
                 _mark(answers, frozenset((name, other)), Answer.NOT_POSSIBLE)
-        return Tried(tuple(item[0] for item in self._attempts), answers, self._failed,
+        return Tried(tuple((question_of(*item), item[0]) for item in self._attempts), answers,
+                     self._failed,
                      {name: round(value, 1) for name, value in self._seconds.items()})
 
     def _round(self, part: Round) -> None:
@@ -206,15 +207,19 @@ def _config_of(vm: str) -> str:
     return f"/run/verify/{vm}.cfg"
 
 
+def question_of(attempt: Attempt, source: LabelName, target: LabelName) -> Question:
+    """Who acts on whom in an attempt to bring something from ``source`` to ``target``."""
+    way = attempt.mechanism
+    return (*((target, source) if way.pulled else (source, target)), way.operation)
+
+
 def answers_of(
     attempts: Iterable[tuple[Attempt, LabelName, LabelName]]
 ) -> Iterable[tuple[Question, Answer]]:
     """Each question that was tried; attempts that do not say the same make an error."""
     found: dict[Question, Answer] = {}
     for attempt, source, target in attempts:
-        way = attempt.mechanism
-        subject, object = (target, source) if way.pulled else (source, target)
-        question = subject, object, way.operation
+        question = question_of(attempt, source, target)
         said = _ANSWERS[attempt.result]
         found[question] = said if found.get(question, said) is said else Answer.ERROR
     return found.items()

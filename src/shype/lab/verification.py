@@ -116,7 +116,11 @@ def all_four(
     chosen = list(bundle.manifest.labels) if twins is None else twins
     guests = try_all(lab, server, bundle.manifest, twins=chosen, keep=keep, progress=progress)
     report = merged(first, second, guests.answers)
-    return replace(report, differences=report.differences + tuple(
+    wrong = {row.question for row in report.rows
+             if any(row.differs(side, Side.GUESTS) for side in Side if side is not Side.GUESTS)}
+    evidence = tuple(
+        attempt.to_json() for question, attempt in guests.attempts if question in wrong)
+    return replace(report, evidence=evidence, differences=report.differences + tuple(
         Difference(label, "", "start a guest", {Side.SOURCE: "permit", Side.GUESTS: why},
                    (str(bundle.policy.labels[label].span),))
         for label, why in guests.failed.items()))

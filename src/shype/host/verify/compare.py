@@ -30,12 +30,16 @@ _BOTH = (Side.BINARY, Side.LOADED)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was asked and what differs; ``booleans`` are the values under which it was."""
+    """What was asked and what differs; ``booleans`` are the values under which it was.
+
+    ``evidence``: the guests' attempts behind answers that differ from another side's.
+    """
 
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     finer: Mapping[tuple[Side, Side], int]
     booleans: Mapping[str, bool]
+    evidence: tuple[Mapping[str, object], ...] = ()
 
     @property
     def counts(self) -> tuple[Count, ...]:
@@ -57,6 +61,7 @@ class Report:
             "finer": [
                 [a.value, b.value, number] for (a, b), number in self.finer.items()],
             "booleans": dict(self.booleans),
+            "evidence": [dict(attempt) for attempt in self.evidence],
         }
 
     @staticmethod
@@ -70,6 +75,7 @@ class Report:
             tuple(Difference.from_json(item) for item in value["differences"]),
             {(Side(a), Side(b)): int(number) for a, b, number in value["finer"]},
             {str(name): bool(here) for name, here in value["booleans"].items()},
+            tuple(dict(attempt) for attempt in value["evidence"]),
         )
 
 
