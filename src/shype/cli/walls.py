@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from shype.analysis.walls.coexistence import Walls
     from shype.analysis.walls.crossing import Crossings
-    from shype.analysis.walls.maximal import MaximalSets, Part
+    from shype.analysis.walls.maximal import MaximalSets
     from shype.analysis.walls.placing import Needed
     from shype.analysis.walls.question import Together
     from shype.analysis.walls.report import Report
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Rows of a list that are shown; --json has all.
 _ROWS = 20
+#: Maximal sets of each part that are shown.
+_SETS = 10
+#: Classes of labels from which on a report can take more than two seconds.
+_LONG = 2_000
 
 _EPILOG = """\
 Without a question: the maximal sets of labels that run together on one host,
@@ -114,7 +119,9 @@ def _run(args: argparse.Namespace) -> int:
         else:
             _show_starving(found)
         return 1 if found.starves else 0
-    made = report(walls, sites)
+    long = len(walls.names) > _LONG
+    with output.progress("looking at all states ...") if long else nullcontext():
+        made = report(walls, sites)
     if args.json:
         output.print_json({"policy": policy.name, "version": policy.version, **made.to_json()})
     else:
@@ -180,15 +187,11 @@ def _show_maximal(found: MaximalSets) -> None:
         print(f"  in every set: {_names(found.free)}")
     for part in found.parts[:_ROWS]:
         print("  and one of:")
-        for chosen in part.sets[:_ROWS]:
-            print(f"    {_set(part, chosen)}")
-        _rest(len(part.sets), "    ")
+        for chosen in part.sets[:_SETS]:
+            print(f"    {_names(part.labels(chosen))}")
+        _rest(len(part.sets), "    ", most=_SETS)
     _rest(len(found.parts), "  ", "parts")
     print()
-
-
-def _set(part: Part, chosen: Sequence[int]) -> str:
-    return _names(part.labels(chosen))
 
 
 def _show_needed(found: Needed, hosts: int) -> None:
@@ -258,15 +261,16 @@ def _count(number: int, what: str, plural: str = "s") -> str:
 def _show_crossings(found: Crossings) -> None:
     print(f"{_count(found.separated, 'ordered pair')} of labels never run at once; information "
           f"gets from one to the other over time in {found.crossed:,} of them")
-    for one in found.found[:_ROWS]:
+    for one in found.found:
         print(f"\n{_names(one.sources)} -> {_names(one.sinks)} ({one.layer.shown}): "
               f"{' -> '.join(one.route.names)}")
         for state in one.route.states:
             done = [f"{word} {_names(names)}" for word, names in (
                 ("stop", state.stopped), ("start", state.started)) if names]
             print(f"  {'; '.join([*done, 'then run'])}: {_names(state.running)}")
-    if len(found.found) > _ROWS:
-        print("\nand more (--json has up to 100)")
+    shown = sum(len(one.sources) * len(one.sinks) for one in found.found)
+    if shown < found.crossed:
+        print(f"\nand {found.crossed - shown:,} more pairs")
 
 
 def _names(names: Iterable[str]) -> str:
@@ -280,6 +284,6 @@ def _places(rules: Sequence[Span]) -> None:
         print(f"  at: {span}")
 
 
-def _rest(count: int, indent: str = "", what: str = "more") -> None:
-    if count > _ROWS:
-        print(f"{indent}and {count - _ROWS} {what} (--json has all)")
+def _rest(count: int, indent: str = "", what: str = "more", most: int = _ROWS) -> None:
+    if count > most:
+        print(f"{indent}and {count - most} {what} (--json has all)")

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from shype.analysis.flows.graph import FlowGraph
-from shype.analysis.flows.report import Route, routes
+from shype.analysis.flows.history import history
+from shype.analysis.flows.report import Route
+from shype.analysis.flows.steps import along
 from shype.analysis.flows.vertex import Layer, Role
+from shype.analysis.walls.coexistence import Walls
+from shype.analysis.walls.weights import Weights
 from shype.base import bits
 from shype.policy.names import LabelName
 
@@ -56,7 +60,7 @@ class Crossings:
                 "found": [one.to_json() for one in self.found]}
 
 
-def crossings(graph: FlowGraph, layer: Layer = Layer.DRIVER, limit: int = 100) -> Crossings:
+def crossings(graph: FlowGraph, layer: Layer = Layer.DRIVER, limit: int = 20) -> Crossings:
     """The pairs of labels that a wall separates and that information gets between at ``layer``.
 
     Paths and states are made of the first ``limit`` pairs of vertices only.
@@ -67,23 +71,23 @@ def crossings(graph: FlowGraph, layer: Layer = Layer.DRIVER, limit: int = 100) -
         if vertex.labels and vertex.role is not Role.DOM0
     )
     reach = graph.reach(layer)
+    weights = Weights([len(vertex.labels) for vertex in graph.vertices])
     for source in bits.each(labels):
         size = len(graph.vertices[source].labels)
         apart = labels & ~graph.beside[source]
-        separated += size * _count(graph, apart)
-        crossed += size * _count(graph, apart & reach[source])
+        separated += size * weights.of(apart)
+        crossed += size * weights.of(apart & reach[source])
     return Crossings(separated, crossed, tuple(islice(_each(graph, layer, labels), limit)))
 
 
-def _count(graph: FlowGraph, vertices: int) -> int:
-    return sum(len(graph.vertices[index].labels) for index in bits.each(vertices))
-
-
 def _each(graph: FlowGraph, layer: Layer, labels: int) -> Iterator[Crossing]:
+    walls = Walls(graph.server)
     for source in bits.each(labels):
         for sink in bits.each(labels & ~graph.beside[source] & graph.reach(layer)[source]):
             lowest = graph.layer(source, sink)
             assert lowest is not None
-            ends = graph.vertices[source].labels, graph.vertices[sink].labels
-            route = routes(graph, ends[0][0], ends[1][0], lowest, limit=1)[0]
-            yield Crossing(*ends, lowest, route)
+            steps = along(graph, next(graph.paths(source, sink, lowest)), lowest)
+            yield Crossing(
+                graph.vertices[source].labels, graph.vertices[sink].labels, lowest,
+                Route(steps, history(graph, walls, steps)),
+            )

@@ -92,11 +92,10 @@ def needed(
         least, enough = max(least, low), max(enough, max(found) + 1)
         for vertex, host in zip(vertices, found, strict=True):
             colour[vertex] = host
-    hosts = tuple(
-        tuple(name for group, c in zip(names, colour, strict=True) if c == host for name in group)
-        for host in range(enough)
-    )
-    return Needed(max(least, len(apart)), enough, apart, hosts)
+    hosts: list[list[LabelName]] = [[] for _ in range(enough)]
+    for group, host in zip(names, colour, strict=True):
+        hosts[host] += group
+    return Needed(max(least, len(apart)), enough, apart, tuple(map(tuple, hosts)))
 
 
 def place(

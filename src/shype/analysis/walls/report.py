@@ -12,6 +12,7 @@ from shype.analysis.walls.placing import Needed, needed
 from shype.analysis.walls.sites import Refusal, Site
 from shype.analysis.walls.starving import Starving, starving
 from shype.analysis.walls.vacuous import Finding, FindingId, useless
+from shype.analysis.walls.weights import Weights
 from shype.base import bits
 from shype.decision.wording import listed
 from shype.policy.names import LabelName, MemberName
@@ -117,7 +118,7 @@ def running(walls: Walls, site: Site) -> dict[int, tuple[LabelName, ...]]:
 
 def _starving(walls: Walls, sites: Sequence[Site]) -> Iterator[Starvation]:
     """Those that can start somewhere, by class and by the hosts where they may run."""
-    weights = _Weights(walls, sites)
+    weights = _weights(walls, sites)
     for number, names in enumerate(walls.names):
         against = walls.everyone & ~walls.beside[number]
         if walls.retired >> number & 1 or not against:
@@ -133,23 +134,13 @@ def _starving(walls: Walls, sites: Sequence[Site]) -> Iterator[Starvation]:
                 yield Starvation(tuple(labels), found, weights.of(against))
 
 
-class _Weights:
-    """How many labels of a set of classes may start anywhere, without looking at each class."""
-
-    def __init__(self, walls: Walls, sites: Sequence[Site]) -> None:
-        anywhere = frozenset[LabelName]().union(*(site.open for site in sites))
-        counts = [
-            0 if walls.retired >> number & 1 else sum(name in anywhere for name in names)
-            for number, names in enumerate(walls.names)
-        ]
-        #: Bit i of it: the classes with bit i in their count.
-        self._digits = [
-            bits.of(n for n, count in enumerate(counts) if count >> i & 1)
-            for i in range(max(counts, default=0).bit_length())
-        ]
-
-    def of(self, classes: int) -> int:
-        return sum((classes & digit).bit_count() << i for i, digit in enumerate(self._digits))
+def _weights(walls: Walls, sites: Sequence[Site]) -> Weights:
+    """How many labels of each class may start anywhere."""
+    anywhere = frozenset[LabelName]().union(*(site.open for site in sites))
+    return Weights([
+        0 if walls.retired >> number & 1 else sum(name in anywhere for name in names)
+        for number, names in enumerate(walls.names)
+    ])
 
 
 def _left_over(walls: Walls, sites: Sequence[Site]) -> Iterator[LeftOver]:
