@@ -9,7 +9,6 @@ from itertools import combinations
 from shype.analysis.walls.coexistence import Separation, Walls
 from shype.analysis.walls.placing import place
 from shype.analysis.walls.sites import Site
-from shype.decision.wording import listed
 from shype.policy.names import LabelName
 from shype.policy.source import Span
 
@@ -87,7 +86,10 @@ def together(walls: Walls, sites: Sequence[Site], labels: Sequence[LabelName]) -
     placed = place(walls, sites, wanted)
     if placed.possible:
         return Together(wanted, True, placed.hosts, tuple(_starts(sites, placed.hosts)), ())
-    found = [_nowhere(sites, label) for label in wanted if not any(s.runs(label) for s in sites)]
+    found = [
+        obstacle for label in wanted if not any(s.runs(label) for s in sites)
+        for obstacle in _nowhere(sites, label)
+    ]
     for a, b in combinations(wanted, 2):
         if len(found) >= _SHOWN:
             break
@@ -111,10 +113,7 @@ def _starts(
     return found
 
 
-def _nowhere(sites: Sequence[Site], label: LabelName) -> Obstacle:
-    refusals = [(site, site.refused[label]) for site in sites if label in site.refused]
-    sentences = dict.fromkeys(refusal.sentence for _, refusal in refusals)
-    return Obstacle(
-        (label,), listed(list(sentences), "no host may start it"),
-        tuple(dict.fromkeys(span for _, refusal in refusals for span in refusal.rules)),
-    )
+def _nowhere(sites: Sequence[Site], label: LabelName) -> list[Obstacle]:
+    """Why no host may start ``label``, each reason once."""
+    refusals = {site.refused[label].sentence: site.refused[label] for site in sites}
+    return [Obstacle((label,), why.sentence, why.rules) for why in refusals.values()]
