@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 #: Commands that need neither a lab nor a host: these are really run.
 RUNNABLE = {"check", "explain", "decide", "build", "tables", "completion", "keys", "bundle",
-            "flows", "test"}
+            "flows", "test", "walls"}
 
 
 def commands(page: Path) -> list[str]:
