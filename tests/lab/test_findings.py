@@ -6,7 +6,6 @@ does otherwise: look again, and change the page.
 
 from __future__ import annotations
 
-import difflib
 import json
 import subprocess
 import tarfile
@@ -155,11 +154,9 @@ def test_0004_any_guest_reads_names_and_values_of_all_booleans(
     assert reference["facts"]["avc_lookups"] > 0
 
 
-def test_0005_the_number_of_access_checks_carries_bits(floors: Report) -> None:
-    """A busy host may lose a bit, or see one twice."""
-    found = floors["lookups"]
-    matcher = difflib.SequenceMatcher(None, found["sent"], found["read"], autojunk=False)
-    assert matcher.ratio() > 0.85, found
+def test_0005_the_number_of_access_checks_carries_bits(reference: Report) -> None:
+    found = reference["lookups"]
+    assert found["read"] == found["sent"], found
 
 
 def test_0006_the_status_of_a_read_only_grant_carries_bits(floors: Report) -> None:
@@ -206,9 +203,11 @@ def test_0013_the_shipped_mls_policy_does_not_compile(
         ])
     root, = tmp_path.iterdir()
     for mls, works in (("n", True), ("y", False)):
+        out = tmp_path / f"mls-{mls}"
+        out.mkdir()
         done = subprocess.run(
             ["make", "-C", root / "tools/flask/policy", "-f", "Makefile.common",
-             f"FLASK_BUILD_DIR={tmp_path}", f"POLICY_FILENAME={tmp_path / mls}",
+             f"FLASK_BUILD_DIR={out}", f"POLICY_FILENAME={out / 'policy'}",
              "OUTPUT_POLICY=30", f"CONFIG_MLS={mls}"],
             capture_output=True, text=True, check=False,
         )

@@ -59,7 +59,6 @@ static const struct {
     {"bool_list", op_bool_list},
     {"flask_facts", op_flask_facts},
     {"lookups_send", op_lookups_send},
-    {"lookups_read", op_lookups_read},
 };
 
 static void perform(unsigned long long id, const struct request *q, struct reply *r)

@@ -124,7 +124,6 @@ void op_enforce_set(const struct request *q, struct reply *r);
 void op_bool_list(const struct request *q, struct reply *r);
 void op_flask_facts(const struct request *q, struct reply *r);
 void op_lookups_send(const struct request *q, struct reply *r);
-void op_lookups_read(const struct request *q, struct reply *r);
 
 /* domain.c */
 void op_ping(const struct request *q, struct reply *r);
