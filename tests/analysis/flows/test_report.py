@@ -9,14 +9,16 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 
-from shype.analysis.flows import picture
+from shype.analysis.flows import covert, picture
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.report import counts, pairs, routes
 from shype.analysis.flows.vertex import Layer
 from shype.base.errors import Internal
+from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.policy.loader import load
 from shype.policy.model import Policy
+from shype.policy.names import LabelName
 from tests.decision.small_policies import TODAY, policies_with_resources
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,6 +68,34 @@ def test_a_way_back_that_is_covert_has_its_name() -> None:
     (route,) = routes(graph, "command", "press", Layer.COVERT, ["grant-status"], limit=1)
     assert [way.mechanism for way in route.steps[0]] == ["grant-status"]
     assert not routes(graph, "press", "website", Layer.COVERT, ["grant-status"])
+
+
+def test_a_copy_by_others_needs_somebody_who_may_copy_to_the_sink() -> None:
+    """Two websites may copy to each other, so a third VM that works with both writes to one."""
+    graph = graph_of("classified")
+    rows = {c.id: c.rows(graph) for c in covert.CHANNELS}["copy-by-others"]
+    sinks = {sink for sink in graph.of if rows[graph.of["personnel"]] >> graph.of[sink] & 1}
+    may = {
+        sink for sink in graph.of if any(
+            graph.server.permits(LabelName(a), LabelName(sink), Operation.COPY_TO)
+            for a in graph.server.policy.labels if a != "operator" and ":" not in sink
+        )
+    }
+    assert sinks == may - {"operator"}
+    assert "website" in sinks
+
+
+def test_without_grants_nobody_copies_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        'shype: 1\npolicy: {name: p, version: "1.0"}\n'
+        "coalitions: {a: {mechanisms: [event, argo]}}\n"
+        "labels:\n  m: {coalitions: all}\n  x: {coalitions: [a]}\n  y: {coalitions: [a]}\n"
+        "host: {dom0: m}\n"
+    )
+    graph = FlowGraph(SecurityServer(load(path).policy))
+    rows = {c.id: c.rows(graph) for c in covert.CHANNELS}["copy-by-others"]
+    assert not any(rows)
 
 
 def test_minimal_paths_are_more_than_the_shortest(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def _any_two(graph: FlowGraph) -> list[int]:
     ]
 
 
+def _copied(graph: FlowGraph) -> list[int]:
+    """From anybody to whom others may copy, with both of them on its host.
+
+    dom0 is one of these others only if it works together with the VMs.
+    """
+    guests = _guests(graph)
+    sinks = [0] * len(graph)
+    for source in bits.each(guests):
+        near = graph.beside[source] & guests
+        for sink in bits.each(graph.copied[source] & guests):
+            sinks[sink] |= near & graph.beside[sink]
+    return bits.transposed(sinks, len(graph))
+
+
 def _wall_members(graph: FlowGraph) -> list[int]:
     """From who holds a member of a wall to everybody that runs beside it."""
     policy = graph.server.policy
@@ -78,6 +92,13 @@ CHANNELS: tuple[Channel, ...] = (
         "a VM may give another one access to its own XenStore nodes, and FLASK does not see it",
         "start xenstored so that guests cannot set permissions (--perm-nb 0)",
         _any_two,
+    ),
+    Channel(
+        "copy-by-others", Kind.OVERT,
+        "Xen checks a grant copy between the owners of the two pages, and not who makes it, so "
+        "whoever both let in can write to a VM to which some other may copy",
+        "let coalitions open event and argo only, or keep the third party off the host by a wall",
+        _copied,
     ),
     Channel(
         "xenstore-state", Kind.STORAGE,

@@ -15,6 +15,7 @@ from shype.analysis.flows.vertex import Role, Vertex
 from shype.analysis.state import Use
 from shype.base import bits
 from shype.decision.chinese_wall import ChineseWall
+from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
 from shype.policy.mechanism import Mechanism
@@ -87,6 +88,8 @@ class Edges:
         self.permitted = self._permitted()
         #: The same, of those that do run there, if that is known.
         self.beside = self.permitted if present is None else self._on_one_host(present)
+        #: Per vertex, those into whose pages it may copy out of its own.
+        self.copied = [0] * len(vertices)
         by_class: dict[int, int] = defaultdict(int)
         for index, vertex in enumerate(vertices):
             if vertex.labels:
@@ -111,11 +114,13 @@ class Edges:
                 objects = classes if alone else _union(
                     by_class[other] for other in bits.each(classes) if other in by_class
                 )
-                for mechanism, ahead in carried(vector):
+                for (mechanism, ahead), operations in carried(vector).items():
                     row = self._row(self.rows if ahead else back, mechanism)
                     for subject in bits.each(subjects):
                         near = self.beside[subject] if mechanism in TOGETHER else -1
                         row[subject] |= objects & near
+                        if Operation.COPY_TO in operations:
+                            self.copied[subject] |= objects & near
         for name, rows in back.items():
             row = self._row(self.rows, name)
             for index, more in enumerate(bits.transposed(rows, len(rows))):

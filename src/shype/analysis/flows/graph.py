@@ -50,6 +50,8 @@ class FlowGraph:
         #: ``permitted[x]``: the set that the wall lets run beside x; ``beside[x]``: those of
         #: them that do run on one host with x, if that is known.
         self.permitted, self.beside = edges.permitted, edges.beside
+        #: ``copied[x]``: the set into whose pages x may copy out of its own (grant.copy_to).
+        self.copied = edges.copied
         self._graphs: dict[tuple[Layer, frozenset[str] | None], Digraph] = {}
         self._reach: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
 
