@@ -36,7 +36,7 @@ FLOOD = 400
 BITS = 64
 #: More than libxl lets a guest have (1,023).
 PLANTED = 1100
-#: Access checks that the sender makes for a 1; what others make meanwhile is some hundreds.
+#: Access checks that the sender makes for a 1; others made about 30 meanwhile.
 CHECKS = 5000
 
 
