@@ -246,7 +246,7 @@ def says(
 _SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(_SETTINGS, max_examples=20)
+@settings(_SETTINGS, max_examples=12)
 @given(st.integers(0, 1 << 32), st.booleans(), st.booleans())
 def test_what_happens_was_said_to_be_possible(seed: int, before: bool, now: bool) -> None:
     binary = drawn(seed, doubts=True)
@@ -257,7 +257,7 @@ def test_what_happens_was_said_to_be_possible(seed: int, before: bool, now: bool
         assert done <= says(binary, {"flag": now}, always=True)
 
 
-@settings(_SETTINGS, max_examples=60)
+@settings(_SETTINGS, max_examples=40)
 @given(st.integers(0, 1 << 32))
 def test_and_without_doubts_nothing_else_is_said(seed: int) -> None:
     """Without constraints, booleans, relabelling and device models the answer is exact."""
