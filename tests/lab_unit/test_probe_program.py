@@ -82,7 +82,7 @@ def test_bad_requests_are_errors(program: Path, line: str) -> None:
 
 @pytest.mark.parametrize("request_", [
     "event_offer 1", "event_bind 1 2", "event_send 3", "grant_offer 1 ro text",
-    "grant_map 1 8 rw text", "grant_copy 1 8 from", "grant_relay 1 8 2 9", "argo_send 1 7 text",
+    "grant_map 1 8 rw text", "grant_copy 1 8 from", "argo_send 1 7 text",
     "bool_get name", "bool_set name 1", "policy_load", "enforce_set 0", "foreign_map 1 4096",
     "control 1",
     "bench_send 3 10", "bench_copy 1 8 10", "bench_map 1 8 10", "bool_list", "flask_facts",
@@ -98,7 +98,7 @@ def test_without_xen_everything_is_an_error_never_ok_or_denied(
 
 @pytest.mark.parametrize("request_", [
     "event_offer", "event_offer -1", "event_bind 1", "grant_offer 1 xx text", "grant_map 1 2",
-    "grant_copy 1 2 sideways", "grant_relay 1 2 3", "argo_register 1", "bool_set name 7",
+    "grant_copy 1 2 sideways", "argo_register 1", "bool_set name 7",
     "enforce_set", "foreign_map 1", "control",
     "bench_send 1 0", "bench_map 1 2 many", "grant_compose 1 8 1 9 Text", "grant_compose 1 8 1 9",
     "grant_flags", "grant_keep 1", "grant_transit 1 2", "grant_listen 1 2 3",

@@ -355,30 +355,6 @@ int grant_copy_once(unsigned peer, unsigned gref, bool from, char *page, unsigne
     return copy_segment(&segment, status);
 }
 
-/* grant_relay PEER GREF PEER GREF: from a page of the first to one of the second; neither is ours.
- */
-void op_grant_relay(const struct request *q, struct reply *r)
-{
-    unsigned long from, from_gref, to, to_gref;
-    int status = 0;
-    if (!arg_number(q, 0, &from) || !arg_number(q, 1, &from_gref) || !arg_number(q, 2, &to) ||
-        !arg_number(q, 3, &to_gref)) {
-        answer_error(r, EINVAL, "usage: grant_relay PEER GREF PEER GREF");
-        return;
-    }
-    struct gntdev_segment segment = {
-        .source.foreign = {.ref = (uint32_t)from_gref, .domid = (uint16_t)from},
-        .dest.foreign = {.ref = (uint32_t)to_gref, .offset = WRITTEN_AT, .domid = (uint16_t)to},
-        .length = TEXT_MAX + 1, .flags = COPY_SOURCE_GREF | COPY_DEST_GREF};
-    int rc = copy_segment(&segment, &status);
-    if (rc < 0)
-        answer_error(r, -rc, "gntdev grant copy");
-    else if (status != 0)
-        answer_status(r, status, "GNTTABOP_copy");
-    else
-        answer_ok(r);
-}
-
 /* grant_copy PEER GREF from|to [TEXT] */
 void op_grant_copy(const struct request *q, struct reply *r)
 {

@@ -29,7 +29,6 @@ static const struct {
     {"grant_read", op_grant_read},
     {"grant_map", op_grant_map},
     {"grant_copy", op_grant_copy},
-    {"grant_relay", op_grant_relay},
     {"grant_close", op_grant_close},
     {"argo_register", op_argo_register},
     {"argo_send", op_argo_send},

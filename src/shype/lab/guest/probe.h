@@ -96,7 +96,6 @@ void op_grant_offer(const struct request *q, struct reply *r);
 void op_grant_read(const struct request *q, struct reply *r);
 void op_grant_map(const struct request *q, struct reply *r);
 void op_grant_copy(const struct request *q, struct reply *r);
-void op_grant_relay(const struct request *q, struct reply *r);
 void op_grant_close(const struct request *q, struct reply *r);
 
 /* own.c */
