@@ -131,6 +131,23 @@ def test_what_an_event_channel_needs(
     assert bool(ways(found, "guest_t", "locked_t")) is there
 
 
+def test_a_device_model_s_channel_to_what_it_sees(binary: Binary) -> None:
+    """Both checks are about the type by which the model meets its guest; its end has that type."""
+    rule = next(rule for rule in binary.allows if rule.cls == "event")
+    more = tuple(
+        replace(rule, source=source, target=target, permissions=permissions)
+        for source, target, permissions in (
+            ("model_t", "guest_seen", ("create", "send")), ("guest_seen", "guest_seen", ("bind",)),
+            ("guest_ch", "model_t", ("bind",)),
+        )
+    )
+    found = flows.analyse(replace(binary, allows=(*binary.allows, *more)), via=["event"])
+    assert ways(found, "model_t", "guest_t") == ways(found, "guest_t", "model_t") == {
+        "event signal"}
+    apart = flows.analyse(replace(binary, allows=(*binary.allows, *more[:2])), via=["event"])
+    assert not ways(apart, "model_t", "guest_t")
+
+
 def test_booleans_count_both_ways_unless_given(binary: Binary) -> None:
     either, on, off = (
         flows.analyse(binary, fixed=fixed, via=["memory"], always=bool(fixed))
