@@ -108,6 +108,20 @@ CHANNELS: tuple[Channel, ...] = (
         _any_two,
     ),
     Channel(
+        "access-counters", Kind.STORAGE,
+        "every domain may ask how many accesses FLASK has looked up on each CPU, and each checked "
+        "call of anybody is counted",
+        "build Xen without CONFIG_XSM_FLASK_AVC_STATS",
+        _any_two,
+    ),
+    Channel(
+        "event-ports", Kind.STORAGE,
+        "FLASK does not ask whether a domain may open ports in the event channel table of another, "
+        "which sees them used up",
+        "none in stock Xen with FLASK; other levels are safe from it",
+        _any_two,
+    ),
+    Channel(
         "grant-status", Kind.STORAGE,
         "who maps a granted page sets the reading and writing bits of the grant entry, which is "
         "in the granter's memory, so a one-way grant has a narrow way back",
