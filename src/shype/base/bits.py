@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+#: From so many on, a union of sets is quicker than listing their members.
+_MANY = 8
+
 
 def of(numbers: Iterable[int]) -> int:
     """The set of ``numbers`` (each at least 0)."""
@@ -43,9 +46,22 @@ def first(bits: int) -> int:
 
 
 def transposed(rows: Iterable[int], width: int) -> list[int]:
-    """The rows of the transposed matrix: ``width`` rows, bit i of row j = bit j of row i."""
-    columns: list[list[int]] = [[] for _ in range(width)]
+    """The rows of the transposed matrix: ``width`` rows, bit i of row j = bit j of row i.
+
+    Rows that are alike, as those of labels in one coalition, cost little more than one of them.
+    """
+    alike: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        for number in each(row):
-            columns[number].append(index)
-    return [of(column) for column in columns]
+        if row:
+            alike.setdefault(row, []).append(index)
+    few: list[list[int]] = [[] for _ in range(width)]
+    many = [0] * width
+    for row, indices in alike.items():
+        if len(indices) < _MANY:
+            for number in each(row):
+                few[number] += indices
+        else:
+            sources = of(indices)
+            for number in each(row):
+                many[number] |= sources
+    return [some | of(others) for some, others in zip(many, few, strict=True)]

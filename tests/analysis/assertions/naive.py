@@ -23,21 +23,10 @@ from shype.policy.assertions import (
     Selector,
 )
 from shype.policy.model import Policy
+from tests.analysis.flows.moves import BACK, FORTH, TOGETHER
 from tests.decision import reference_model as model
 from tests.decision.small_policies import TODAY, resource_of, world_of
 
-#: Which way information moves, by mechanism: operations of the source on the sink, and back.
-FORTH = {
-    "event": ["event.send"], "grant": ["grant.map_write", "grant.copy_to"],
-    "argo": ["argo.send"], "disk": ["disk.write"], "network": ["network.send"],
-    "foreign": ["foreign.map"],
-}
-BACK = {
-    "grant": ["grant.map_read", "grant.map_write", "grant.copy_from"],
-    "disk": ["disk.read", "disk.write"], "foreign": ["foreign.map"],
-}
-#: Both must run.
-TOGETHER = {"event", "grant", "argo", "foreign"}
 FIVE = {"event", "grant", "argo", "disk", "network"}
 
 

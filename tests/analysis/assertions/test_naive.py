@@ -11,7 +11,8 @@ from shype.analysis.assertions.result import Result, Trail
 from shype.analysis.flows.graph import FlowGraph
 from shype.decision.security_server import SecurityServer
 from shype.policy.assertions import Assertion, Exactly, OnlyThrough, sentence
-from tests.analysis.assertions.naive import TOGETHER, Naive
+from tests.analysis.assertions.naive import Naive
+from tests.analysis.flows.moves import TOGETHER
 from tests.decision.small_policies import TODAY, Chooser, small_policy, small_resources
 from tests.policy.assertion_text import assertion
 

@@ -16,6 +16,7 @@ from shype.decision.security_server import SecurityServer
 from shype.policy.loader import load
 from shype.policy.model import Policy
 from shype.policy.names import LabelName
+from tests.analysis.flows.moves import BACK, FORTH, TOGETHER
 from tests.decision import reference_model as model
 from tests.decision.small_policies import (
     TODAY,
@@ -23,18 +24,6 @@ from tests.decision.small_policies import (
     resource_of,
     world_of,
 )
-
-#: Which way information moves: written down apart from the product's table.
-FORTH = {
-    "event": ["event.send"], "grant": ["grant.map_write", "grant.copy_to"],
-    "argo": ["argo.send"], "disk": ["disk.write"], "network": ["network.send"],
-    "foreign": ["foreign.map"],
-}
-BACK = {
-    "grant": ["grant.map_read", "grant.map_write", "grant.copy_from"],
-    "disk": ["disk.read", "disk.write"], "foreign": ["foreign.map"],
-}
-TOGETHER = {"event", "grant", "argo", "foreign"}
 
 Direct = dict[tuple[str, str], set[str]]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from shype.base.bits import each
 from shype.compile.flask.effective import Effective
-from shype.compile.flask.matrix import bits
 from shype.compile.flask.mismatch import Mismatch, verdict
 from shype.compile.flask.mls import MlsRange
 from shype.compile.flask.reader import Context
@@ -51,7 +51,7 @@ class Channels:
         opened = {i: ends[i][0] & chosen for i in ends}
         back = dict.fromkeys(opened, 0)
         for i, peers in opened.items():
-            for peer in bits(peers):
+            for peer in each(peers):
                 back[peer] |= 1 << i
         rows = world.permitted(Operation.EVENT_SEND)
         host = world.policy.host.dom0

@@ -12,9 +12,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shype.base.bits import each
 from shype.compile.flask import expected
 from shype.compile.flask.effective import Effective
-from shype.compile.flask.matrix import bits
 from shype.compile.flask.mismatch import Mismatch, verdict
 from shype.compile.flask.reader import Context, ObjectContext
 from shype.compile.flask.world import LOWEST, World
@@ -64,7 +64,7 @@ class Hardware:
         """Contexts that the hypervisor would not find, or that stand for a domain's."""
         binary = self._world.binary
         taken = {sid.type for sid in binary.sids} | {*binary.transitions.values()}
-        taken |= {self._world.names.types[i] for i in bits(self._world.carried)}
+        taken |= {self._world.names.types[i] for i in each(self._world.carried)}
         for kind, items in self._objects.items():
             last = -1
             for item in items:
@@ -82,10 +82,10 @@ class Hardware:
             for word in expected.VM_ON_RESOURCE[piece.kind]["resource"]:
                 rows = effective.rules.rows.get(("resource", word), {})
                 got = sum(
-                    1 << i for i in bits(self._world.guests) if rows.get(i, 0) >> piece.type & 1
+                    1 << i for i in each(self._world.guests) if rows.get(i, 0) >> piece.type & 1
                 )
                 for extra, permitted in ((got & ~piece.users, True), (piece.users & ~got, False)):
-                    for i in bits(extra):
+                    for i in each(extra):
                         yield Mismatch(
                             self._world.name(i), name(piece.kind, piece.first),
                             f"{piece.kind}, resource {{ {word} }}", verdict(not permitted),
@@ -141,7 +141,7 @@ class Hardware:
         if found is None:
             found = 0
             for mask in world.members.values():
-                label = world.labels[next(bits(mask))]
+                label = world.labels[next(each(mask))]
                 if world.server.use(label, kind, text).permitted:
                     found |= mask
             self._users[key] = found

@@ -10,14 +10,6 @@ from shype.compile.flask.reader import Access
 Permission = tuple[str, str]
 
 
-def bits(mask: int) -> Iterator[int]:
-    """Indices of the bits that are set, lowest first."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
-
-
 class Names:
     """Types by index, and what every type or attribute name stands for."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from shype.base.bits import each
 from shype.compile.flask import expected
 from shype.compile.flask.expected import Grants
 from shype.compile.flask.hardware import Hardware
-from shype.compile.flask.matrix import Matrix, bits
+from shype.compile.flask.matrix import Matrix
 from shype.compile.flask.mismatch import Mismatch, short
 from shype.compile.flask.world import World, permitted, transposed
 from shype.decision.operation import Operation
@@ -32,7 +33,7 @@ class Wanted:
         #: By trusted label: whom it may notify, and who may notify it.
         self._trusted = {
             label: (told[number], heard[number])
-            for number, mask in world.members.items() for label in bits(mask & world.trusted)
+            for number, mask in world.members.items() for label in each(mask & world.trusted)
         }
 
     # -- transitions ------------------------------------------------------------------------
@@ -55,7 +56,7 @@ class Wanted:
             if key not in given:
                 yield Mismatch(key[0], key[1], f"new {key[2]} type", f"the {role} type", "none")
         known = {*(sid.type for sid in world.binary.sids)}
-        known |= {world.names.types[i] for i in bits(world.carried)}
+        known |= {world.names.types[i] for i in each(world.carried)}
         taken = [type_ for found in types.values() for type_ in found]
         if len({*taken}) != len({*wanted.values()}) or len(taken) != len({*taken}) or (
             {*taken} & known
@@ -67,12 +68,12 @@ class Wanted:
     def _roles_of_transitions(self) -> dict[tuple[str, str, str], str]:
         types, world = self._world.names.types, self._world
         wanted: dict[tuple[str, str, str], str] = {}
-        for i in bits(world.carried):
+        for i in each(world.carried):
             wanted[types[i], types[i], "domain"] = SELF
             wanted[world.dom0_type, types[i], "event"] = CHANNEL
         for label, (told, heard) in self._trusted.items():
             for role, peers in ((SPEAKING, told), (MUTE, heard & ~told)):
-                for peer in bits(peers):
+                for peer in each(peers):
                     wanted[types[label], types[peer], "event"] = role
         return wanted
 
@@ -88,7 +89,7 @@ class Wanted:
         back = transposed(world.permitted(Operation.COPY_FROM), world.members)
         for number, mask in world.members.items():
             yield from world.report(
-                next(bits(mask)), there[number] ^ back[number], "grant, copy out and copy in",
+                next(each(mask)), there[number] ^ back[number], "grant, copy out and copy in",
                 "one permitted and one denied", "the same",
             )
 
@@ -104,7 +105,7 @@ class Wanted:
                 return
             for cls, permissions in grants.items():
                 here = permissions & frozenset(world.tables.classes[cls])
-                found.add(bits(subjects), targets, cls, here)
+                found.add(each(subjects), targets, cls, here)
 
         for sid, grants in expected.DOM0_ON_HOST.items():
             put(dom0, 1 << index[f"{sid}_t"], grants)

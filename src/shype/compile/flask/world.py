@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from shype.base.bits import each
 from shype.compile.flask.encoding import dom0_entry, label_entries, type_of
-from shype.compile.flask.matrix import Names, bits
+from shype.compile.flask.matrix import Names
 from shype.compile.flask.mismatch import Mismatch
 from shype.compile.flask.mls import MlsLevel, MlsRange
 from shype.compile.flask.reader import Binary, Context, context
@@ -81,7 +82,7 @@ class World:
         self, subject: int, targets: int, what: str, policy: str, binary: str
     ) -> Iterator[Mismatch]:
         """One mismatch per target."""
-        for target in bits(targets):
+        for target in each(targets):
             yield Mismatch(self.name(subject), self.name(target), what, policy, binary)
 
 
@@ -110,7 +111,7 @@ def transposed(rows: Rows, members: Mapping[int, int]) -> Rows:
     first = {(mask & -mask).bit_length() - 1: number for number, mask in members.items()}
     firsts = sum(1 << bit for bit in first)
     for number, targets in rows.items():
-        for bit in bits(targets & firsts):
+        for bit in each(targets & firsts):
             found[first[bit]] |= members[number]
     return found
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import product
 
 from shype.base import bits
-from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
 from shype.compile.flask.analyze.rights import Rights
 
@@ -65,7 +64,7 @@ class Channels:
         count = len(parts.names.types)
         ends = self._ends(permission)
         linked, own = (
-            turned((rows.get(i, 0) for i in range(count)), count)
+            bits.transposed((rows.get(i, 0) for i in range(count)), count)
             for rows in (ends.linked, ends.own)
         )
         found = [0] * count

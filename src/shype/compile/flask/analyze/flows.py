@@ -10,7 +10,6 @@ from shype.base.errors import BadInput
 from shype.compile.flask import tables
 from shype.compile.flask.analyze import unguarded
 from shype.compile.flask.analyze.channels import Channels
-from shype.compile.flask.analyze.columns import turned
 from shype.compile.flask.analyze.parts import Parts
 from shype.compile.flask.analyze.rights import Right, Rights
 from shype.compile.flask.matrix import Names
@@ -181,7 +180,7 @@ class Flows:
                     found = group.setdefault(kind, self._empty())
                     self._place(found, cls, rows, lasts=entry.lasts)
         for kind, found in reads.items():
-            _merge(into, kind, turned(found, len(found)))
+            _merge(into, kind, bits.transposed(found, len(found)))
         self._events(into, booleans=booleans, contexts=contexts)
         if self.wanted.unguarded:
             copies = self.rights.rows(("grant", "copy"), booleans=booleans, contexts=contexts)
@@ -241,7 +240,7 @@ class Flows:
             _merge(into, event_kind(send), found)
         if status.read and self.wanted.takes(status, status.read):
             found = channels.flows("status")
-            _merge(into, event_kind(status), turned(found, len(found)))
+            _merge(into, event_kind(status), bits.transposed(found, len(found)))
 
 
 def event_kind(entry: Entry) -> Kind:
