@@ -94,7 +94,7 @@ def test_one_vm_of_a_label_with_unknown_uses_makes_the_label_s_unknown(tmp_path:
     )
     assert made.present is not None
     assert made.present.uses["a"] is None  # type: ignore[index]
-    assert made.present.vms["a"] == ("vm1", "vm2")  # type: ignore[index]
+    assert [d.vm for d in made.present.domains["a"]] == ["vm1", "vm2"]  # type: ignore[index]
 
 
 def test_hosts(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def vertices(server: SecurityServer, present: Present | None = None) -> list[Ver
     policy = server.policy
     alike: dict[tuple[object, ...], list[LabelName]] = defaultdict(list)
     for label, held in policy.labels.items():
-        if present is None or label in present.vms or label == policy.host.dom0:
+        if present is None or label in present.domains or label == policy.host.dom0:
             # Of what runs, labels that are alike may still be elsewhere, or use other disks.
             own = None if present is None else (
                 present.uses.get(label), frozenset(present.hosts.get(label, ())))
@@ -207,7 +207,7 @@ class Edges:
         told = bits.of(known)
         self._only_shared_bridges(known, told)
         for index, vertex in enumerate(self._vertices):
-            if vertex.labels and sum(len(present.vms.get(n, ())) for n in vertex.labels) < 2:
+            if vertex.labels and sum(len(present.domains.get(n, ())) for n in vertex.labels) < 2:
                 for mechanism in (Mechanism.DISK, Mechanism.NETWORK):
                     self._row(self.rows, mechanism)[index] &= ~(1 << index)
         # For disks, their own vertices say who uses them, and who only reads.

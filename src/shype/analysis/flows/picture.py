@@ -124,7 +124,8 @@ def _label(graph: FlowGraph, vertex: Vertex) -> str:
             if lattice is not None and held is not None:
                 below.append(lattice.show_range(held))
         if graph.present is not None:
-            below += graph.present.vms.get(vertex.labels[0], ())
+            running = [d.vm for n in vertex.labels for d in graph.present.domains.get(n, ())]
+            below += running[:6] + [f"and {len(running) - 6} more"] * (len(running) > 6)
     names = "<BR/>".join(f"<B>{_escaped(name)}</B>" for name in vertex.names[:6])
     if len(vertex.names) > 6:
         names += f"<BR/>and {len(vertex.names) - 6} more"

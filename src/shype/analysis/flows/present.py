@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shype.analysis.state import Domain, State, Use
@@ -30,13 +30,13 @@ class Attached:
 class Present:
     """Who runs and what they use.
 
-    ``vms``: the VMs of each label. ``hosts``: how many of them run on each
+    ``domains``: those that carry each label. ``hosts``: how many of them run on each
     host, which is a number. ``uses``: what the VMs of a label use together;
     None where that is not known of one of them, so that it may be everything.
     A resource of one name is taken for the same on all hosts.
     """
 
-    vms: Mapping[LabelName, tuple[str, ...]]
+    domains: Mapping[LabelName, Sequence[Domain]]
     hosts: Mapping[LabelName, Mapping[int, int]]
     uses: Mapping[LabelName, frozenset[Use] | None]
     attached: tuple[Attached, ...]
@@ -65,20 +65,19 @@ def present(policy: Policy, *states: State) -> Present:
             "flow.state", f"the policy does not know the label of {listed(strange)}",
             "use the policy that the host enforces, or stop these domains",
         )
-    vms: dict[LabelName, tuple[str, ...]] = {}
+    domains: dict[LabelName, Sequence[Domain]] = {}
+    used: set[Use] = set()
     uses: dict[LabelName, frozenset[Use] | None] = {}
     for label, some in carrying.items():
         assert label is not None
-        vms[label] = tuple(domain.vm for domain in some)
+        domains[label] = some
         known = [domain.uses for domain in some if domain.uses is not None]
-        uses[label] = (
-            frozenset(use for each in known for use in each) if len(known) == len(some) else None
-        )
+        together = frozenset(use for each in known for use in each)
+        used |= together
+        uses[label] = together if len(known) == len(some) else None
     table = ResourceTable(policy.resources)
-    attached: dict[tuple[ResourceKind, str], Attached] = {}
-    for domain in (domain for state in states for domain in state.domains):
-        for use in domain.uses or ():
-            if (use.kind, use.name) not in attached:
-                entry = table.match(use.kind, use.name)
-                attached[use.kind, use.name] = Attached(use.kind, use.name, entry)
-    return Present(vms, places, uses, tuple(attached.values()))
+    attached = {
+        (use.kind, use.name): Attached(use.kind, use.name, table.match(use.kind, use.name))
+        for use in sorted(used, key=lambda use: (use.kind, use.name))
+    }
+    return Present(domains, places, uses, tuple(attached.values()))
