@@ -35,6 +35,31 @@ def test_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.Mo
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    """As root, replacing /dev/null by a report would spoil the machine."""
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for path in (fifo, link):
+            write_atomic(path, b"text")
+            assert os.read(reader, 100) == b"text"
+    finally:
+        os.close(reader)
+    assert fifo.is_fifo()
+    assert link.is_symlink()
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to(file)
+    for data in (b"one", b"two"):
+        write_atomic(link, data)
+        assert file.read_bytes() == data
+    assert link.is_symlink()
+
+
 def test_canonical_json_does_not_depend_on_order() -> None:
     left = canonical.dumps({"b": [1, 2], "a": "ü"})
     assert left == canonical.dumps({"a": "ü", "b": [1, 2]}) == '{"a":"ü","b":[1,2]}\n'.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -45,6 +46,8 @@ def test_tables_and_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(decide, "PEERS", ())
+    monkeypatch.setattr(decide, "PEER_LABELS", 100)
+    monkeypatch.setattr(decide, "growth", partial(decide.growth, count=500))
     some = ["--sizes", "30", "--shapes", "tenants", "--questions", "300", "--runs", "1"]
     assert decide.main(some) == 0
     assert "decide_many" in capsys.readouterr().out

@@ -31,8 +31,8 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_side(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, HOSPITAL, "--to", "anonymiser")
-    firsts = {line.split()[0] for line in out.splitlines()[1:3]}
-    assert firsts == {"surgery", "laboratory"}
+    firsts = {line.split("  ")[0] for line in out.splitlines()[1:3]}
+    assert firsts == {"surgery, maternity", "laboratory"}
 
 
 def test_a_path_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +48,36 @@ def test_a_path_over_time_shows_the_states(capsys: pytest.CaptureFixture[str]) -
     assert code == 0
     assert "never all at once" in out
     assert "3. stop bank-a-db, bank-a-desk; start bank-b-desk" in out
+
+
+def test_a_vm_stands_for_its_label(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, BANKS, "--from", "a-db", "--to", "vm:a-desk")
+    assert code == 0
+    assert out.startswith("bank-a-db -> bank-a-desk\n")
+    code, out, _ = run(capsys, BANKS, "--from", "dom0", "--to", "a-db", "--layer", "direct")
+    assert code == 0
+
+
+def test_a_path_through_others_does_not_hide_a_direct_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The desks meet by disk and network, though not by what the hypervisor carries."""
+    _, out, _ = run(capsys, BANKS, "--from", "bank-a-desk")
+    (row,) = [line for line in out.splitlines() if line.split()[1] == "bank-b-desk"]
+    assert "through market-data; also directly by disk, network" in row
+    assert "pairs of labels" not in out, "that would be about all"
+    _, out, _ = run(capsys, BANKS, "--from", "bank-a-desk", "--layer", "direct")
+    assert "disk" not in out, "no step of that layer"
+
+
+def test_every_label_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    labels = "".join(f"  l{n}: {{coalitions: [a]}}\n" for n in range(5))
+    path.write_text('shype: 1\npolicy: {name: p, version: "1.0"}\ncoalitions: [a]\nlabels:\n'
+                    f"  m: {{coalitions: all}}\n{labels}host: {{dom0: m}}\n")
+    _, out, _ = run(capsys, str(path))
+    assert "l0, l1 and 3 like them" in out
+    assert "alike: l0, l1, l2, l3, l4" in out
 
 
 def test_nothing_flows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +125,11 @@ def test_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "id"), [
-    (["--from", "nobody"], "flow.unknown"),
+    (["--from", "nobody"], "label.unknown"),
+    (["--from", "disk:/nowhere"], "flow.unknown"),
+    (["--format", "dot", "--from", "surgery"], "flow.options"),
+    (["--format", "dot", "--all"], "flow.options"),
+    (["--why"], "flow.options"),
     (["--via", "telepathy"], "flow.mechanism"),
     (["--limit", "0"], "flow.limit"),
     (["-o", "x"], "flow.output"),
@@ -104,6 +138,12 @@ def test_bad_questions(capsys: pytest.CaptureFixture[str], words: list[str], id:
     code, _, err = run(capsys, HOSPITAL, *words)
     assert code == 2
     assert f"[{id}]" in err
+
+
+def test_json_and_a_picture_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, HOSPITAL, "--format", "svg", "--json")
+    assert code == 2
+    assert json.loads(out)["error"] == "flow.options"
 
 
 def test_completion_knows_the_layers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,8 +26,16 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data``; after a crash or a full disk the old content is still there.
 
     Raises OSError (for example ENOSPC); then ``path`` is unchanged and no
-    temporary file is left.
+    temporary file is left. A symbolic link stays, and what it leads to is
+    replaced. What is no file (a device, a FIFO, /dev/stdout) is written to and
+    never replaced: root could.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb", buffering=0) as sink:
+            sink.write(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: importing it costs dom0's short commands more than all their file work.
     name = path.parent / f".{path.name}.{os.urandom(8).hex()}"

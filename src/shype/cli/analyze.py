@@ -113,9 +113,7 @@ def _run(args: argparse.Namespace) -> int:
             "analyze.limit", f"{args.limit} paths cannot be shown", "give a number from 1"
         )
     fixed = dict(_boolean(text) for text in args.boolean)
-    more = () if args.map is None else permission_map.parse(
-        args.map.read_text(encoding="utf-8"), str(args.map)
-    )
+    more = () if args.map is None else permission_map.read(args.map)
     found = flows.analyse(
         policy_file.read(args.policy), xen=args.xen, more=more, fixed=fixed, via=args.via,
         covert=args.covert, always=args.always,

@@ -72,6 +72,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from shype.base.errors import BadInput
     from shype.cli.proving import proved
     from shype.policy import inventory, loader, reading, schema
 
@@ -85,6 +86,12 @@ def _run(args: argparse.Namespace) -> int:
         read = [loader.check_assertions(path, policy) for path in args.assertions]
         findings += tuple(finding for _, wrong in read for finding in wrong)
         more = [found for found, _ in read if found is not None]
+        for path, some in zip(args.assertions, read, strict=True):
+            if some[0] == ():  # an emptied file must not pass
+                raise BadInput(
+                    "assert.empty", f"{reading.shown(path)} has no assertion in it",
+                    "write some under `assert:`, or leave the file out",
+                )
         if len(more) == len(read):
             results = proved(policy, [*policy.assertions, *(one for some in more for one in some)])
         else:

@@ -32,7 +32,8 @@ Each layer includes those before it. Walls are taken into account: a step needs
 both VMs on one host at one time, unless it goes by disk or network; a path does
 not, because a VM that goes on running keeps what it has learnt.
 
-Labels and resources are named as in the policy (a resource as KIND:PATTERN).
+Labels, VMs and resources are named as in the policy (a resource as
+KIND:PATTERN); a VM stands for its label, and so does `dom0`.
 
 examples:
   shype flows examples/hospital.yaml
@@ -104,9 +105,10 @@ def _run(args: argparse.Namespace) -> int:
     _check_mechanisms(args.via)
     if args.limit < 1:
         raise BadInput("flow.limit", f"{args.limit} paths cannot be shown", "give a number from 1")
-    for name in (args.source, args.sink):
-        if name is not None:
-            graph.find(name)
+    args.source, args.sink = (
+        None if word is None else _named(graph, word) for word in (args.source, args.sink)
+    )
+    _check_options(args)
     form = "json" if args.json else args.format
     if form in ("dot", "svg"):
         return _draw(graph, layer, form, args.output)
@@ -115,6 +117,35 @@ def _run(args: argparse.Namespace) -> int:
     if args.source is not None and args.sink is not None:
         return _routes(args, graph, layer, form)
     return _pairs(args, graph, layer, form)
+
+
+def _named(graph: FlowGraph, word: str) -> str:
+    """The label or resource of the graph that ``word`` names; a VM stands for its label."""
+    from shype.decision.party import resolve
+    from shype.policy.model import ResourceKind
+
+    if word not in graph.of and word.partition(":")[0] not in {*ResourceKind}:
+        word = resolve(graph.server.policy, word).label
+    graph.find(word)
+    return word
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Options that would change nothing are refused: the answer would be to another question."""
+    from shype.base.errors import BadInput
+
+    drawn = args.format in ("dot", "svg")
+    if args.json and args.format != "table" and args.format != "json":
+        raise BadInput("flow.options", f"--json and --format {args.format} exclude each other",
+                       "leave one of them out")
+    if drawn and (args.source or args.sink or args.via or args.why or args.all):
+        raise BadInput(
+            "flow.options", "a picture shows all direct flows up to --layer: --from, --to, --via, "
+            "--why and --all do not narrow it", "leave them out, or use the table or --json",
+        )
+    if (args.why or args.all) and (args.source is None or args.sink is None):
+        raise BadInput("flow.options", "--why and --all are about paths between two names",
+                       "give both --from and --to")
 
 
 def _check_mechanisms(via: list[str] | None) -> None:
@@ -223,14 +254,24 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
             more += 1
             continue
         names = [graph.vertices[v].shown for v in pair.path]
-        through = ", ".join(pair.by) if pair.by else "through " + ", ".join(names[1:-1])
+        through = ", ".join(pair.by)
+        if names[1:-1]:
+            besides = f"; also directly by {through}" if through else ""
+            through = "through " + ", ".join(names[1:-1]) + besides
         rows.append((names[0], names[-1], pair.layer.shown, through))
     if rows:
         output.table("", ["FROM", "TO", "LAYER", "BY"], rows)
     if more:
         output.note(f"{more} more; name one side by --from or --to, or use --json")
     told = [f"{count} {level.shown}" for level, count in number.items() if count]
-    print(f"pairs of labels: {', '.join(told) or 'none'}")
+    if args.source is None and args.sink is None:
+        print(f"pairs of labels: {', '.join(told) or 'none'}")
+    elif not rows:
+        print("nothing flows there")
+    alike = [vertex.names for vertex in graph.vertices if len(vertex.names) > 3]
+    for group in alike[:_ROWS]:
+        print(f"alike: {', '.join(group[:20])}"
+              + (f" and {len(group) - 20} more (--json has all)" if len(group) > 20 else ""))
     if layer is Layer.COVERT:
         for channel in CHANNELS:
             print(f"{channel.id} ({channel.kind}): {channel.sentence}")

@@ -67,9 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.xen is not None:
             target = args.xen if args.xen.startswith("xen-") else f"xen-{args.xen}"
         chosen = tables.load(target)
-    more = () if args.map is None else permission_map.parse(
-        args.map.read_text(encoding="utf-8"), str(args.map)
-    )
+    more = () if args.map is None else permission_map.read(args.map)
     known = permission_map.load(chosen.version, more)
     pairs = [(cls, name) for cls, names in chosen.classes.items() for name in names]
     known.require(pairs, f"the table of {chosen.target}")

@@ -147,7 +147,7 @@ def _show(made: Report, walls: Walls) -> None:
     if made.maximal is not None:
         _show_maximal(made.maximal)
     if made.needed is not None:
-        _show_needed(made.needed, len(made.sites))
+        _show_needed(made.needed, len(made.sites), len(made.never))
     if made.starving:
         from shype.analysis.walls.report import separated
 
@@ -194,9 +194,10 @@ def _show_maximal(found: MaximalSets) -> None:
     print()
 
 
-def _show_needed(found: Needed, hosts: int) -> None:
+def _show_needed(found: Needed, hosts: int, never: int) -> None:
     exact = found.least == found.enough
-    print("hosts needed to run one VM of every label at the same time: " + (
+    whom = "every label that can start" if never else "every label"
+    print(f"hosts needed to run one VM of {whom} at the same time: " + (
         str(found.enough) if exact else f"between {found.least} and {found.enough}"))
     if found.enough > 1:
         print(f"  no two of these share a host: {_names(found.apart)}")

@@ -193,6 +193,6 @@ def test_labels_that_are_alike_share_a_vertex(tmp_path: Path) -> None:
     graph = FlowGraph(SecurityServer(load(path).policy))
     assert graph.of["quotes"] == graph.of["prices"]
     shared = graph.vertices[graph.of["prices"]]
-    assert shared.shown == "quotes and 1 like it"
+    assert shared.shown == "quotes, prices"
     assert shared.role is Role.LABEL
     assert {step.mechanism for step in steps(graph, "quotes", "prices")} >= {"grant", "event"}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from shype.analysis.flows import covert, picture
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.report import counts, pairs, routes
+from shype.analysis.flows.steps import steps
 from shype.analysis.flows.vertex import Layer
 from shype.base.errors import Internal
 from shype.decision.operation import Operation
@@ -47,7 +48,10 @@ def test_counts_and_pairs(policy: Policy) -> None:
         assert counts(graph, last) == expected
         for pair in pairs(graph, last):
             assert (pair.path[0], pair.path[-1]) == (pair.source, pair.sink)
-            assert bool(pair.by) is (len(pair.path) == 2), pair
+            ends = [graph.vertices[v].names[0] for v in (pair.source, pair.sink)]
+            named = {"event", "grant", "argo", "foreign"} if last is Layer.DIRECT else None
+            assert {*pair.by} == {s.mechanism for s in steps(graph, *ends, last, named)}
+            assert pair.by or len(pair.path) > 2, pair
             assert all(last.passes(graph.vertices[v].role) for v in pair.path[1:-1])
 
 

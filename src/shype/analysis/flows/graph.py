@@ -79,10 +79,8 @@ class FlowGraph:
 
     def rows(self, layer: Layer, via: Collection[str] | None = None) -> tuple[int, ...]:
         """The direct flows that count at ``layer``, by the mechanisms ``via`` (None: all)."""
-        names = _HYPERVISOR if layer < Layer.SHARED else (*_HYPERVISOR, *_SHARED)
         used: list[Sequence[int]] = [
-            self.by_mechanism[name] for name in names
-            if name in self.by_mechanism and (via is None or name in via)
+            self.by_mechanism[name] for name in self.counted(layer) if via is None or name in via
         ]
         if layer is Layer.COVERT:
             used += [c.rows(self) for c in covert.CHANNELS if via is None or c.id in via]
@@ -90,6 +88,11 @@ class FlowGraph:
         for rows in used:
             merged = [a | b for a, b in zip(merged, rows, strict=True)]
         return tuple(merged)
+
+    def counted(self, layer: Layer) -> tuple[str, ...]:
+        """The mechanisms by which something flows directly, of those that count at ``layer``."""
+        names = _HYPERVISOR if layer < Layer.SHARED else (*_HYPERVISOR, *_SHARED)
+        return tuple(str(name) for name in names if name in self.by_mechanism)
 
     def passable(self, layer: Layer) -> int:
         """The set of vertices that a path at ``layer`` may pass between its ends."""

@@ -8,7 +8,7 @@ from itertools import islice
 
 from shype.analysis.flows import covert
 from shype.analysis.flows.digraph import Path
-from shype.analysis.flows.graph import MECHANISMS, FlowGraph
+from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.history import history
 from shype.analysis.flows.steps import Step, along
 from shype.analysis.flows.vertex import Layer, Role
@@ -20,7 +20,9 @@ from shype.base import bits
 class Pair:
     """Information of ``source`` gets to ``sink`` from ``layer`` on (vertices of the graph).
 
-    ``by``: the mechanisms of a direct flow; ``path``: a shortest path of another.
+    ``path``: a shortest path at that layer. ``by``: the mechanisms of a single
+    step from one to the other, at ``layer`` or at a later one that was asked for;
+    so if the path passes others, there is a direct way besides.
     """
 
     source: int
@@ -118,24 +120,22 @@ def pairs(
         for source in bits.each(starts):
             for sink in bits.each(now[source] & ends & ~before[source]):
                 if source != sink or len(graph.vertices[source].labels) > 1:
-                    yield _pair(graph, source, sink, level, via)
+                    yield _pair(graph, source, sink, level, layer, via)
         before = list(now)
 
 
 def _pair(
-    graph: FlowGraph, source: int, sink: int, layer: Layer, via: Collection[str] | None
+    graph: FlowGraph, source: int, sink: int, layer: Layer, last: Layer,
+    via: Collection[str] | None,
 ) -> Pair:
     path = next(graph.paths(source, sink, layer, via))
-    by: tuple[str, ...] = ()
-    if len(path) == 2:
-        rows = [(name, graph.by_mechanism[name]) for name in MECHANISMS if name in
-                graph.by_mechanism]
-        if layer is Layer.COVERT:
-            rows += [(channel.id, [*channel.rows(graph)]) for channel in covert.CHANNELS]
-        by = tuple(
-            name for name, row in rows
-            if row[source] >> sink & 1 and (via is None or name in via)
-        )
+    rows = [(name, graph.by_mechanism[name]) for name in graph.counted(last)]
+    if last is Layer.COVERT:
+        rows += [(channel.id, [*channel.rows(graph)]) for channel in covert.CHANNELS]
+    by = tuple(
+        name for name, row in rows
+        if row[source] >> sink & 1 and (via is None or name in via)
+    )
     return Pair(source, sink, layer, by, path)
 
 

@@ -79,6 +79,8 @@ class Vertex:
 
     @property
     def shown(self) -> str:
-        """``a-db``, or with several labels ``a-db and 3 like it``."""
+        """``a-db``, ``a-db, b-db``, or with many labels ``a-db, b-db and 3 like them``."""
         names = self.names
-        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} like it"
+        if len(names) <= 3:
+            return ", ".join(names)
+        return f"{names[0]}, {names[1]} and {len(names) - 2} like them"

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from shype.analysis.walls.coexistence import Separation, Walls
 from shype.analysis.walls.placing import place
-from shype.analysis.walls.sites import Site
+from shype.analysis.walls.sites import Site, not_dom0
 from shype.policy.names import LabelName
 from shype.policy.source import Span
 
@@ -77,12 +77,12 @@ class Together:
 def together(walls: Walls, sites: Sequence[Site], labels: Sequence[LabelName]) -> Together:
     """Whether one VM of each of ``labels`` can run at the same time, each on one of ``sites``.
 
-    dom0's label runs anyway. Raises BadInput ``label.unknown``.
+    Raises BadInput ``label.unknown``, and ``walls.dom0`` for dom0's label.
     """
-    policy = walls.server.policy
     for label in labels:
         walls.coexist(label, label)  # an unknown label is an error
-    wanted = tuple(dict.fromkeys(label for label in labels if label != policy.host.dom0))
+        not_dom0(walls, label)
+    wanted = tuple(dict.fromkeys(labels))
     placed = place(walls, sites, wanted)
     if placed.possible:
         return Together(wanted, True, placed.hosts, tuple(_starts(sites, placed.hosts)), ())

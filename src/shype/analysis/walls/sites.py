@@ -169,3 +169,12 @@ def _labels(entry: Mapping[str, object], key: str) -> list[LabelName] | None:
 def _invalid(what: str) -> NoReturn:
     raise BadInput("walls.hosts", f"the hosts cannot be read: {what}",
                    "give a number, or a file as docs/reference/walls.md shows it")
+
+
+def not_dom0(walls: Walls, label: LabelName) -> None:
+    """Raises BadInput ``walls.dom0`` for dom0's label, about which there is nothing to ask."""
+    if label == walls.server.policy.host.dom0:
+        raise BadInput(
+            "walls.dom0", f"{label} is dom0's own label, and dom0 always runs",
+            "ask about a label that a VM may carry",
+        )

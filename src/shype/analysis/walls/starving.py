@@ -15,9 +15,8 @@ from itertools import islice
 
 from shype.analysis.walls.budget import STEPS, Budget
 from shype.analysis.walls.coexistence import Separation, Walls
-from shype.analysis.walls.sites import Refusal, Site
+from shype.analysis.walls.sites import Refusal, Site, not_dom0
 from shype.base import bits
-from shype.base.errors import BadInput
 from shype.decision.decision import Decision
 from shype.policy.names import LabelName
 
@@ -100,11 +99,7 @@ def starving(
     Raises BadInput ``label.unknown``, and ``walls.dom0`` for dom0's label.
     """
     walls.coexist(label, label)  # an unknown label is an error
-    if label == walls.server.policy.host.dom0:
-        raise BadInput(
-            "walls.dom0", f"{label} is dom0's own label, and dom0 always runs",
-            "ask about a label that a VM may carry",
-        )
+    not_dom0(walls, label)
     for site in sites:
         if label in site.always:
             return Starving(label, False, (), (), site.name)

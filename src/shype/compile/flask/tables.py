@@ -112,8 +112,12 @@ def load(target: str) -> Tables:
 
 
 def load_file(path: Path) -> Tables:
-    """Tables that `import_tree` made. Raises `BadInput` (``tables.invalid``), OSError."""
-    return parse(path.read_bytes(), str(path))
+    """Tables that `import_tree` made. Raises `BadInput` (``tables.invalid``)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _invalid(str(path), f"it cannot be read: {error.strerror}") from error
+    return parse(data, str(path))
 
 
 def parse(data: bytes, name: str) -> Tables:

@@ -20,7 +20,7 @@ _VERSION = "30"
 def read(path: Path) -> Binary:
     """The policy at ``path``; source is compiled first.
 
-    Raises OSError, `BadInput` (``analyze.unreadable``, ``analyze.other-platform``,
+    Raises `BadInput` (``analyze.unreadable``, ``analyze.other-platform``,
     ``analyze.source``, and ``bundle.`` errors), `Unavailable` (``tool.missing``,
     ``validate.no-reader``).
     """
@@ -49,8 +49,14 @@ def _binary(path: Path, folder: Path) -> Path:
         _, contents = signed.opened(signed.read(path), path)
         (folder / "policy.bin").write_bytes(contents.files["policy.bin"])
         return folder / "policy.bin"
-    with path.open("rb") as file:
-        head = file.read(4096)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise BadInput(
+            "analyze.unreadable", f"cannot read {path}: {error.strerror or error}",
+            "name a binary policy for Xen, its source, or a bundle",
+        ) from error
     return path if head.startswith(_MAGIC) else _compiled(path, head, folder)
 
 

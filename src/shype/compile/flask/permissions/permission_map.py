@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from shype.base.errors import BadInput, Internal
@@ -171,6 +172,16 @@ def _shipped() -> tuple[Entry, ...]:
         return parse(file.read_text(encoding="utf-8"), file.name)
     except BadInput as error:
         raise Internal("permission-map.broken", error.message) from error
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """The map in a file. Raises `BadInput` (``permission-map.invalid``)."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise _invalid(str(path), f"it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _invalid(str(path), "it is no text") from error
 
 
 def parse(text: str, name: str) -> tuple[Entry, ...]:
