@@ -177,3 +177,11 @@ def test_a_bundle_can_be_tested_and_a_damaged_one_cannot(tmp_path: Path, capsys:
     sealed_.write_bytes(sealed_.read_bytes()[:900])
     assert main(["test", str(path)]) == 2
     assert "[test.policy]" in capsys.readouterr().err
+
+
+def test_an_empty_word_is_no_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that is not set in a CI must not test the present directory."""
+    with pytest.raises(SystemExit) as end:
+        main(["test", ""])
+    assert end.value.code == 2
+    assert "is a variable not set" in capsys.readouterr().err

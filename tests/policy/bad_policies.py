@@ -111,8 +111,8 @@ _LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 
 CASES = (
     # YAML
-    Bad(Id.FILE_EMPTY, "", "", 1, 1, "no policy in it", "shype: 1"),
-    Bad(Id.FILE_EMPTY, "", "# only a comment\n---\n...\n", 1, 1, "no policy in it", "shype: 1"),
+    Bad(Id.FILE_EMPTY, "", "", 1, 1, "nothing in the file", "shype: 1"),
+    Bad(Id.FILE_EMPTY, "", "# only a comment\n---\n...\n", 1, 1, "nothing in the file", "shype: 1"),
     Bad(Id.FILE_CONTROL, "shop", "sh\0op", 2, 18, "U+0000", "delete"),
     Bad(Id.FILE_CONTROL, "shop", "sh\x1bop", 2, 18, "U+001B", "delete"),
     Bad(Id.YAML_SYNTAX, "[web, data]\n", "[web, data\n", 4, 6, "not valid YAML", "check brackets"),

@@ -98,7 +98,7 @@ def test_a_bundle_has_no_assertions() -> None:
     ("shype-assert: 1\nassert: {}\n", (2, 9), "must be a list of assertions"),
     ("shype-assert: 1\nassert:\n  - never: bench -> dsk\n", (3, 12), "no label `dsk`"),
     ("shype-assert: 1\nassert: [\n", (3, 1), ""),
-    ("", (1, 1), "no policy in it"),
+    ("", (1, 1), "nothing in the file"),
 ])
 def test_a_wrong_file_gives_its_finding_at_its_place(
     text: str, place: tuple[int, int], says: str

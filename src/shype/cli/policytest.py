@@ -49,7 +49,7 @@ exit codes: 0 all as expected, 1 a test failed or coverage is too low,
 
 def add(commands: Commands) -> None:
     """Register the command."""
-    from shype.cli.types import day
+    from shype.cli.types import day, path
 
     command = commands.add_parser(
         "test",
@@ -60,7 +60,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
-        "paths", metavar="DIR", type=Path, nargs="+", help="a directory, or one test file"
+        "paths", metavar="DIR", type=path, nargs="+", help="a directory, or one test file"
     )
     command.add_argument(
         "-k", metavar="TEXT", dest="text", default="",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import date
+from pathlib import Path
 from typing import TypeAlias
 
 #: What `ArgumentParser.add_subparsers` returns.
@@ -18,6 +19,16 @@ def day(text: str) -> date:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day, written YYYY-MM-DD")
     return found
+
+
+def path(text: str) -> Path:
+    """An argument that is a path. Raises ArgumentTypeError for "", which a shell makes by mistake.
+
+    As a `Path` it would be the present directory.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: is a variable not set?")
+    return Path(text)
 
 
 def seconds(text: str) -> float:

@@ -175,7 +175,13 @@ def _show(report: Report, every: bool) -> None:
     if every:
         print()
         _table([_row(row) for row in report.rows])
-    print("\nthere are differences" if found else "\nno difference")
+    if found:
+        print("\nthere are differences")
+        return
+    sides = dict.fromkeys(side for count in report.counts for side in (count.one, count.other))
+    asked = {side for c in report.counts if c.asked for side in (c.one, c.other)}
+    silent = [str(side) for side in sides if side not in asked]
+    print("\nno difference" + (f" ({' and '.join(silent)} not asked)" if silent else ""))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:

@@ -120,8 +120,9 @@ def parse(text: str, file: str, parser: type = _PARSER) -> Source:
         isinstance(reader.root, Scalar) and reader.root.kind == "null"
     )
     if nothing and not reader.findings:
-        empty = error(Id.FILE_EMPTY, Span(file, 1, 1), "the file has no policy in it",
-                      "start with `shype: 1`; examples/banks.yaml is a policy to start from")
+        empty = error(Id.FILE_EMPTY, Span(file, 1, 1), "there is nothing in the file",
+                      "a policy starts with `shype: 1` (see examples/banks.yaml), a file of "
+                      "assertions with `shype-assert: 1`, one of tests with `shype-test: 1`")
         return Source(None, (empty,))
     return Source(reader.root, tuple(reader.findings))
 
