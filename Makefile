@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint setup lab bench bench-decide bench-analysis fuzz clean
+.PHONY: help demo test test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -17,7 +17,10 @@ demo: $(STAMP) ## set up, boot a real Xen with FLASK, and watch it enforce examp
 
 test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the real hypervisor
 	$(BIN)/pytest -m "not lab"
-	$(BIN)/pytest -m lab -n 2 --durations 10
+	$(BIN)/pytest -m "lab and not findings" -n 2 --no-loadscope-reorder --durations 10
+
+findings: $(STAMP) lab ## repeat what docs/findings says about Xen (about five minutes)
+	$(BIN)/pytest -m findings -n 2 --durations 10
 
 test-fast: $(STAMP) lint ## everything that needs no hypervisor (about two minutes)
 	$(BIN)/pytest -m "not lab"

@@ -22,7 +22,7 @@ from shype.lab.host import Lab
 from tests.analysis.policies import policy
 from tests.lab.conftest import STILL
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.findings]
 
 Report = dict[str, Any]
 PROGRAM = Path(__file__).with_name("findings_program.py")
