@@ -27,7 +27,7 @@ def check(policy: Policy) -> None:
         assert all(expected[number] == UNRELATED for number in missing)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(policy=small_policies())
 def test_small_policies(policy: Policy) -> None:
     check(policy)

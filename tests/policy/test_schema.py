@@ -55,7 +55,7 @@ def test_its_limits_are_those_of_the_grammar() -> None:
     assert set(defs["mechanism"]["enum"]) == {str(one) for one in SWITCHABLE}
 
 
-@settings(PATIENT, max_examples=50)
+@settings(PATIENT, max_examples=30)
 @given(policies() | full_policies())
 def test_plain_jsonschema_accepts_valid_policies(policy: Policy) -> None:
     _judge().validate(yaml.safe_load(policy_yaml(policy)))

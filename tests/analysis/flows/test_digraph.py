@@ -57,7 +57,7 @@ def skips(path: Path, edges: Edges) -> bool:
 
 
 @given(graphs(9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_closure_and_components(graph: tuple[int, Edges]) -> None:
     n, edges = graph
     closed, pairs = digraph(n, edges), reach(*graph)
@@ -74,7 +74,7 @@ def test_closure_and_components(graph: tuple[int, Edges]) -> None:
 
 
 @given(graphs(6), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_paths(graph: tuple[int, Edges], data: st.DataObject) -> None:
     n, edges = graph
     source, sink = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, n - 1))

@@ -93,7 +93,7 @@ def layers(policy: Policy, direct: Direct) -> dict[tuple[str, str], Layer]:
     return found
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(policy=policies_with_resources())
 def test_direct_flows_and_layers(policy: Policy) -> None:
     graph = FlowGraph(SecurityServer(policy, today=TODAY))
@@ -117,7 +117,7 @@ def test_direct_flows_and_layers(policy: Policy) -> None:
                 assert step.operations, step
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(policy=policies_with_resources())
 def test_every_path_is_made_of_steps(policy: Policy) -> None:
     graph = FlowGraph(SecurityServer(policy, today=TODAY))
