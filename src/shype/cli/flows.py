@@ -226,10 +226,10 @@ def _show(route: Route, *, why: bool) -> None:
 
 def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) -> int:
     from shype.analysis.flows.covert import CHANNELS
-    from shype.analysis.flows.report import counts, pairs
+    from shype.analysis.flows.report import connected, counts, pair
     from shype.analysis.flows.vertex import Layer
 
-    found = pairs(
+    found = connected(
         graph, layer, args.via,
         sources=None if args.source is None else [graph.of[args.source]],
         sinks=None if args.sink is None else [graph.of[args.sink]],
@@ -239,7 +239,7 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
     if form == "json":
         output.print_json({
             "policy": policy.name, "version": policy.version, "up_to": layer.shown,
-            "pairs": [pair.to_json(graph) for pair in found],
+            "pairs": [pair(graph, *one, layer, args.via).to_json(graph) for one in found],
             "labels": {level.shown: count for level, count in number.items()},
             "unmediated": [
                 {"id": c.id, "kind": str(c.kind), "sentence": c.sentence, "remedy": c.remedy}
@@ -249,16 +249,17 @@ def _pairs(args: argparse.Namespace, graph: FlowGraph, layer: Layer, form: str) 
         return 0
     rows: list[tuple[str, ...]] = []
     more = 0
-    for pair in found:
+    for one in found:
         if len(rows) == _ROWS:
-            more += 1
+            more += 1  # only what is shown needs a path
             continue
-        names = [graph.vertices[v].shown for v in pair.path]
-        through = ", ".join(pair.by)
+        shown = pair(graph, *one, layer, args.via)
+        names = [graph.vertices[v].shown for v in shown.path]
+        through = ", ".join(shown.by)
         if names[1:-1]:
             besides = f"; also directly by {through}" if through else ""
             through = "through " + ", ".join(names[1:-1]) + besides
-        rows.append((names[0], names[-1], pair.layer.shown, through))
+        rows.append((names[0], names[-1], shown.layer.shown, through))
     if rows:
         output.table("", ["FROM", "TO", "LAYER", "BY"], rows)
     if more:

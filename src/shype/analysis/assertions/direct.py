@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from shype.analysis.assertions.result import Result, Violation
 from shype.analysis.assertions.trails import chosen
 from shype.analysis.assertions.trails import shown as trail_of
-from shype.analysis.flows.carrying import backward, onward
 from shype.analysis.flows.graph import FlowGraph
-from shype.analysis.flows.steps import steps
+from shype.analysis.flows.steps import asked, steps
 from shype.analysis.flows.vertex import Layer
 from shype.analysis.walls.coexistence import Walls
 from shype.base import bits
 from shype.decision.decision import Decision
-from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.policy.assertions import Arrow, Choice, Exactly
 from shype.policy.mechanism import SWITCHABLE
@@ -103,20 +99,13 @@ def _why_not(
     via: frozenset[str],
 ) -> Decision:
     """A decision that stands in the way: the first refusal, or else the wall."""
-    decisions = list(_asked(server, source, sink, via))
+    decisions = [
+        decision for operation, decision in asked(server, source, sink)
+        if operation.mechanism in via
+    ]
     refused = next((one for one in decisions if not one.permitted), None)
     if not walls.coexist(source, sink) and any(one.permitted for one in decisions):
         return server.together(source, sink)
     assert refused is not None
     return refused
 
-
-def _asked(
-    server: SecurityServer, source: LabelName, sink: LabelName, via: frozenset[str]
-) -> Iterator[Decision]:
-    for operation in Operation:
-        if operation.mechanism in via:
-            if onward(operation):
-                yield server.decide(source, sink, operation)
-            if backward(operation):
-                yield server.decide(sink, source, operation)

@@ -65,8 +65,6 @@ class _Prover:
         self._server, self._graph, self._shown = server, graph, shown
         self._known = choice(server.policy)
         self._walls = Walls(server)
-        self._passable = {layer: graph.passable(layer) for layer in (Layer.DRIVER, Layer.DOM0)}
-        self._rows: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
         self._paths: dict[tuple[Layer, frozenset[str] | None, frozenset[LabelName]], Paths] = {}
         self._names: dict[tuple[By, str], tuple[LabelName, ...]] = {}
         self._groups: dict[tuple[By, str, frozenset[LabelName]], Group] = {}
@@ -92,10 +90,7 @@ class _Prover:
         via = None if terms.via is None else frozenset(map(str, terms.via))
         key = layer, via, frozenset(without)
         if key not in self._paths:
-            if (layer, via) not in self._rows:
-                self._rows[layer, via] = self._graph.rows(layer, via)
-            self._paths[key] = Paths(
-                self._graph, self._rows[layer, via], self._passable[layer], *key)
+            self._paths[key] = Paths(self._graph, *key)
         return self._paths[key]
 
     def _chosen(self, selector: Selector) -> tuple[LabelName, ...]:

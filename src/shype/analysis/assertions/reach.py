@@ -26,18 +26,17 @@ class Paths:
     """
 
     def __init__(
-        self, graph: FlowGraph, rows: Sequence[int], passable: int, layer: Layer,
-        via: Collection[str] | None = None, without: Iterable[LabelName] = (),
+        self, graph: FlowGraph, layer: Layer, via: Collection[str] | None = None,
+        without: Iterable[LabelName] = (),
     ) -> None:
-        """``rows`` and ``passable`` are those of ``graph`` at ``layer`` by ``via``."""
         self.graph, self.layer, self.via = graph, layer, via
         self.without = frozenset(without)
-        self.rows = rows
+        self.rows = graph.rows(layer, via)
         closed = bits.of(
             graph.of[name] for name in self.without
             if self.without.issuperset(graph.vertices[graph.of[name]].labels)
         )
-        self._open = passable & ~closed
+        self._open = graph.passable(layer) & ~closed
         self._onward = tuple(
             row if self._open >> index & 1 else 0 for index, row in enumerate(self.rows)
         )

@@ -196,7 +196,6 @@ class Edges:
             for writer in bits.each(known[key][Access.WRITE]):
                 row[writer] |= 1 << index
 
-
     def _only_used(self, present: Present) -> None:
         """Drop what the VMs that run do not use; what nobody knows of stays."""
         known: dict[int, frozenset[Use]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from shype.analysis.flows import covert
 from shype.analysis.flows.digraph import Digraph, Path
@@ -52,6 +53,8 @@ class FlowGraph:
         self.permitted, self.beside = edges.permitted, edges.beside
         #: ``copied[x]``: the set into whose pages x may copy out of its own (grant.copy_to).
         self.copied = edges.copied
+        self._rows: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
+        self._passable: dict[Layer, int] = {}
         self._graphs: dict[tuple[Layer, frozenset[str] | None], Digraph] = {}
         self._reach: dict[tuple[Layer, frozenset[str] | None], tuple[int, ...]] = {}
 
@@ -79,15 +82,23 @@ class FlowGraph:
 
     def rows(self, layer: Layer, via: Collection[str] | None = None) -> tuple[int, ...]:
         """The direct flows that count at ``layer``, by the mechanisms ``via`` (None: all)."""
-        used: list[Sequence[int]] = [
-            self.by_mechanism[name] for name in self.counted(layer) if via is None or name in via
-        ]
-        if layer is Layer.COVERT:
-            used += [c.rows(self) for c in covert.CHANNELS if via is None or c.id in via]
-        merged = [0] * len(self)
-        for rows in used:
-            merged = [a | b for a, b in zip(merged, rows, strict=True)]
-        return tuple(merged)
+        key = layer, None if via is None else frozenset(via)
+        if key not in self._rows:
+            used: list[Sequence[int]] = [
+                self.by_mechanism[n] for n in self.counted(layer) if via is None or n in via
+            ]
+            if layer is Layer.COVERT:
+                used += [rows for id, rows in self.unmediated.items() if via is None or id in via]
+            merged = [0] * len(self)
+            for rows in used:
+                merged = [a | b for a, b in zip(merged, rows, strict=True)]
+            self._rows[key] = tuple(merged)
+        return self._rows[key]
+
+    @cached_property
+    def unmediated(self) -> Mapping[str, Sequence[int]]:
+        """The flows by each covert channel, by its id."""
+        return {channel.id: channel.rows(self) for channel in covert.CHANNELS}
 
     def counted(self, layer: Layer) -> tuple[str, ...]:
         """The mechanisms by which something flows directly, of those that count at ``layer``."""
@@ -96,9 +107,11 @@ class FlowGraph:
 
     def passable(self, layer: Layer) -> int:
         """The set of vertices that a path at ``layer`` may pass between its ends."""
-        return bits.of(
-            i for i, vertex in enumerate(self.vertices) if layer.passes(vertex.role)
-        )
+        if layer not in self._passable:
+            self._passable[layer] = bits.of(
+                i for i, vertex in enumerate(self.vertices) if layer.passes(vertex.role)
+            )
+        return self._passable[layer]
 
     # -- reachability and paths ---------------------------------------------------------------
 
@@ -160,16 +173,17 @@ class FlowGraph:
         Minimal: no step leads past a vertex of the path, so none can be left
         out (`Digraph.minimal`; there may be very many).
         """
-        rows, passable = self.rows(layer, via), self.passable(layer)
+        rows = self.rows(layer, via)
         if layer is Layer.DIRECT:
             if rows[source] >> sink & 1:
                 yield (source, sink)
             return
-        # The ends need not be passable: the source sends, and nothing else passes it.
-        made = Digraph([
-            row if passable >> index & 1 or index == source else 0
-            for index, row in enumerate(rows)
-        ])
+        made = self.graph(layer, via)
+        if not self.passable(layer) >> source & 1:
+            # The ends need not be passable: the source sends, and nothing else passes it.
+            onward = list(made.rows)
+            onward[source] = rows[source]
+            made = Digraph(onward)
         if minimal:
             yield from made.minimal(source, sink)
         else:

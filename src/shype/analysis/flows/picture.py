@@ -6,7 +6,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from shype.analysis.flows import covert
 from shype.analysis.flows.graph import MECHANISMS, FlowGraph
 from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
 from shype.base import bits, child
@@ -148,7 +147,7 @@ def _ranks(graph: FlowGraph, drawn: int) -> Iterator[str]:
 def _edges(graph: FlowGraph, drawn: int, layer: Layer) -> Iterator[str]:
     known: dict[tuple[int, int], tuple[str, ...]] = {}
     rows = graph.rows(layer)
-    unmediated = [(c.id, c.rows(graph)) for c in covert.CHANNELS] if layer is Layer.COVERT else []
+    unmediated = graph.unmediated.items() if layer is Layer.COVERT else ()
     by = [(name, graph.by_mechanism[name]) for name in MECHANISMS if name in graph.by_mechanism]
     if layer < Layer.SHARED:
         by = [(name, row) for name, row in by if name not in _THINGS]

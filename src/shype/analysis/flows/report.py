@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from shype.analysis.flows import covert
 from shype.analysis.flows.digraph import Path
 from shype.analysis.flows.graph import FlowGraph
 from shype.analysis.flows.history import history
@@ -104,6 +103,15 @@ def pairs(
     graph: FlowGraph, layer: Layer, via: Collection[str] | None = None, *,
     sources: Collection[int] | None = None, sinks: Collection[int] | None = None,
 ) -> Iterator[Pair]:
+    """All that are `connected`, with path and mechanisms."""
+    for source, sink, level in connected(graph, layer, via, sources=sources, sinks=sinks):
+        yield pair(graph, source, sink, level, layer, via)
+
+
+def connected(
+    graph: FlowGraph, layer: Layer, via: Collection[str] | None = None, *,
+    sources: Collection[int] | None = None, sinks: Collection[int] | None = None,
+) -> Iterator[tuple[int, int, Layer]]:
     """All connected pairs of vertices, by layer; dom0 and resources only if they are named.
 
     A vertex with itself, if it has several labels.
@@ -120,18 +128,21 @@ def pairs(
         for source in bits.each(starts):
             for sink in bits.each(now[source] & ends & ~before[source]):
                 if source != sink or len(graph.vertices[source].labels) > 1:
-                    yield _pair(graph, source, sink, level, layer, via)
+                    yield source, sink, level
         before = list(now)
 
 
-def _pair(
+def pair(
     graph: FlowGraph, source: int, sink: int, layer: Layer, last: Layer,
     via: Collection[str] | None,
 ) -> Pair:
+    """The pair from ``source`` to ``sink``, whose layer is ``layer``, of those up to ``last``."""
     path = next(graph.paths(source, sink, layer, via))
-    rows = [(name, graph.by_mechanism[name]) for name in graph.counted(last)]
+    rows: list[tuple[str, Sequence[int]]] = [
+        (name, graph.by_mechanism[name]) for name in graph.counted(last)
+    ]
     if last is Layer.COVERT:
-        rows += [(channel.id, [*channel.rows(graph)]) for channel in covert.CHANNELS]
+        rows += graph.unmediated.items()
     by = tuple(
         name for name, row in rows
         if row[source] >> sink & 1 and (via is None or name in via)

@@ -14,6 +14,7 @@ from shype.analysis.flows.vertex import Layer, Vertex
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.resources import Access
+from shype.decision.security_server import SecurityServer
 from shype.policy.names import LabelName
 
 _TOGETHER = {*map(str, TOGETHER), *(channel.id for channel in covert.CHANNELS)}
@@ -65,7 +66,7 @@ def steps(
     if layer is Layer.COVERT:
         found += [
             Step(source, sink, channel.id, (), channel.sentence) for channel in covert.CHANNELS
-            if (via is None or channel.id in via) and channel.rows(graph)[x] >> y & 1
+            if (via is None or channel.id in via) and graph.unmediated[channel.id][x] >> y & 1
         ]
     return tuple(found)
 
@@ -78,7 +79,7 @@ def _step(
     if a.labels and b.labels:
         permitted = [
             (operation, decision)
-            for operation, decision in _between(graph, LabelName(source), LabelName(sink))
+            for operation, decision in asked(server, LabelName(source), LabelName(sink))
             if operation.mechanism == mechanism and decision.permitted
         ]
         operations = tuple(dict.fromkeys(str(operation) for operation, _ in permitted))
@@ -93,15 +94,15 @@ def _step(
     return Step(source, sink, mechanism, operations, decision.sentence, decision)
 
 
-def _between(
-    graph: FlowGraph, source: LabelName, sink: LabelName
+def asked(
+    server: SecurityServer, source: LabelName, sink: LabelName
 ) -> Iterator[tuple[Operation, Decision]]:
     """The decision on every operation that would carry information from one to the other."""
     for operation in Operation:
         if onward(operation):
-            yield operation, graph.server.decide(source, sink, operation)
+            yield operation, server.decide(source, sink, operation)
         if backward(operation):
-            yield operation, graph.server.decide(sink, source, operation)
+            yield operation, server.decide(sink, source, operation)
 
 
 def along(
