@@ -62,9 +62,6 @@ HIGH = LabelName("high")
 LEVELS = ("low", "high", "low-crew", "high-crew")
 #: Guests that run when the matrix has been tried: PVH, PVH, PV; PEER has the label of ONE.
 ONE, OTHER, WEB, PEER = "try-high", "try-release", "try-web", "twin-high"
-#: Seconds for six labels: of the emulated machine's processor time, so that neighbours do
-#: not count. By the clock, on a machine of its own, it takes little more.
-LIMIT = 300.0
 
 
 @dataclass(frozen=True)
@@ -114,15 +111,15 @@ def processor(pid: int) -> float:
 # -- all four agree ---------------------------------------------------------------------------
 
 
-def test_all_four_agree_in_time(
+def test_all_four_agree(
     here: Verified, record_property: Callable[[str, object], None]
 ) -> None:
+    """How long it took is recorded and not judged: machines differ."""
     different = [item.to_json() for item in here.report.differences]
     different += [row.to_json() for row in here.report.rows if row.different]
     assert not different, json.dumps(different, indent=1)
     record_property("processor_seconds", round(here.processor))
     record_property("clock_seconds", round(here.clock))
-    assert here.processor < LIMIT
 
 
 def test_every_pair_that_may_run_together_was_tried_by_every_mechanism(here: Verified) -> None:

@@ -33,9 +33,10 @@ XEN_TABLES = (
 )
 
 PACKAGES = (
-    "bridge-utils", "busybox-static", "e2fsprogs", "iproute2", "kmod", "libpython3-stdlib",
-    "procps", "python3-cryptography", "python3-minimal", "util-linux", "xen-utils-4.17",
-    "xenstore-utils",
+    "bridge-utils", "busybox-static", "e2fsprogs", "ethtool", "iproute2", "kmod",
+    "libpython3-stdlib", "nftables", "openssh-client", "openssh-server", "procps",
+    "python3-cryptography", "python3-minimal", "qemu-system-xen", "qemu-utils", "util-linux",
+    "xen-utils-4.17", "xenstore-utils",
 )
 #: The packages whose exact versions make a new dom0 image.
 VERSIONED = ("base-files", "libc6", "python3.11-minimal", "xen-utils-4.17")
@@ -48,13 +49,14 @@ EPOCH = 1_700_000_000
 DOM0_MODULES = (
     "virtio_pci", "virtio_blk", "crc32c_generic", "crc32c-intel", "ext4", "virtio_console",
     "virtio_net", "xenfs", "xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc",
-    "xen-netback", "xen-blkback", "loop", "bridge",
+    "xen-netback", "xen-blkback", "loop", "bridge", "8021q", "nf_tables", "nft_meta_bridge",
+    "nft_reject_bridge", "veth", "dm_mod",
 )
 GUEST_MODULES = (
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkfront", "xen-netfront",
 )
 
-IMAGE_MIB = 900
+IMAGE_MIB = 1_200
 #: Fixed, so that the payload can be exchanged behind a restored machine.
 PAYLOAD_MIB = 64
 #: Free space that the first build needs.
