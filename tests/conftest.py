@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shype.compile.flask import reader
+from tests.attacks import table
 from tests.warm_setools import WarmSetools
 
 
@@ -18,3 +19,9 @@ def warm_setools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmSetoo
         patch.setattr(reader, "child", warm)
         yield warm
     warm.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One table of all attacks that were tried, whichever worker tried them."""
+    for line in table.lines(terminalreporter.getreports("passed") + terminalreporter.getreports("failed")):
+        terminalreporter.write_line(line)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.host.audit.event import Event
+from shype.host.audit.trail import Trail
 from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
 from shype.host.lock import LaunchLock
@@ -56,6 +58,13 @@ class Agent:
     def journal(self) -> Journal:
         """The durable record of an unfinished launch."""
         return Journal(self.state)
+
+    def record(self, event: Event) -> None:
+        """Keep ``event`` in the audit trail.
+
+        Raises Unavailable (``audit.unwritable``): record what is about to be permitted first.
+        """
+        Trail(self.state / "audit").record(event)
 
     @property
     def prepared(self) -> Path:
