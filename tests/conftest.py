@@ -23,5 +23,6 @@ def warm_setools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmSetoo
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One table of all attacks that were tried, whichever worker tried them."""
-    for line in table.lines(terminalreporter.getreports("passed") + terminalreporter.getreports("failed")):
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for line in table.lines(reports):
         terminalreporter.write_line(line)
