@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput, Unavailable
+from shype.policy import libcrypto
 from shype.policy.ed25519 import MAX_KEY_FILE, PrivateKey, PublicKey
 from tests.signing import AUTHOR, STRANGER
 
@@ -42,6 +43,11 @@ def test_known_answer() -> None:
     assert not key.public.verifies(MESSAGE, bytes(64))
     assert not key.public.verifies(MESSAGE, b"short")
     assert not STRANGER.public.verifies(MESSAGE, bytes.fromhex(SIGNATURE))
+
+
+def test_known_answer_without_libcrypto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libcrypto, "_library", lambda: None)
+    test_known_answer()
 
 
 def test_files_are_those_of_others_too() -> None:
@@ -102,7 +108,8 @@ def test_garbage_is_no_key(data: bytes) -> None:
             PublicKey.from_pem(text, "x")
 
 
-def test_without_the_library_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_library_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libcrypto, "_library", lambda: None)
     public = AUTHOR.public
     for name in [n for n in sys.modules if n.startswith("cryptography")]:
         monkeypatch.delitem(sys.modules, name)

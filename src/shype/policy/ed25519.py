@@ -1,9 +1,8 @@
 """Ed25519 keys and signatures (RFC 8032), in the files that OpenSSL reads and writes.
 
-The only module of the agent that needs more than the standard library: it imports
-`cryptography`, and only when a signature is made or checked
-(docs/adr/0007-signed-bundles.md).  It keeps to what version 38 has, which
-Debian 12 ships.
+Keys are made and used by `cryptography`, on the author's machine; it keeps to what version 38
+has, which Debian 12 ships. A host only checks, by `shype.policy.libcrypto`, and needs the
+package only if its OpenSSL cannot (docs/adr/0007-signed-bundles.md).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from shype.base.errors import BadInput, Unavailable
+from shype.policy import libcrypto
 
 #: SHA-256 of a public key's SubjectPublicKeyInfo, 64 hex digits:
 #: ``openssl pkey -pubin -in NAME.pub -outform DER | sha256sum`` prints the same.
@@ -69,8 +69,11 @@ class PublicKey:
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is this key's over ``message``.
 
-        Raises Unavailable (``tool.missing``) without `cryptography`.
+        Raises Unavailable (``tool.missing``) with neither libcrypto nor `cryptography`.
         """
+        answer = libcrypto.verifies(self.raw, message, signature)
+        if answer is not None:
+            return answer
         try:
             from cryptography.exceptions import InvalidSignature
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
