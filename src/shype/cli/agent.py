@@ -42,7 +42,7 @@ def open_agent(args: argparse.Namespace) -> Agent:
     Raises BadInput (``bundle.*``, ``key.*``, ``model.file``), Unavailable (``host.no-xen``, ...).
     """
     from shype.base.errors import BadInput
-    from shype.host.admission import admit
+    from shype.host.admission import admit, refusals_recorded
     from shype.host.agent import Agent
     from shype.host.trust import load_trusted
 
@@ -57,13 +57,15 @@ def open_agent(args: argparse.Namespace) -> Agent:
         output.note("MODEL: this is not a hypervisor; nothing is enforced")
         if not args.json:
             print("MODEL, not a hypervisor:")
-        bundle = load_trusted(args.bundle, args.keys)
         # Never the real host's state: there, a launch may be waiting to be recovered.
         state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
-        return admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
+        with refusals_recorded(state.absolute(), args.bundle):
+            bundle = load_trusted(args.bundle, args.keys)
+            return admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
     require_xen()
     state = args.state or Path("/var/lib/shype")
-    bundle = load_trusted(args.bundle, args.keys)
-    return admit(Agent(bundle, XenHypervisor(), state.absolute()))
+    with refusals_recorded(state.absolute(), args.bundle):
+        bundle = load_trusted(args.bundle, args.keys)
+        return admit(Agent(bundle, XenHypervisor(), state.absolute()))

@@ -35,6 +35,7 @@ GROUPS = {
     "dryrun": ("dry-run",),
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
+    "audit": ("audit",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
     "analyze": ("analyze",),

@@ -17,6 +17,7 @@ from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
 from shype.host.lock import unwritable
 from shype.policy.grammar import is_name, is_version, version_order
 from shype.policy.manifest import Bundle
@@ -60,9 +61,29 @@ def admit(agent: Agent) -> Agent:
     known = record.read()
     new = advanced(known, agent.bundle)
     if new != known and _enforced(agent):
+        policy = agent.manifest.policy
+        agent.record(Event(
+            kind="bundle.accept", result=Result.DONE, object=f"bundle:{agent.bundle.path}",
+            deferrable=True, details={
+                "policy": policy.name, "version": policy.version, "target": made_for,
+                "digest": agent.manifest.digest}))
         with record.locked():
             record.write(advanced(record.read(), agent.bundle))
     return agent
+
+
+@contextmanager
+def refusals_recorded(state: Path, bundle: Path) -> Iterator[None]:
+    """A bundle that is not believed is put on record, though there is no agent by it."""
+    try:
+        yield
+    except BadInput as error:
+        from shype.host.audit.trail import Trail
+
+        Trail(state / "audit").record(Event(
+            kind="bundle.refuse", result=Result.REFUSED, object=f"bundle:{bundle}",
+            error=error.id, message=error.message, deferrable=True))
+        raise
 
 
 def advanced(known: Mapping[str, Accepted], bundle: Bundle) -> dict[str, Accepted]:

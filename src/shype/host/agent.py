@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.host.audit.event import Event
-from shype.host.audit.trail import Trail
 from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
 from shype.host.lock import LaunchLock
@@ -19,6 +18,7 @@ from shype.policy.model import Policy
 
 if TYPE_CHECKING:
     from shype.decision.security_server import SecurityServer
+    from shype.host.audit.trail import Trail
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,17 @@ class Agent:
     def record(self, event: Event) -> None:
         """Keep ``event`` in the audit trail.
 
-        Raises Unavailable (``audit.unwritable``): record what is about to be permitted first.
+        Raises Unavailable (``audit.unwritable``, ``audit.broken``) unless the event is
+        deferrable: record what is about to be permitted first.
         """
-        Trail(self.state / "audit").record(event)
+        self.trail.record(event)
+
+    @cached_property
+    def trail(self) -> Trail:
+        """The audit trail."""
+        from shype.host.audit.trail import Trail  # most questions record nothing
+
+        return Trail(self.state / "audit")
 
     @property
     def prepared(self) -> Path:

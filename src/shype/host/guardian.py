@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
 from shype.host.recovery import recover
 
 _READY = b"1"
@@ -77,4 +78,7 @@ def _watch(agent: Agent, tell: int) -> None:
     os.close(tell)
     with agent.lock.wait():
         if agent.journal.path.exists():
+            agent.record(Event(
+                kind="guardian", result=Result.DONE, deferrable=True,
+                message="the agent ended in the midst of a launch"))
             recover(agent)

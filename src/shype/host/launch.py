@@ -21,6 +21,7 @@ from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.host.journal import Reservation, reservation
 from shype.host.labeling import Labelling, label_for
+from shype.host.launch_events import LaunchEvents
 from shype.host.lock import unwritable
 from shype.host.recovery import recover
 from shype.policy.names import LabelName
@@ -84,22 +85,33 @@ def launch(
     the window is closed and no new domain is left; or, if recovery itself
     failed, the journal stays and every later command tries again.
     """
-    text = _read(config)
-    with agent.lock.hold(lock_timeout):
-        observer(Step.LOCKED)
-        recover(agent)
-        observer(Step.RECOVERED)
-        require_enforcing(agent)
-        observer(Step.CHECKED)
-        try:
-            return _locked(agent, text, observer)
-        finally:
-            agent.discard_prepared()
+    events = LaunchEvents(agent, config)
+    try:
+        text = _read(config)
+        with agent.lock.hold(lock_timeout):
+            observer(Step.LOCKED)
+            recover(agent)
+            observer(Step.RECOVERED)
+            require_enforcing(agent)
+            observer(Step.CHECKED)
+            try:
+                outcome = _locked(agent, text, observer, events)
+            finally:
+                agent.discard_prepared()
+            if outcome.domid is None:
+                events.refused(outcome.decision, outcome.source)
+            else:
+                events.done(outcome.domid)
+            return outcome
+    except BaseException as error:
+        events.failed(error)
+        raise
 
 
-def _locked(agent: Agent, text: bytes, observer: Observer) -> Outcome:
-    vm = _parse(agent, text)
+def _locked(agent: Agent, text: bytes, observer: Observer, events: LaunchEvents) -> Outcome:
+    events.vm = vm = _parse(agent, text)
     named = label_for(vm, agent.policy, agent.manifest)
+    events.label = named.label
     observer(Step.LABELLED)
     if named.label is None:
         return _refused(vm, named)
@@ -117,6 +129,7 @@ def _locked(agent: Agent, text: bytes, observer: Observer) -> Outcome:
     observer(Step.DECIDED)
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
+    events.permitted(decision)
     context = agent.manifest.labels[named.label].context
     try:
         agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
@@ -131,7 +144,7 @@ def _locked(agent: Agent, text: bytes, observer: Observer) -> Outcome:
     agent.journal.reserve(record)
     try:
         observer(Step.RESERVED)
-        domid = _build(agent, record, observer)
+        domid = _build(agent, record, observer, events)
     except BaseException as error:
         refusal = _refusal(agent, record, heard) if isinstance(error, CreateFailed) else None
         _clean_up(agent, error)
@@ -141,19 +154,24 @@ def _locked(agent: Agent, text: bytes, observer: Observer) -> Outcome:
     return Outcome(vm.name, named.label, decision, Source.AGENT, domid, named.notices)
 
 
-def _build(agent: Agent, record: Reservation, observer: Observer) -> int:
+def _build(
+    agent: Agent, record: Reservation, observer: Observer, events: LaunchEvents,
+) -> int:
     manifest, hypervisor = agent.manifest, agent.hypervisor
     found = residents(agent)
     own = agent.policy.labels[record.label].members
     wall = wall_values(agent, found) | {manifest.booleans.running[m]: True for m in own}
-    hypervisor.set_booleans(manifest.window_values(record.label) | wall)
+    opening, closing = (manifest.window_values(label) | wall for label in (record.label, None))
+    events.opening(opening)
+    hypervisor.set_booleans(opening)
     observer(Step.OPENED)
     try:
         hypervisor.create_paused(agent.prepared)
         observer(Step.CREATED)
     finally:
-        hypervisor.set_booleans(manifest.window_values(None) | wall)
+        hypervisor.set_booleans(closing)
     observer(Step.CLOSED)
+    events.closed(closing)
     domid = _verify(record, hypervisor.domains())
     observer(Step.VERIFIED)
     hypervisor.unpause(domid)

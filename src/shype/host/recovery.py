@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
 from shype.host.census import Window, residents, value, wall_values, window
 from shype.host.hostcheck import require_policy
 from shype.host.hypervisor import Domain
@@ -58,6 +59,11 @@ def recover(agent: Agent) -> Recovery:
             )
     agent.discard_prepared()
     if unfinished is not None:
+        agent.record(Event(
+            kind="recover", result=Result.DONE, vm=unfinished.vm, subject=unfinished.label,
+            deferrable=True, details={
+                "pid": unfinished.pid, "window_was_open": before.open,
+                "destroyed": [{"domid": d.domid, "vm": d.name} for d in destroyed]}))
         agent.journal.finish()
     return Recovery(unfinished, before, destroyed, tuple(dict.fromkeys(changed)))
 
@@ -67,6 +73,10 @@ def settle(agent: Agent) -> tuple[str, ...]:
     wanted = agent.manifest.window_values(None) | wall_values(agent, residents(agent))
     wrong = tuple(name for name in wanted if value(agent, name) is not wanted[name])
     if wrong:
+        # Closing a window, or telling the hypervisor who runs, waits for no record.
+        agent.record(Event(
+            kind="wall.set", result=Result.DONE, deferrable=True,
+            details={"changed": {name: wanted[name] for name in wrong}}))
         agent.hypervisor.set_booleans(wanted)
     return wrong
 

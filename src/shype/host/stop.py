@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0
 from shype.host.hypervisor import Domain
 from shype.host.recovery import recover
@@ -36,6 +37,8 @@ def stop(
     with agent.lock.hold(lock_timeout):
         recover(agent)
         domain = _find(agent, vm)
+        # Stopping takes away: it is recorded first, and waits for no record.
+        _record(agent, domain, Result.PERMITTED, {"force": force, "timeout": timeout})
         if timeout > 0 and not domain.dying:
             agent.hypervisor.shutdown(domain.domid)
     # The lock is free while the guest takes its time; domids are not reused meanwhile.
@@ -48,6 +51,7 @@ def stop(
     with agent.lock.hold(lock_timeout):
         released = recover(agent).changed
     if not gone:
+        _record(agent, domain, Result.FAILED, {"timeout": timeout}, "stop.timeout")
         zombie = any(d.domid == domain.domid and d.dying for d in agent.hypervisor.domains())
         raise Unavailable(
             "stop.timeout",
@@ -57,7 +61,17 @@ def stop(
             "look for backends of it in dom0" if zombie
             else f"wait longer (--timeout), or shype stop {vm} --force",
         )
+    _record(agent, domain, Result.DONE, {"destroyed": destroyed, "released": list(released)})
     return Stopped(domain, destroyed, released)
+
+
+def _record(
+    agent: Agent, domain: Domain, result: Result, details: dict[str, object],
+    error: str | None = None,
+) -> None:
+    agent.record(Event(
+        kind="stop", result=result, vm=domain.name, domid=domain.domid, details=details,
+        subject=agent.manifest.label_of_context(domain.context), error=error, deferrable=True))
 
 
 def _find(agent: Agent, vm: str) -> Domain:

@@ -1,4 +1,7 @@
 """The record of what the agent decided, changed and refused (FAU_GEN.1).
 
-`event`: what a record says; `trail`: where it is kept.
+What a record says: `event`, `stamp`. How it is kept: `record` (one line of the chain), `head`
+(where the chain ends, and the key that seals what follows), `writer`, `trail`. What it is for:
+`reader`, `verify`, `export`. Where the hypervisor's denials come from: `collect`.
+docs/reference/audit.md has the format and what each attacker can do.
 """

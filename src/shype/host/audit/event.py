@@ -44,6 +44,8 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
     object_label: str | None = None
     object: str | None = None
+    #: It only takes away, or has happened: it is not held up if the trail takes no record now.
+    deferrable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set."""

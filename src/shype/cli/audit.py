@@ -1,0 +1,286 @@
+"""`shype audit`: look at the audit trail, verify it, take it elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shype.cli.types import Commands
+    from shype.host.audit.record import Record
+    from shype.host.audit.verify import Anchor, Report
+
+_EPILOG = """\
+Every decision, change, launch, refusal and denial is one record: a line of
+JSON, chained by hashes and sealed with a key that changes with each record.
+Take the verification key off the host before anything happens there.
+
+examples:
+  shype audit key > /media/usb/host1.key     # printed once, then forgotten
+  shype audit show --vm a-db --since 2026-11-01
+  shype audit verify --key host1.key COPY    # anywhere, on a copy
+
+docs/how-to/audit.md says how to keep, export and judge a trail.
+"""
+_SHOW = """\
+examples:
+  shype audit show -n 20
+  shype audit show --vm a-db --result refused --since 2026-11-01
+  shype audit show --kind launch --json
+--kind launch means launch and all that begins with "launch."; times are UTC.
+"""
+_VERIFY = """\
+Reports every break with file and line: a record that was changed, removed,
+reordered or cut off, or was not sealed by the host at its time. Works on a copy
+on another machine. Without --key only the chain of hashes is checked, and
+whoever may write the files can make that anew. --anchor is what `shype status`
+showed: an old copy put in the place of the whole trail is found by it.
+
+examples:
+  shype audit verify
+  shype audit verify --key host1.key --anchor 812:9f86d081884c7d65 /srv/host1
+exit codes: 0 whole, 1 something is wrong, 2 no trail there or a bad key file
+"""
+_KEY = """\
+The key verifies and does not seal: with it, all records can be checked, and (by
+who also has the host) made anew. So it must not be where the trail is. It is
+printed once; then the host forgets it.
+
+example: ssh root@host1 shype audit key > host1.key
+"""
+_BEGIN = """\
+For a trail that is broken (`audit.broken`: files were removed, restored from a
+backup, or edited) and for a verification key that was lost. Nothing is removed:
+the old files are in old-N, and the first record of the new trail names them.
+
+example: shype audit begin --reason "restored from backup after disk failure"
+"""
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    group = commands.add_parser(
+        "audit", help="show, verify and export the record of what happened", epilog=_EPILOG,
+        formatter_class=raw, description="The audit trail of this host, or a copy of one.",
+    )
+    verbs = group.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, what: str, epilog: str, run: Callable[[argparse.Namespace], int],
+             ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".",
+                                epilog=epilog, formatter_class=raw)
+        made.set_defaults(run=run)
+        return made
+
+    show = verb("show", "show records", _SHOW, _show)
+    _directory(show)
+    _filters(show)
+    show.add_argument("-n", "--last", type=int, metavar="N", help="only the last N of them")
+    check = verb("verify", "verify that the trail is whole", _VERIFY, _verify)
+    check.add_argument("directory", nargs="*", type=Path, metavar="DIR",
+                       help="the trail, and where older files of it are (default: this host's)")
+    check.add_argument("--key", type=Path, metavar="FILE", help="the verification key")
+    check.add_argument("--anchor", action="append", default=[], type=_anchor, metavar="N:HASH",
+                       help="a record that was seen (may be given several times)")
+    check.add_argument("--from", dest="begin", type=int, default=1, metavar="N",
+                       help="the first record that must be there, if older ones are kept elsewhere")
+    _state(check)
+    rotate = verb("rotate", "close the current file and begin another",
+                  "example: shype audit rotate\n", _rotate)
+    _state(rotate)
+    key = verb("key", "print the verification key, once, and forget it", _KEY, _key)
+    _state(key)
+    begin = verb("begin", "set the trail aside and begin a new one", _BEGIN, _begin)
+    begin.add_argument("--reason", required=True, metavar="TEXT", help="why; it is recorded")
+    _state(begin)
+
+
+def _state(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--state", type=Path, metavar="DIR", default=Path("/var/lib/shype"),
+                         help="the agent's state (default %(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _directory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", nargs="?", type=Path, metavar="DIR",
+                         help="a trail, or a copy (default: this host's)")
+    _state(command)
+
+
+def _filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--vm", metavar="NAME", help="about this VM")
+    command.add_argument("--label", metavar="LABEL", help="with this label on either side")
+    command.add_argument("--kind", metavar="KIND", help="of this kind (launch, disk, denial, ...)")
+    command.add_argument("--result", choices=("permitted", "refused", "failed", "done"),
+                         help="that ended so")
+    command.add_argument("--since", type=_time, metavar="TIME", help="at TIME or later (ISO 8601)")
+    command.add_argument("--until", type=_time, metavar="TIME", help="before TIME")
+
+
+def _time(word: str) -> str:
+    from datetime import UTC, datetime
+
+    try:
+        found = datetime.fromisoformat(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no time: 2026-11-28 or 2026-11-28T21:00:00+00:00") from None
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return found.isoformat(timespec="microseconds")
+
+
+def _anchor(word: str) -> Anchor:
+    import re
+
+    from shype.host.audit.verify import Anchor
+
+    found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{16,64})", word)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{word!r} is no anchor: N:HASH, as `shype status` shows")
+    return Anchor(int(found[1]), found[2])
+
+
+def _place(args: argparse.Namespace) -> Path:
+    found: Path = args.directory or args.state / "audit"
+    return found
+
+
+def chosen(args: argparse.Namespace) -> Iterator[Record]:
+    """The records that the filters let through."""
+    from shype.host.audit.reader import records
+
+    for record in records(_place(args)):
+        body = record.body
+        kind = str(body.get("kind"))
+        labels = (body.get("subject"), body.get("object_label"))
+        if (
+            (args.vm is None or args.vm in (body.get("vm"), _object(body.get("object"))))
+            and (args.label is None or args.label in labels)
+            and (args.kind is None or kind == args.kind or kind.startswith(f"{args.kind}."))
+            and (args.result is None or args.result == body.get("result"))
+            and (args.since is None or str(body.get("time")) >= args.since)
+            and (args.until is None or str(body.get("time")) < args.until)
+        ):
+            yield record
+
+
+def _object(value: object) -> str | None:
+    return value.removeprefix("vm:") if isinstance(value, str) else None
+
+
+def _show(args: argparse.Namespace) -> int:
+    from collections import deque
+
+    found = deque(chosen(args), args.last)
+    if args.json:
+        output.print_json({"records": [
+            {**record.body, "hash": record.hash, "mac": record.mac} for record in found]})
+        return 0
+    output.table("", ("N", "TIME", "KIND", "RESULT", "VM", "LABEL", "OBJECT", "WHY"),
+                 [_row(record) for record in found])
+    return 0
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    from shype.decision.wording import printable
+
+    body = record.body
+
+    def word(*names: str) -> str:
+        found = next((body[name] for name in names if body.get(name)), "-")
+        return printable(str(found))[:200]
+
+    what = word("object")
+    label = body.get("object_label")
+    if label:
+        what = f"{what} ({printable(str(label))})"
+    return (str(record.seq), word("time")[:19], word("kind"), word("result"), word("vm"),
+            word("subject"), what, word("rule", "error", "message"))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from shype.host.audit import keyfile
+    from shype.host.audit.trail import Trail
+    from shype.host.audit.verify import verify
+
+    key = None if args.key is None else keyfile.read(args.key)
+    places = args.directory or [args.state / "audit"]
+    with Trail(places[-1]).reading():
+        report = verify(places, key, anchors=args.anchor, begin=args.begin)
+    if args.json:
+        output.print_json(_report(report))
+    else:
+        _tell(report)
+    return 0 if report.good else 1
+
+
+def _report(report: Report) -> dict[str, object]:
+    return {
+        "good": report.good, "trail": report.trail, "records": report.records,
+        "first": report.first, "last": report.last, "hash": report.hash, "sealed": report.sealed,
+        "problems": [
+            {"file": str(p.file), "line": p.line, "what": p.what} for p in report.problems],
+        "notes": list(report.notes),
+    }
+
+
+def _tell(report: Report) -> None:
+    for problem in report.problems:
+        print(problem)
+    for note in report.notes:
+        output.note(f"note: {note}")
+    if not report.sealed:
+        output.note("note: without --key the seals were not checked: who may write the files can "
+                    "make such a chain anew")
+    if report.good:
+        print(f"whole: records {report.first} to {report.last} of trail {report.trail}, "
+              f"{'chain and seals' if report.sealed else 'chain only'}")
+        print(f"anchor {report.last}:{report.hash}")
+    else:
+        print(f"NOT whole: {len(report.problems)} problems in {report.records} records")
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    from shype.host.audit.trail import Trail
+
+    name = Trail(args.state / "audit").rotate()
+    if args.json:
+        output.print_json({"closed": name})
+    else:
+        print(f"closed {name}" if name else "the current file is empty: nothing to close")
+    return 0
+
+
+def _key(args: argparse.Namespace) -> int:
+    import sys
+
+    from shype.host.audit.trail import Trail
+
+    trail = Trail(args.state / "audit")
+    line = trail.take_key().decode()
+    if args.json:
+        output.print_json({"key": line.strip()})
+    else:
+        print(line, end="")
+    sys.stdout.flush()  # raises if nobody got it: then the host keeps it
+    trail.forget_key()
+    output.note("the host has forgotten this key: keep it where the trail is not")
+    return 0
+
+
+def _begin(args: argparse.Namespace) -> int:
+    from shype.host.audit.trail import Trail
+
+    old = Trail(args.state / "audit").begin(args.reason)
+    if args.json:
+        output.print_json({"set_aside": str(old) if old else None})
+    else:
+        print(f"a new trail begins; the old one is in {old}" if old else "a trail begins")
+    output.note("take its verification key off the host: shype audit key")
+    return 0
