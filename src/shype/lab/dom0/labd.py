@@ -91,6 +91,7 @@ class Warm:
     """Gives shype commands to an interpreter that has imported shype (`shype.lab.dom0.warm`)."""
 
     SOCKET = "/run/shype-warm"
+    PROGRAM = ("shype.cli.main", "shype.cli.host", "shype.cli.agent")
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -139,7 +140,7 @@ class Warm:
             if self.process is None:
                 Path(self.SOCKET).unlink(missing_ok=True)
                 self.process = subprocess.Popen(
-                    ["python3", "-m", "shype.lab.dom0.warm", self.SOCKET],
+                    ["python3", "-m", "shype.lab.dom0.warm", self.SOCKET, *self.PROGRAM],
                     stdin=subprocess.DEVNULL, start_new_session=True)
                 while self.process.poll() is None and not Path(self.SOCKET).exists():
                     time.sleep(0.02)
