@@ -36,6 +36,7 @@ GROUPS = {
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "audit": ("audit",),
+    "store": ("store",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
     "analyze": ("analyze",),

@@ -7,11 +7,13 @@ Drivers: `shype.host.drivers.xen` (xl and the FLASK hypercall in dom0) and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.store.store import Store
 from shype.policy.model import Enforcement
 
 
@@ -97,6 +99,9 @@ class Hypervisor(Protocol):
 
     def destroy(self, domid: int) -> None:
         """Destroy the domain now; no error if it is gone already."""
+
+    def store(self) -> AbstractContextManager[Store]:
+        """A connection to XenStore. Raises Unavailable (``host.no-xenstore``)."""
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

@@ -26,6 +26,7 @@ from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.host.drivers.config import EVENTS, derive
+from shype.host.drivers.model_store import Contents, ModelStore
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
 from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Enforcement
@@ -49,6 +50,7 @@ class _State:
     domains: list[Domain]
     next: int = 1
     console: list[str] = field(default_factory=list)
+    store: Contents = field(default_factory=Contents)
 
 
 class ModelHypervisor:
@@ -138,6 +140,12 @@ class ModelHypervisor:
         """See the protocol."""
         with self._state() as state:
             state.domains = [d for d in state.domains if d.domid != domid or domid == 0]
+            if domid != 0:
+                state.store.release(domid)
+
+    def store(self) -> ModelStore:
+        """See the protocol."""
+        return ModelStore(self._contents)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
@@ -163,6 +171,7 @@ class ModelHypervisor:
             if any(d.name == name for d in state.domains):
                 raise CreateFailed(f"xl: domain with name \"{name}\" already exists")
             domid, state.next = state.next, state.next + 1
+            state.store.introduce(domid)
             state.domains.append(Domain(domid, NAMELESS, context, paused=True, dying=False))
         time.sleep(self._build_seconds)
         with self._state() as state:
@@ -233,6 +242,11 @@ class ModelHypervisor:
     # -- where the state is -------------------------------------------------------------------
 
     @contextlib.contextmanager
+    def _contents(self) -> Iterator[Contents]:
+        with self._state() as state:
+            yield state.store
+
+    @contextlib.contextmanager
     def _state(self) -> Iterator[_State]:
         """The state; what is changed in it is kept, in the order of the operations."""
         with self._mutex:
@@ -266,6 +280,7 @@ def _dump(state: _State) -> bytes:
         "target": state.target, "enforcement": state.enforcement, "booleans": state.booleans,
         "next": state.next, "console": state.console,
         "domains": [asdict(domain) for domain in state.domains],
+        "store": state.store.to_json(),
     })
 
 
@@ -275,6 +290,7 @@ def _load(data: bytes) -> _State:
         return _State(
             value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
             [Domain(**domain) for domain in value["domains"]], value["next"], value["console"],
+            Contents.from_json(value["store"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         problem = f"the model's file is damaged: {error}"

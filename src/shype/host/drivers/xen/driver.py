@@ -13,6 +13,7 @@ from shype.host.drivers.config import derive
 from shype.host.drivers.xen import xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
+from shype.host.store.client import Client
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
@@ -117,6 +118,10 @@ class XenHypervisor:
         except Unavailable:
             if any(d.domid == domid and not d.dying for d in self.domains()):
                 raise
+
+    def store(self) -> Client:
+        """See the protocol."""
+        return Client()
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
