@@ -94,7 +94,9 @@ def test_the_ends_of_a_domain_never_make_xl_create_it_again(tmp_path: Path) -> N
             prepared.append(agent.prepared.read_text())
 
     launch(agent, config(tmp_path, "a-db", 'on_reboot = "restart"'), observer=look)
-    assert prepared[0].rindex('on_reboot = "destroy"') > prepared[0].rindex("restart")
+    assert prepared[0].rindex('on_reboot = "preserve"') > prepared[0].rindex("restart")
+    for event in ("poweroff", "watchdog", "crash"):
+        assert f'on_{event} = "destroy"' in prepared[0]
 
 
 def test_what_is_checked_is_what_is_built(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ program is reported with the Debian package that has it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,10 @@ PACKAGE_OF = {
     "tar": "tar",
     "unshare": "util-linux",
 }
+
+
+#: Bytes that are moved at a time.
+_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,103 @@ def run(
             result = Completed(words, done.returncode, "", f"{tail}\n(whole log: {log})")
         raise ChildFailed(result, f"exit code {done.returncode}")
     return result
+
+
+def feed(
+    argv: Sequence[str | os.PathLike[str]],
+    source: Callable[[Callable[[], bool]], Iterator[bytes]],
+    *, timeout: float, die_with_parent: bool = False,
+) -> Completed:
+    """Run ``argv`` with what ``source`` yields as its standard input, and wait for it.
+
+    ``source`` gets a function that says whether the child has ended, and is closed when it has:
+    its stream may go on longer.  ``timeout`` (seconds) counts from the end of the stream.  Raises
+    as `run`, and what ``source`` raises, after the child has been killed.
+    """
+    with _piped(argv, subprocess.PIPE, None, die_with_parent) as (process, complete):
+        chunks = source(lambda: process.poll() is not None)
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # its exit code says why
+                for chunk in chunks:
+                    process.stdin.write(chunk)
+                    process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        finally:
+            if isinstance(chunks, Generator):
+                chunks.close()
+        return complete(timeout)
+
+
+def drain(
+    argv: Sequence[str | os.PathLike[str]], sink: Callable[[bytes], None], *, timeout: float,
+    die_with_parent: bool = False,
+) -> Completed:
+    """Run ``argv``, give its standard output to ``sink`` as it comes, and wait for it.
+
+    If ``sink`` raises, the child finds its output closed (EPIPE, and no signal) and may put
+    right what it has begun, ``timeout`` seconds long; then the error goes on.  Raises as `run`.
+    """
+    with _piped(argv, None, subprocess.PIPE, die_with_parent) as (process, complete):
+        assert process.stdout is not None
+        try:
+            while chunk := os.read(process.stdout.fileno(), _CHUNK):
+                sink(chunk)
+        except BaseException:
+            process.stdout.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout)
+            raise
+        return complete(timeout)
+
+
+@contextlib.contextmanager
+def _piped(
+    argv: Sequence[str | os.PathLike[str]], stdin: int | None, stdout: int | None,
+    die_with_parent: bool,
+) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[float], Completed]]]:
+    words = tuple(os.fspath(word) for word in argv)
+    if shutil.which(words[0]) is None:
+        raise missing_tool(words[0])
+    if die_with_parent:
+        words = ("setpriv", "--pdeathsig", "KILL", *words)
+    # No pipes for these: a child that says much would wait for somebody who reads.
+    with (os.fdopen(os.memfd_create("err"), "w+b") as err,
+          os.fdopen(os.memfd_create("out"), "w+b") as out):
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=out if stdout is None else stdout, stderr=err,
+            # Python ignores SIGPIPE, and so does the child then: it hears of EPIPE.
+            restore_signals=False,
+        )
+
+        def result(code: int) -> Completed:
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(_text(file.read()))
+            return Completed(words, code, *said)
+
+        def complete(timeout: float) -> Completed:
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired as late:
+                raise ChildFailed(result(124), f"no answer within {timeout} s") from late
+            if code != 0:
+                raise ChildFailed(result(code), f"exit code {code}")
+            return result(code)
+
+        try:
+            yield process, complete
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 def _text(data: bytes | str | None) -> str:

@@ -26,8 +26,8 @@ The VM's label is what the policy says under `vms:`; else seclabel= of the
 configuration (a label's name, or a security context); else `unlabeled`, if the
 policy has that label. The VM is built paused, inside a launch window that the
 hypervisor opens for exactly this label; root's own `xl create` finds that
-window closed. A VM that reboots or crashes is destroyed: start it again with
-`shype run`.
+window closed. When the guest reboots it is started again, decided anew (see
+`shype watch`).
 
 example: shype run /etc/xen/a-db.cfg
 exit codes: 0 it runs, 1 refused by the policy, 2 bad input, 3 the host cannot
@@ -43,9 +43,9 @@ example: shype stop a-db --timeout 120
 _PS = "example: shype ps --json"
 _STATUS = """\
 example: shype status
-exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
-true; 1 something to look at (an open window, an unfinished launch, a VM without
-a known label); 3 the host cannot enforce
+exit codes: 0 enforcing with our policy, window closed, wall true; 1 something
+to look at (an open window, an unfinished launch, a VM without a known label); 3
+the host cannot enforce
 """
 _DENIALS = """\
 The hypervisor's lines carry no time: whether a wall stood against a start is
@@ -65,45 +65,48 @@ example: shype recover
 
 def add(commands: Commands) -> None:
     """Register the commands."""
-    run = _command(commands, "run", "start a VM under the policy", _RUN, _run)
+    run = command(commands, "run", "start a VM under the policy", _RUN, _run)
     run.add_argument("config", type=Path, metavar="VM.cfg", help="the VM's configuration (xl.cfg)")
-    _lock_option(run)
-    stop = _command(commands, "stop", "stop a VM and release its wall", _STOP, _stop)
+    lock_option(run)
+    stop = command(commands, "stop", "stop a VM and release its wall", _STOP, _stop)
     stop.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
     stop.add_argument("--force", action="store_true", help="destroy it if it does not go")
     stop.add_argument(
         "--timeout", type=seconds, metavar="S",
         help="seconds that the guest gets to shut down (default 60; with --force 0)",
     )
-    _lock_option(stop)
-    _command(commands, "ps", "list the VMs with their labels", _PS, _ps)
-    _command(commands, "status", "say whether this host enforces the policy", _STATUS, _status)
-    _command(commands, "denials", "explain what the hypervisor denied", _DENIALS, _denials)
-    recover = _command(commands, "recover", "clean up after a killed launch", _RECOVER, _recover)
-    _lock_option(recover)
+    lock_option(stop)
+    command(commands, "ps", "list the VMs with their labels", _PS, _ps)
+    command(commands, "status", "say whether this host enforces the policy", _STATUS, _status)
+    command(commands, "denials", "explain what the hypervisor denied", _DENIALS, _denials)
+    recover = command(commands, "recover", "clean up after a killed launch", _RECOVER, _recover)
+    lock_option(recover)
 
 
-def _command(
+def command(
     commands: Commands, name: str, what: str, epilog: str,
     run: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(
+    """A command on a host, with the options of them all."""
+    made = commands.add_parser(
         name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_options(command)
-    command.set_defaults(run=run)
-    return command
+    add_options(made)
+    made.set_defaults(run=run)
+    return made
 
 
-def _lock_option(command: argparse.ArgumentParser) -> None:
+def lock_option(command: argparse.ArgumentParser) -> None:
+    """How long to wait for another command."""
     command.add_argument(
         "--lock-timeout", type=seconds, default=30.0, metavar="S",
         help="seconds to wait while another shype changes this host (default %(default)g)",
     )
 
 
-def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
+def show(args: argparse.Namespace, value: dict[str, object]) -> None:
+    """Print a JSON document, marked if it is about a model."""
     output.print_json({**value, **({"driver": "model"} if args.driver == "model" else {})})
 
 
@@ -121,7 +124,7 @@ def _run(args: argparse.Namespace) -> int:
     for notice in outcome.notices:
         output.note(f"notice: {notice}")
     if args.json:
-        _show(args, {
+        show(args, {
             "vm": outcome.vm, "label": outcome.label, "domid": outcome.domid,
             "source": outcome.source, "notices": list(outcome.notices),
             "decision": outcome.decision.to_json(),
@@ -129,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
     elif outcome.domid is not None:
         print(f"{outcome.vm} runs as domain {outcome.domid} with the label {outcome.label}")
     else:
-        _print_refusal(outcome.decision, outcome.source)
+        print_refusal(outcome.decision, outcome.source)
     return 0 if outcome.domid is not None else 1
 
 
@@ -144,7 +147,8 @@ def _progress(step: Step, args: argparse.Namespace) -> None:
         output.note(said[step])
 
 
-def _print_refusal(decision: Decision, source: str) -> None:
+def print_refusal(decision: Decision, source: str) -> None:
+    """A refusal with its holders and rules."""
     print(f"denied by the {source}: {decision.sentence} [{decision.id}]")
     for holder in decision.holders:
         print(f"  held by: {holder.vm} (domain {holder.domid}, {holder.label}) as {holder.member}")
@@ -161,7 +165,7 @@ def _stop(args: argparse.Namespace) -> int:
         agent, args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
     )
     if args.json:
-        _show(args, {
+        show(args, {
             "vm": done.domain.name, "domid": done.domain.domid, "destroyed": done.destroyed,
             "released": list(done.released),
         })
@@ -181,7 +185,7 @@ def _recover(args: argparse.Namespace) -> int:
     with agent.lock.hold(args.lock_timeout):
         done = recover(agent)
     if args.json:
-        _show(args, {
+        show(args, {
             "unfinished": done.unfinished.vm if done.unfinished else None,
             "window_was_open": done.window.open, "changed": list(done.changed),
             "destroyed": [{"domid": d.domid, "vm": d.name} for d in done.destroyed],
@@ -210,7 +214,7 @@ def _ps(args: argparse.Namespace) -> int:
     found = residents(agent)
     strange = [r for r in found if r.label is None]
     if args.json:
-        _show(args, {"domains": [_resident(agent, r) for r in found]})
+        show(args, {"domains": [_resident(agent, r) for r in found]})
     else:
         rows = [_row(agent, r) for r in found]
         output.table("", ("DOMID", "VM", "LABEL", "COALITIONS", "WALL", "STATE"), rows)
@@ -261,13 +265,11 @@ def _status(args: argparse.Namespace) -> int:
     agent = open_agent(args)
     now = status(agent)
     if args.json:
-        _show(args, _status_json(agent, now))
+        show(args, _status_json(agent, now))
     else:
         output.table("", ("WHAT", "STATE"), _status_rows(agent, now))
         if now.problem is not None:
             output.note(f"shype: error: {now.problem}")
-        elif now.store_problem is not None:
-            output.note(f"shype: error: {now.store_problem}")
         elif not now.sound:
             output.note("something is unfinished or open: `shype recover` closes and repairs it")
     if not now.able:
@@ -288,7 +290,6 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         ("policy", f"{ref.name} {ref.version} ({agent.manifest.target})"),
         ("digest", agent.manifest.digest),
         ("loaded", "ok" if now.problem is None else f"NO [{now.problem.id}]"),
-        ("xenstore", "locked" if now.store_problem is None else f"NO [{now.store_problem.id}]"),
         ("launch window", _window_word(now.window)),
     ]
     for wall in now.wall:
@@ -322,7 +323,6 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
             "loaded": now.problem is None,
         },
         "problem": now.problem.to_json() if now.problem else None,
-        "store_problem": now.store_problem.to_json() if now.store_problem else None,
         "window": {"open": window.open, "label": window.label} if window else None,
         "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
         "unknown": list(now.unknown),
@@ -338,7 +338,7 @@ def _denials(args: argparse.Namespace) -> int:
 
     found = denials(open_agent(args))
     if args.json:
-        _show(args, {"denials": [_denial_json(item) for item in found]})
+        show(args, {"denials": [_denial_json(item) for item in found]})
         return 0
     for item in found:
         times = f" ({item.times} times)" if item.times > 1 else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from shype.host.audit.event import Event
 from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
+from shype.host.kept import KeptVms
 from shype.host.lock import LaunchLock
 from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Policy
@@ -58,6 +59,11 @@ class Agent:
     def journal(self) -> Journal:
         """The durable record of an unfinished launch."""
         return Journal(self.state)
+
+    @property
+    def kept(self) -> KeptVms:
+        """What is kept of the VMs, to start them again."""
+        return KeptVms(self.state)
 
     def record(self, event: Event) -> None:
         """Keep ``event`` in the audit trail.

@@ -6,14 +6,14 @@ Drivers: `shype.host.drivers.xen` (xl and the FLASK hypercall in dom0) and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from shype.base.errors import ShypeError
-from shype.host.store.store import Store
 from shype.policy.model import Enforcement
 
 
@@ -24,12 +24,25 @@ class CreateFailed(ShypeError):
         super().__init__("create.failed", message, fix)
 
 
+class Ending(StrEnum):
+    """Why a guest stopped running (xen/include/public/sched.h, SHUTDOWN_*)."""
+
+    POWEROFF = "poweroff"
+    REBOOT = "reboot"
+    SUSPEND = "suspend"  # it is being saved or migrated: not an end
+    CRASH = "crash"
+    WATCHDOG = "watchdog"
+    SOFT_RESET = "soft_reset"
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """A domain that the hypervisor knows of, dom0 included.
 
     ``context`` is its FLASK security context (``u:r:l_web_t:s0``). ``dying``
-    domains still hold memory and channels: for the wall they still run.
+    domains still hold memory and channels: for the wall they still run, and so do those
+    that have ``ended`` and wait to be destroyed.  ``uuid`` is the handle that it was
+    created with, which a new name does not change.
     """
 
     domid: int
@@ -37,17 +50,28 @@ class Domain:
     context: str
     paused: bool
     dying: bool
+    uuid: str = ""
+    ended: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VmConfig:
-    """What the agent reads from a VM's configuration, as the toolstack itself parsed it."""
+    """What the agent reads from a VM's configuration, as the toolstack itself parsed it.
+
+    ``uuid`` is a new one if the configuration has none.  ``actions``: what it says is to
+    follow an ending (`shype.host.drivers.config.EVENTS`), but for plain destruction.
+    """
 
     name: str
     uuid: str
     seclabel: str | None
     init_seclabel: str | None
     device_model_seclabel: str | None = None
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Where the bytes of an image come from; see `Hypervisor.restore_paused`.
+Source = Callable[[Callable[[], bool]], Iterator[bytes]]
 
 
 class Hypervisor(Protocol):
@@ -78,8 +102,9 @@ class Hypervisor(Protocol):
     def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
         """Write the configuration that `create_paused` will get: ``text`` plus overriding lines.
 
-        They set the context ``seclabel`` and make every automatic re-creation (reboot, crash)
-        a plain destroy.  The toolstack reads the result back; ``into`` is private to root.
+        They set the context ``seclabel``, the UUID of ``vm``, and keep a VM that ends and is
+        to be created again as it is: only the agent creates.  The toolstack reads the result
+        back; ``into`` is private to root.
 
         Raises BadInput if the toolstack does not understand the result as meant, OSError if it
         cannot be written.
@@ -91,17 +116,41 @@ class Hypervisor(Protocol):
         The toolstack dies with the caller. Raises `CreateFailed` with what it printed.
         """
 
+    def restore_paused(self, source: Source) -> None:
+        """Build a VM from an image, and leave it paused.
+
+        ``source`` gets a function that says whether the toolstack has ended, and yields the
+        image; the stream may go on longer.  The toolstack dies with the caller. Raises
+        `CreateFailed` with what it printed, and what ``source`` raises.
+        """
+
+    def save(self, domid: int, sink: Callable[[bytes], None]) -> None:
+        """Give the image of a domain to ``sink``, piece by piece, and leave the domain paused.
+
+        If ``sink`` raises, the guest goes on, and so does the error. Raises Unavailable.
+        """
+
     def unpause(self, domid: int) -> None:
         """Let a paused domain run."""
 
-    def shutdown(self, domid: int) -> None:
-        """Ask the guest to shut down (it may take its time, or not react)."""
+    def pause(self, domid: int) -> None:
+        """Stop a domain's processors; it stays as it is."""
+
+    def shutdown(self, domid: int, *, reboot: bool = False) -> None:
+        """Ask the guest to shut down or reboot (it may take its time, or not react)."""
+
+    def dump(self, domid: int, into: Path) -> None:
+        """Write the memory of a domain to the new file ``into``, which only root may read."""
+
+    def endings(self) -> AbstractContextManager[Callable[[float], None]]:
+        """A function that waits until a domain has ended or gone, at most so many seconds.
+
+        One that ends while the caller does something else is not missed: then the next wait
+        returns at once.  It may return without reason.
+        """
 
     def destroy(self, domid: int) -> None:
         """Destroy the domain now; no error if it is gone already."""
-
-    def store(self) -> AbstractContextManager[Store]:
-        """A connection to XenStore. Raises Unavailable (``host.no-xenstore``)."""
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

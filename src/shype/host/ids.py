@@ -11,6 +11,7 @@ class HostId(StrEnum):
     LABEL_NONE = "label.none"
     LABEL_RELABEL = "label.relabel"
     LABEL_DEVICE_MODEL = "label.device-model"
+    LABEL_CHANGED = "label.changed"
     CREATE_UNLABELLED = "create.unlabelled"
     CREATE_NO_WINDOW = "create.no-window"
     CREATE_FOREIGN = "create.foreign-context"

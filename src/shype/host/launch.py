@@ -5,8 +5,9 @@ docs/explanation/launch.md has the state machine and what holds after a kill at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,15 +16,18 @@ from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
 from shype.host import guardian
 from shype.host.agent import Agent
-from shype.host.census import DOM0, residents, running, wall_values
+from shype.host.census import DOM0, Resident, residents, running, wall_values
 from shype.host.denials import explain_creation, since
+from shype.host.ended import Followed, follow_up
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
+from shype.host.ids import HostId
 from shype.host.journal import Reservation, reservation
+from shype.host.kept import Kept
 from shype.host.labeling import Labelling, label_for
 from shype.host.launch_events import LaunchEvents
 from shype.host.lock import unwritable
-from shype.host.recovery import recover
+from shype.host.recovery import Recovery, recover
 from shype.policy.names import LabelName
 
 #: Largest VM configuration, bytes.
@@ -45,6 +49,7 @@ class Step(StrEnum):
     CREATED = "created"
     CLOSED = "closed"
     VERIFIED = "verified"
+    KEPT = "kept"
     UNPAUSED = "unpaused"
     DONE = "done"
 
@@ -76,6 +81,24 @@ class LaunchFailed(ShypeError):
     """A launch that was permitted went wrong; window closed, nothing left behind."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A VM to make, however the toolstack comes to its domain.
+
+    ``prepare`` gets the security context and writes what ``build`` then has built, paused.
+    ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
+    be started from again; ``before`` what was kept of it when it ended.
+    """
+
+    vm: VmConfig
+    labelling: Labelling
+    config: bytes | None
+    prepare: Callable[[str], None]
+    build: Callable[[], None]
+    check: Callable[[], None] = lambda: None
+    before: Kept | None = None
+
+
 def launch(
     agent: Agent, config: Path, *, observer: Observer = lambda step: None, lock_timeout: float = 30,
 ) -> Outcome:
@@ -85,46 +108,89 @@ def launch(
     the window is closed and no new domain is left; or, if recovery itself
     failed, the journal stays and every later command tries again.
     """
-    events = LaunchEvents(agent, config)
-    try:
+    def begun() -> Request:
+        observer(Step.LOCKED)
+        catch_up(agent)
+        observer(Step.RECOVERED)
+        require_enforcing(agent)
+        observer(Step.CHECKED)
+        return _request(agent, text, None)
+
+    with told(LaunchEvents(agent, f"config:{config}")) as tell:
         text = _read(config)
         with agent.lock.hold(lock_timeout):
-            observer(Step.LOCKED)
-            recover(agent)
-            observer(Step.RECOVERED)
-            require_enforcing(agent)
-            observer(Step.CHECKED)
-            try:
-                outcome = _locked(agent, text, observer, events)
-            finally:
-                agent.discard_prepared()
-            if outcome.domid is None:
-                events.refused(outcome.decision, outcome.source)
-            else:
-                events.done(outcome.domid)
-            return outcome
+            return tell(begun, observer)
+
+
+@contextlib.contextmanager
+def told(events: LaunchEvents) -> Iterator[Callable[[Callable[[], Request], Observer], Outcome]]:
+    """A function that makes what is requested, with all of it told to ``events``."""
+    def tell(begin: Callable[[], Request], observer: Observer) -> Outcome:
+        try:
+            outcome = make(events.agent, begin(), observer, events)
+        finally:
+            events.agent.discard_prepared()
+        if outcome.domid is None:
+            events.refused(outcome.decision, outcome.source)
+        else:
+            events.done(outcome.domid)
+        return outcome
+
+    try:
+        yield tell
     except BaseException as error:
         events.failed(error)
         raise
 
 
-def _locked(agent: Agent, text: bytes, observer: Observer, events: LaunchEvents) -> Outcome:
-    events.vm = vm = _parse(agent, text)
+def catch_up(agent: Agent) -> tuple[Recovery, tuple[Followed, ...]]:
+    """Bring the host's state up to date: what a killed launch left, and guests that have ended.
+
+    Hold the launch lock. Every command that changes the host begins with it.
+    """
+    done = recover(agent)
+    followed = follow_up(agent, lambda kept: _again(agent, kept))
+    if agent.journal.path.exists():  # a start failed and could not be cleaned up
+        recover(agent)
+    return done, followed
+
+
+def _again(agent: Agent, kept: Kept) -> int | Decision:
+    def begun() -> Request:
+        require_enforcing(agent)
+        return _request(agent, kept.config or b"", kept)
+
+    with told(LaunchEvents(agent, f"vm:{kept.vm}", "restart")) as tell:
+        outcome = tell(begun, lambda step: None)
+    return outcome.decision if outcome.domid is None else outcome.domid
+
+
+def _request(agent: Agent, text: bytes, before: Kept | None) -> Request:
+    vm = _parse(agent, text)
+    if before is not None:
+        vm = replace(vm, uuid=before.uuid)
     named = label_for(vm, agent.policy, agent.manifest)
-    events.label = named.label
+    if before is not None and named.label not in (None, before.label):
+        named = Labelling(None, _changed(agent, vm, before.label, named.label))
+
+    def prepare(context: str) -> None:
+        agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
+
+    return Request(
+        vm, named, text, prepare, lambda: agent.hypervisor.create_paused(agent.prepared),
+        before=before,
+    )
+
+
+def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvents) -> Outcome:
+    """Make the VM of ``request``, unless the policy refuses. Hold the lock, after `catch_up`."""
+    vm, named = request.vm, request.labelling
+    events.vm, events.label = vm, named.label
     observer(Step.LABELLED)
     if named.label is None:
         return _refused(vm, named)
     found = residents(agent)
-    twin = next((r.domain for r in found if r.domain.name == vm.name), None)
-    if twin is not None and twin.domid == DOM0:
-        raise BadInput(
-            "vm.dom0", f"{vm.name} is the name of dom0 itself", "give this VM another name")
-    if twin is not None:
-        raise BadInput(
-            "vm.running", f"{vm.name} runs already, as domain {twin.domid}",
-            f"shype stop {vm.name}, or give this VM another name",
-        )
+    _require_new(vm, found)
     decision = agent.server.launch(named.label, running(found))
     observer(Step.DECIDED)
     if not decision.permitted:
@@ -132,7 +198,7 @@ def _locked(agent: Agent, text: bytes, observer: Observer, events: LaunchEvents)
     events.permitted(decision)
     context = agent.manifest.labels[named.label].context
     try:
-        agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
+        request.prepare(context)
     except OSError as error:
         raise unwritable(agent.state, error) from error
     observer(Step.PREPARED)
@@ -144,7 +210,7 @@ def _locked(agent: Agent, text: bytes, observer: Observer, events: LaunchEvents)
     agent.journal.reserve(record)
     try:
         observer(Step.RESERVED)
-        domid = _build(agent, record, observer, events)
+        domid = _build(agent, request, record, observer, events)
     except BaseException as error:
         refusal = _refusal(agent, record, heard) if isinstance(error, CreateFailed) else None
         _clean_up(agent, error)
@@ -154,8 +220,32 @@ def _locked(agent: Agent, text: bytes, observer: Observer, events: LaunchEvents)
     return Outcome(vm.name, named.label, decision, Source.AGENT, domid, named.notices)
 
 
+def _require_new(vm: VmConfig, found: tuple[Resident, ...]) -> None:
+    for domain in (resident.domain for resident in found):
+        if domain.name == vm.name and domain.domid == DOM0:
+            raise BadInput(
+                "vm.dom0", f"{vm.name} is the name of dom0 itself", "give this VM another name")
+        if domain.name == vm.name or (domain.uuid == vm.uuid and vm.uuid and not domain.dying):
+            raise BadInput(
+                "vm.running", f"{vm.name} runs already, as domain {domain.domid}"
+                + (f" ({domain.name}, of the same UUID)" if domain.name != vm.name else ""),
+                f"shype stop {domain.name}, or give this VM another name and UUID",
+            )
+
+
+def _changed(
+    agent: Agent, vm: VmConfig, before: LabelName, now: LabelName | None
+) -> Decision:
+    return Decision(
+        False, HostId.LABEL_CHANGED,
+        f"{vm.name} may not go on as {now}: it has been {before} until now, and the policy never "
+        "lets a VM change its label.",
+        (agent.policy.host.span,),
+    )
+
+
 def _build(
-    agent: Agent, record: Reservation, observer: Observer, events: LaunchEvents,
+    agent: Agent, request: Request, record: Reservation, observer: Observer, events: LaunchEvents,
 ) -> int:
     manifest, hypervisor = agent.manifest, agent.hypervisor
     found = residents(agent)
@@ -166,7 +256,7 @@ def _build(
     hypervisor.set_booleans(opening)
     observer(Step.OPENED)
     try:
-        hypervisor.create_paused(agent.prepared)
+        request.build()
         observer(Step.CREATED)
     finally:
         hypervisor.set_booleans(closing)
@@ -174,12 +264,33 @@ def _build(
     events.closed(closing)
     domid = _verify(record, hypervisor.domains())
     observer(Step.VERIFIED)
+    kept = _kept(request, record.label, domid)
+    agent.kept.put(kept)
+    observer(Step.KEPT)
+    request.check()
     hypervisor.unpause(domid)
     observer(Step.UNPAUSED)
     agent.discard_prepared()
     agent.journal.finish()
     observer(Step.DONE)
+    _forget_others(agent, kept)
     return domid
+
+
+def _kept(request: Request, label: LabelName, domid: int) -> Kept:
+    vm, before = request.vm, request.before
+    fresh = Kept(vm.name, vm.uuid, label, request.config, dict(vm.actions), domid)
+    # Owed until the launch counts: one that is killed before has not been a start.
+    return fresh if before is None else replace(fresh, again=True, starts=before.starts)
+
+
+def _forget_others(agent: Agent, kept: Kept) -> None:
+    if kept.again:
+        agent.kept.change(kept, again=False)
+    live = {domain.uuid for domain in agent.hypervisor.domains()}
+    for other in agent.kept.all():
+        if other.vm == kept.vm and other.uuid not in live:
+            agent.kept.forget(other.uuid)  # it was waiting; somebody has started it by hand
 
 
 def _verify(record: Reservation, domains: tuple[Domain, ...]) -> int:
@@ -187,7 +298,8 @@ def _verify(record: Reservation, domains: tuple[Domain, ...]) -> int:
     new = [d for d in domains if d.domid not in record.before]
     if len(new) == 1:
         made = new[0]
-        expected = Domain(made.domid, record.vm, record.context, paused=True, dying=False)
+        expected = Domain(made.domid, record.vm, record.context, paused=True, dying=False,
+                          uuid=record.uuid)
         if made == expected:
             return made.domid
     listing = ", ".join(f"domain {d.domid} ({d.name}, {d.context})" for d in new) or "no domain"

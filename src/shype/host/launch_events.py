@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from shype.base.errors import ShypeError
 from shype.decision.decision import Decision
@@ -16,14 +15,17 @@ from shype.policy.names import LabelName
 
 @dataclass
 class LaunchEvents:
-    """Records one launch of the configuration ``config``; ``vm`` and ``label`` once known.
+    """Records one launch, from ``source``; ``vm`` and ``label`` once known.
+
+    ``kind``: ``launch``, ``restart`` after an ending, ``restore`` or ``receive``.
 
     What permits or opens raises Unavailable (``audit.unwritable``, ``audit.broken``) if it
     cannot be recorded; what refuses, closes or ends never does.
     """
 
     agent: Agent
-    config: Path
+    source: str
+    kind: str = "launch"
     vm: VmConfig | None = None
     label: LabelName | None = None
 
@@ -66,7 +68,7 @@ class LaunchEvents:
         deferrable: bool = False,
     ) -> None:
         self.agent.record(Event(
-            kind="launch", result=result, vm=self.vm.name if self.vm else None, domid=domid,
-            subject=self.label, object=f"config:{self.config}", decision=decision, error=error,
+            kind=self.kind, result=result, vm=self.vm.name if self.vm else None, domid=domid,
+            subject=self.label, object=self.source, decision=decision, error=error,
             message=message, deferrable=deferrable,
             details={**({"uuid": self.vm.uuid} if self.vm else {}), **(details or {})}))

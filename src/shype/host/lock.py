@@ -20,8 +20,8 @@ _POLL = 0.05  # seconds between two tries
 class LaunchLock:
     """The file ``lock`` in the state directory; it also holds its owner's pid, for messages."""
 
-    def __init__(self, state: Path) -> None:
-        self._path = state / "lock"
+    def __init__(self, state: Path, name: str = "lock") -> None:
+        self._path = state / name
 
     @contextlib.contextmanager
     def hold(self, timeout: float) -> Iterator[None]:

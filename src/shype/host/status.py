@@ -11,7 +11,6 @@ from shype.host.agent import Agent
 from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
-from shype.host.store.lockdown import require_locked
 from shype.policy.model import Enforcement
 from shype.policy.names import MemberName
 
@@ -33,8 +32,7 @@ class WallState:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
-    window and the wall are unknown.  ``expired`` are guards that run after their last day.
-    ``store_problem`` is why guests may talk through XenStore, past the policy."""
+    window and the wall are unknown.  ``expired`` are guards that run after their last day."""
 
     enforcement: Enforcement
     problem: Unavailable | None
@@ -45,7 +43,6 @@ class Status:
     unfinished: Reservation | None
     journal_problem: Unavailable | None
     busy: int | None
-    store_problem: Unavailable | None
 
     @property
     def sound(self) -> bool:
@@ -58,9 +55,8 @@ class Status:
 
     @property
     def able(self) -> bool:
-        """Whether this host enforces our policy at all."""
-        return (self.enforcement is Enforcement.ENFORCING and self.problem is None
-                and self.store_problem is None)
+        """Whether the hypervisor enforces our policy at all."""
+        return self.enforcement is Enforcement.ENFORCING and self.problem is None
 
 
 def status(agent: Agent) -> Status:
@@ -91,7 +87,7 @@ def status(agent: Agent) -> Status:
     unfinished, journal_problem = _journal(agent)
     return Status(
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
-        agent.lock.holder(), _store(agent),
+        agent.lock.holder(),
     )
 
 
@@ -109,12 +105,3 @@ def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:
         return agent.journal.read(), None
     except Unavailable as error:
         return None, error
-
-
-def _store(agent: Agent) -> Unavailable | None:
-    try:
-        with agent.hypervisor.store() as store:
-            require_locked(store)
-    except Unavailable as error:
-        return error
-    return None

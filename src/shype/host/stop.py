@@ -9,7 +9,9 @@ from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0
+from shype.host.ended import is_over
 from shype.host.hypervisor import Domain
+from shype.host.launch import catch_up
 from shype.host.recovery import recover
 
 _POLL = 0.1  # seconds between two looks at the hypervisor
@@ -36,20 +38,26 @@ def stop(
     """
     with agent.lock.hold(lock_timeout):
         recover(agent)
-        domain = _find(agent, vm)
+        waiting = _waiting(agent, vm)
+        if waiting is not None:
+            return waiting
+        domain = find(agent, vm)
         # Stopping takes away: it is recorded first, and waits for no record.
         _record(agent, domain, Result.PERMITTED, {"force": force, "timeout": timeout})
-        if timeout > 0 and not domain.dying:
+        _mark(agent, domain, stopping=True)
+        if timeout > 0 and not domain.dying and not is_over(domain):
             agent.hypervisor.shutdown(domain.domid)
     # The lock is free while the guest takes its time; domids are not reused meanwhile.
-    gone = _await_end(agent, domain, timeout)
-    destroyed = False
-    if not gone and force:
+    left = _await_end(agent, domain, timeout)
+    destroyed = left is not None and not is_over(left) and force
+    if left is not None and (is_over(left) or force):
         agent.hypervisor.destroy(domain.domid)
-        destroyed = True
-        gone = _await_end(agent, domain, max(timeout, 10))
+        left = _await_end(agent, domain, max(timeout, 10), gone=True)
     with agent.lock.hold(lock_timeout):
-        released = recover(agent).changed
+        if left is not None:
+            _mark(agent, domain, stopping=False)
+        released = catch_up(agent)[0].changed
+    gone = left is None
     if not gone:
         _record(agent, domain, Result.FAILED, {"timeout": timeout}, "stop.timeout")
         zombie = any(d.domid == domain.domid and d.dying for d in agent.hypervisor.domains())
@@ -74,7 +82,25 @@ def _record(
         subject=agent.manifest.label_of_context(domain.context), error=error, deferrable=True))
 
 
-def _find(agent: Agent, vm: str) -> Domain:
+def _mark(agent: Agent, domain: Domain, *, stopping: bool) -> None:
+    """Whatever ends it while it is being stopped, it is not to come back."""
+    kept = agent.kept.get(domain.uuid)
+    if kept is not None and kept.domid == domain.domid:
+        agent.kept.change(kept, stopping=stopping)
+
+
+def _waiting(agent: Agent, vm: str) -> Stopped | None:
+    """A VM that has ended and was to start again later: it is not to, now."""
+    live = {domain.uuid for domain in agent.hypervisor.domains()}
+    for kept in agent.kept.all():
+        if kept.vm == vm and kept.uuid not in live:
+            agent.kept.forget(kept.uuid)
+            return Stopped(Domain(kept.domid, vm, "", paused=False, dying=False), False, ())
+    return None
+
+
+def find(agent: Agent, vm: str) -> Domain:
+    """The domain ``vm``, a name or a domid. Raises BadInput (``vm.unknown``, ``vm.dom0``, ...)."""
     domains = agent.hypervisor.domains()
     found = [d for d in domains if d.name == vm]
     if not found and vm.isascii() and vm.isdigit():
@@ -90,10 +116,14 @@ def _find(agent: Agent, vm: str) -> Domain:
     return found[0]
 
 
-def _await_end(agent: Agent, domain: Domain, timeout: float) -> bool:
+def _await_end(
+    agent: Agent, domain: Domain, timeout: float, *, gone: bool = False
+) -> Domain | None:
+    """Wait until it has ended (or is ``gone``); what it is then, None if it is gone."""
     deadline = time.monotonic() + timeout
-    while any(d.domid == domain.domid for d in agent.hypervisor.domains()):
-        if time.monotonic() >= deadline:
-            return False
+    while True:
+        now = next((d for d in agent.hypervisor.domains() if d.domid == domain.domid), None)
+        late = time.monotonic() >= deadline
+        if now is None or late or (is_over(now) and not gone):
+            return now
         time.sleep(_POLL)
-    return True

@@ -18,7 +18,7 @@ from shype.host.drivers.xen.flask import Flask
 from shype.host.hypervisor import CreateFailed, VmConfig
 from shype.policy.model import Enforcement
 from tests.host.drivers.test_flask import Xen
-from tests.host.drivers.test_xl import HEADER, row
+from tests.host.drivers.test_xl import HEADER, UUID, row
 
 CONTEXT = "u:r:l_web_t:s0"
 
@@ -39,7 +39,7 @@ def case(xl: Path, command: str, script: str) -> None:
 
 
 def dry(name: str, label: str, **top: object) -> str:
-    value = {"c_info": {"name": name, "ssid_label": label}, "b_info": {}, **top}
+    value = {"c_info": {"name": name, "uuid": UUID, "ssid_label": label}, "b_info": {}, **top}
     return f"cat <<'EOF'\n{json.dumps(value)}\nEOF\n"
 
 
@@ -60,13 +60,18 @@ def test_answers_of_xl_become_values(xl: Path) -> None:
 
 
 def test_prepare_writes_the_overriding_lines_and_reads_them_back(xl: Path) -> None:
-    vm, into = VmConfig("web", "", None, None), xl / "launch.cfg"
-    case(xl, "create", dry("web", CONTEXT))
+    asked = {"on_reboot": "restart", "on_crash": "coredump_destroy", "on_watchdog": "preserve"}
+    vm, into = VmConfig("web", UUID, None, None, actions=asked), xl / "launch.cfg"
+    case(xl, "create", dry("web", CONTEXT, on_reboot="preserve", on_watchdog="preserve",
+                           on_crash="coredump_destroy", on_poweroff="destroy"))
     XenHypervisor().prepare(b'name="web"', into, vm=vm, seclabel=CONTEXT)
     text = into.read_text()
     assert text.startswith('name="web"\n')
     assert f'seclabel = "{CONTEXT}"' in text
-    assert 'on_reboot = "destroy"' in text
+    assert f'uuid = "{UUID}"' in text
+    for line in ('on_reboot = "preserve"', 'on_crash = "coredump-destroy"',
+                 'on_watchdog = "preserve"', 'on_poweroff = "destroy"'):
+        assert line in text
     assert into.stat().st_mode & 0o777 == 0o600
 
 
@@ -77,19 +82,20 @@ def test_prepare_refuses_what_xl_understands_otherwise(xl: Path, answer: str) ->
     case(xl, "create", answer)
     with pytest.raises(BadInput) as caught:
         XenHypervisor().prepare(
-            b"x", xl / "launch.cfg", vm=VmConfig("web", "", None, None), seclabel=CONTEXT)
+            b"x", xl / "launch.cfg", vm=VmConfig("web", UUID, None, None), seclabel=CONTEXT)
     assert caught.value.id == "config.invalid"
 
 
 def test_failures_carry_what_xl_said(xl: Path) -> None:
     driver = XenHypervisor()
-    for command in ("create", "list", "dmesg", "unpause"):
+    for command in ("create", "list", "dmesg", "unpause", "pause", "dump-core"):
         case(xl, command, "echo 'libxl: error: it broke' >&2; exit 3")
     with pytest.raises(CreateFailed, match="it broke"):
         driver.create_paused(xl / "x.cfg")
     with pytest.raises(BadInput, match="it broke"):
         driver.read_config(xl / "x.cfg")
-    for ask in (driver.domains, driver.denials, lambda: driver.unpause(3)):
+    for ask in (driver.domains, driver.denials, lambda: driver.unpause(3),
+                lambda: driver.pause(3), lambda: driver.dump(3, xl / "dump")):
         with pytest.raises(Unavailable, match="it broke"):
             ask()
     assert f"create -p {xl}/x.cfg" in calls(xl)

@@ -8,14 +8,27 @@ import pytest
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.drivers.xen.xl import config, denied_lines, domains
-from shype.host.hypervisor import Domain, VmConfig
+from shype.host.hypervisor import Domain, Ending, VmConfig
 
-HEADER = f"{'Name':<40}    ID   Mem VCPUs\tState\tTime(s)   Security Label\n"
+HEADER = (f"{'Name':<40}    ID   Mem VCPUs\tState\tTime(s)   UUID                            "
+          "Reason-Code\tSecurity Label\n")
+UUID = "0d6f1a6e-7b43-4b7e-9b0a-2f3c4d5e6f70"
+#: The letter of the fifth column -> the code.
+CODES = {"r": 1, "s": 2, "c": 3, "w": 4, "S": 5, "?": 9}
 
 
 def row(name: str, domid: int, state: str, label: str, seconds: float = 1.5) -> str:
-    """As list_domains() of tools/xl/xl_list.c formats it."""
-    return f"{name:<40} {domid:5d} {128:5d} {1:5d}     {state}  {seconds:8.1f} {label:>16}\n"
+    """As list_domains() of tools/xl/xl_info.c formats it."""
+    reason = f"{CODES.get(state[4], 0):8x}" if state[3] == "s" else f"{'-':>8}"
+    return (f"{name:<40} {domid:5d} {128:5d} {1:5d}     {state}  {seconds:8.1f} {UUID} {reason} "
+            f"{label:>16}\n")
+
+
+def domain(
+    domid: int, name: str, context: str, *, paused: bool = False, dying: bool = False,
+    ended: Ending | None = None,
+) -> Domain:
+    return Domain(domid, name, context, paused, dying, UUID, ended)
 
 
 def test_domains_of_every_kind() -> None:
@@ -30,14 +43,24 @@ def test_domains_of_every_kind() -> None:
         row("stranger", 16, "-b----", "-"),
     ))
     assert domains(text) == (
-        Domain(0, "Domain-0", "u:r:dom0_t:s0", paused=False, dying=False),
-        Domain(4, "(null)", label, paused=True, dying=True),
-        Domain(12, "web", label, paused=False, dying=False),
-        Domain(13, "half", label, paused=True, dying=False),
-        Domain(14, "a name with blanks 7 8 9", label, paused=False, dying=False),
-        Domain(15, "x" * 60, label, paused=False, dying=False),
-        Domain(16, "stranger", "-", paused=False, dying=False),
+        domain(0, "Domain-0", "u:r:dom0_t:s0"),
+        domain(4, "(null)", label, paused=True, dying=True, ended=Ending.POWEROFF),
+        domain(12, "web", label),
+        domain(13, "half", label, paused=True),
+        domain(14, "a name with blanks 7 8 9", label),
+        domain(15, "x" * 60, label, ended=Ending.CRASH),
+        domain(16, "stranger", "-"),
     )
+
+
+@pytest.mark.parametrize(("letter", "ending"), [
+    ("-", Ending.POWEROFF), ("r", Ending.REBOOT), ("s", Ending.SUSPEND), ("c", Ending.CRASH),
+    ("w", Ending.WATCHDOG), ("S", Ending.SOFT_RESET), ("?", Ending.POWEROFF),
+])
+def test_why_a_domain_has_ended(letter: str, ending: Ending) -> None:
+    one, = domains(HEADER + row("web", 3, f"---s{letter}-", "u:r:l_web_t:s0"))
+    assert one.ended is ending
+    assert not one.dying
 
 
 @pytest.mark.parametrize("text", [
@@ -64,10 +87,10 @@ def dry_run(create: dict[str, object], build: dict[str, object], **top: object) 
 def test_labels_of_a_configuration(
     create: dict[str, object], build: dict[str, object], expected: VmConfig
 ) -> None:
-    assert config(dry_run(create, build)).vm == expected
-    assert config("Parsing config from x\n" + dry_run(create, build) + "\n").vm == expected
+    assert config(dry_run(create, build)) == expected
+    assert config("Parsing config from x\n" + dry_run(create, build) + "\n") == expected
     wrapped = json.dumps({"domid": None, "config": {"c_info": create, "b_info": build}})
-    assert config(wrapped).vm == expected
+    assert config(wrapped) == expected
 
 
 def test_only_actions_that_could_create_it_again_are_reported() -> None:

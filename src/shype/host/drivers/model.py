@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
-import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
-from shype.host.drivers.config import EVENTS, derive
-from shype.host.drivers.model_store import Contents, ModelStore
-from shype.host.hypervisor import CreateFailed, Domain, VmConfig
-from shype.policy.manifest import Bundle, Manifest
+from shype.host import image
+from shype.host.drivers import model_config
+from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
+from shype.host.drivers.model_state import State, boot, dump, load
+from shype.host.hypervisor import CreateFailed, Domain, Ending, Source, VmConfig
+from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName, MemberName
 
@@ -39,18 +40,6 @@ NAMELESS = "(null)"
 #: Lines that the console ring keeps.
 RING = 200
 
-_SETTING = re.compile(r"""^\s*([a-z_]+)\s*=\s*(["'])(.*?)\2\s*(?:#.*)?$""")
-
-
-@dataclass
-class _State:
-    target: str
-    enforcement: Enforcement
-    booleans: dict[str, bool]
-    domains: list[Domain]
-    next: int = 1
-    console: list[str] = field(default_factory=list)
-    store: Contents = field(default_factory=Contents)
 
 
 class ModelHypervisor:
@@ -101,51 +90,102 @@ class ModelHypervisor:
 
     def read_config(self, path: Path) -> VmConfig:
         """See the protocol; understands ``key = "value"`` lines, the last one wins."""
-        settings = _settings(path.read_text(errors="replace"))
-        if not settings.get("name"):
-            raise BadInput("config.invalid", "the configuration gives no name", 'name = "vm"')
-        first, final = settings.get("init_seclabel"), settings.get("seclabel")
-        return VmConfig(
-            settings["name"], settings.get("uuid", ""),
-            final if final is not None else first,
-            first if final is not None else None,
-            settings.get("device_model_stubdomain_seclabel"),
-        )
+        return model_config.read(path.read_text(errors="replace"))
 
     def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
         """See the protocol."""
-        into.write_bytes(derive(text, seclabel))
-        settings = _settings(into.read_text(errors="replace"))
-        if settings.get("name") != vm.name or any(settings.get(e) != "destroy" for e in EVENTS):
+        into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions))
+        read = self.read_config(into)
+        told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
+        if (read.name, read.uuid) != (vm.name, vm.uuid) or read.actions != told:
             raise BadInput("config.invalid", "the configuration cannot be extended")
 
     def create_paused(self, path: Path) -> None:
         """See the protocol."""
         vm = self.read_config(path)
-        self.create(vm.name, vm.seclabel, paused=True)
+        self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions)
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""
-        with self._state() as state:
-            state.domains = [
-                replace(d, paused=False) if d.domid == domid else d for d in state.domains
-            ]
+        self._change(domid, paused=False)
 
-    def shutdown(self, domid: int) -> None:
+    def save(self, domid: int, sink: Callable[[bytes], None]) -> None:
+        """See the protocol; the memory of a domain is a line with its context."""
+        with self._state() as state:
+            found = next(d for d in state.domains if d.domid == domid)
+            actions = state.actions[str(domid)]
+        config = {"c_info": {"name": found.name, "uuid": found.uuid, "ssid_label": found.context},
+                  "b_info": {}, **actions}
+        try:
+            sink(image.dumps(config))
+            sink(f"memory of {found.context}\n".encode() * 1000)
+        except BaseException:
+            self._change(domid, paused=False)
+            raise
+        self._change(domid, paused=True)
+
+    def restore_paused(self, source: Source) -> None:
+        """See the protocol."""
+        ended = False
+        left = source(lambda: ended)
+        buffer = b""
+
+        def read(size: int) -> bytes:
+            nonlocal buffer
+            while len(buffer) < size and (chunk := next(left, b"")):
+                buffer += chunk
+            found, buffer = buffer[:size], buffer[size:]
+            return found
+
+        head = image.read_head(read)
+
+        def memory() -> None:
+            line = read(len("memory of \n") + len(str(head.context)))
+            if not line.startswith(b"memory of "):
+                raise CreateFailed("xl: the stream ends too early")
+
+        self.create(head.name, head.context, paused=True, uuid=head.uuid, actions={
+            event: action for event, action in head.config.items()
+            if event in EVENTS and action != "destroy"}, within=memory)
+        for _ in left:
+            ended = True  # it may not yield much more
+
+    def pause(self, domid: int) -> None:
+        """See the protocol."""
+        self._change(domid, paused=True)
+
+    def shutdown(self, domid: int, *, reboot: bool = False) -> None:
         """See the protocol; every guest of the model obeys at once, unless it is paused."""
         if any(d.domid == domid and not d.paused for d in self.domains()):
-            self.destroy(domid)
+            self.end(domid, Ending.REBOOT if reboot else Ending.POWEROFF)
+
+    def dump(self, domid: int, into: Path) -> None:
+        """See the protocol; a domain of the model has no memory."""
+        into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with into.open("xb") as file:
+            file.write(f"memory of domain {domid}\n".encode())
+
+    @contextlib.contextmanager
+    def endings(self) -> Iterator[Callable[[float], None]]:
+        """See the protocol."""
+        seen = {domain.domid for domain in self.domains() if not domain.ended}
+
+        def wait(seconds: float) -> None:
+            nonlocal seen
+            deadline = time.monotonic() + seconds
+            while True:
+                now = {domain.domid for domain in self.domains() if not domain.ended}
+                if seen - now or time.monotonic() >= deadline:
+                    seen = now
+                    return
+                time.sleep(0.02)
+
+        yield wait
 
     def destroy(self, domid: int) -> None:
         """See the protocol."""
         with self._state() as state:
             state.domains = [d for d in state.domains if d.domid != domid or domid == 0]
-            if domid != 0:
-                state.store.release(domid)
-
-    def store(self) -> ModelStore:
-        """See the protocol."""
-        return ModelStore(self._contents)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
@@ -154,7 +194,11 @@ class ModelHypervisor:
 
     # -- what others than the agent do to a host ----------------------------------------------
 
-    def create(self, name: str, seclabel: str | None, *, paused: bool = False) -> int:
+    def create(
+        self, name: str, seclabel: str | None, *, paused: bool = False, uuid: str | None = None,
+        actions: Mapping[str, str] = MappingProxyType({}),
+        within: Callable[[], None] = lambda: None,
+    ) -> int:
         """``xl create`` by anybody who is root in dom0. Raises `CreateFailed` if denied."""
         context = seclabel if seclabel is not None else UNLABELLED
         with self._state() as state:
@@ -171,9 +215,15 @@ class ModelHypervisor:
             if any(d.name == name for d in state.domains):
                 raise CreateFailed(f"xl: domain with name \"{name}\" already exists")
             domid, state.next = state.next, state.next + 1
-            state.store.introduce(domid)
-            state.domains.append(Domain(domid, NAMELESS, context, paused=True, dying=False))
-        time.sleep(self._build_seconds)
+            state.domains.append(Domain(
+                domid, NAMELESS, context, paused=True, dying=False, uuid=uuid or new_uuid()))
+            state.actions[str(domid)] = dict(actions)
+        try:
+            time.sleep(self._build_seconds)
+            within()
+        except BaseException:
+            self.destroy(domid)
+            raise
         with self._state() as state:
             if all(d.domid != domid for d in state.domains):
                 raise CreateFailed(f"xl: domain {domid} vanished while it was being built")
@@ -186,6 +236,22 @@ class ModelHypervisor:
     def exit(self, domid: int, *, zombie: bool = False) -> None:
         """The guest ends by itself; as a zombie it goes on holding its memory."""
         self.destroy(domid) if not zombie else self._die(domid)
+
+    def end(self, domid: int, ending: Ending) -> None:
+        """The guest ends, and the toolstack does what the configuration tells it.
+
+        To create it again, which the agent never tells it, would need a window.
+        """
+        with self._state() as state:
+            action = state.actions.get(str(domid), {}).get(f"on_{ending}", "destroy")
+        if action == "preserve":
+            self._change(domid, ended=ending)
+        else:
+            self.destroy(domid)
+
+    def rename(self, domid: int, name: str) -> None:
+        """``xl rename`` by root."""
+        self._change(domid, name=name)
 
     def set_enforcement(self, enforcement: Enforcement) -> None:
         """Boot the host another way."""
@@ -234,20 +300,18 @@ class ModelHypervisor:
         return context == UNLABELLED or self._manifest.label_of_context(context) is not None
 
     def _die(self, domid: int) -> None:
+        self._change(domid, dying=True)
+
+    def _change(self, domid: int, **fields: Any) -> None:
         with self._state() as state:
             state.domains = [
-                replace(d, dying=True) if d.domid == domid else d for d in state.domains
+                replace(d, **fields) if d.domid == domid else d for d in state.domains
             ]
 
     # -- where the state is -------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _contents(self) -> Iterator[Contents]:
-        with self._state() as state:
-            yield state.store
-
-    @contextlib.contextmanager
-    def _state(self) -> Iterator[_State]:
+    def _state(self) -> Iterator[State]:
         """The state; what is changed in it is kept, in the order of the operations."""
         with self._mutex:
             if self._file is None:
@@ -258,43 +322,13 @@ class ModelHypervisor:
             with self._file.with_name(f"{self._file.name}.lock").open("a") as guard:
                 fcntl.flock(guard, fcntl.LOCK_EX)
                 old = self._file.read_bytes() if self._file.exists() else b""
-                state = _load(old) if old else boot(self._manifest)
+                state = load(old) if old else boot(self._manifest)
                 try:
                     yield state
                 finally:
-                    new = _dump(state)
+                    new = dump(state)
                     if new != old:
                         write_atomic(self._file, new)
-
-
-def boot(manifest: Manifest) -> _State:
-    """A freshly booted, enforcing host with only dom0."""
-    names = manifest.booleans
-    declared = (names.digest, names.enable, *names.bits, *names.running.values())
-    dom0 = Domain(0, "Domain-0", manifest.dom0.context, paused=False, dying=False)
-    return _State(manifest.target, Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
-
-
-def _dump(state: _State) -> bytes:
-    return canonical.dumps({
-        "target": state.target, "enforcement": state.enforcement, "booleans": state.booleans,
-        "next": state.next, "console": state.console,
-        "domains": [asdict(domain) for domain in state.domains],
-        "store": state.store.to_json(),
-    })
-
-
-def _load(data: bytes) -> _State:
-    try:
-        value = json.loads(data)
-        return _State(
-            value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
-            [Domain(**domain) for domain in value["domains"]], value["next"], value["console"],
-            Contents.from_json(value["store"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        problem = f"the model's file is damaged: {error}"
-        raise BadInput("model.corrupt", problem, "remove it") from error
 
 
 _PERMISSION = {
@@ -305,10 +339,5 @@ _PERMISSION = {
 }
 
 
-def _log(state: _State, line: str) -> None:
+def _log(state: State, line: str) -> None:
     state.console = [*state.console, line][-RING:]
-
-
-def _settings(text: str) -> dict[str, str]:
-    found = (_SETTING.match(line) for line in text.splitlines())
-    return {match[1]: match[3] for match in found if match}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from shype.base import child
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
-from shype.host.drivers.config import derive
-from shype.host.drivers.xen import xl
+from shype.host.drivers.config import derive, kept
+from shype.host.drivers.xen import xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
-from shype.host.hypervisor import CreateFailed, Domain, VmConfig
-from shype.host.store.client import Client
+from shype.host.hypervisor import CreateFailed, Domain, Source, VmConfig
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
@@ -70,22 +71,23 @@ class XenHypervisor:
 
     def domains(self) -> tuple[Domain, ...]:
         """See the protocol."""
-        return xl.domains(_ask("list", "-Z").out)
+        return xl.domains(_ask("list", "-v").out)
 
     def read_config(self, path: Path) -> VmConfig:
         """See the protocol."""
-        return self._parse(path).vm
+        return self._parse(path)
 
     def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
         """See the protocol."""
-        write_atomic(into, derive(text, seclabel), 0o600)
-        parsed = self._parse(into)
-        understood = (parsed.vm.name, parsed.vm.seclabel, parsed.vm.init_seclabel)
-        if understood != (vm.name, seclabel, None) or parsed.actions:
+        write_atomic(into, derive(text, seclabel, vm.uuid, vm.actions), 0o600)
+        read = self._parse(into)
+        understood = (read.name, read.uuid, read.seclabel, read.init_seclabel)
+        told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
+        if understood != (vm.name, vm.uuid, seclabel, None) or read.actions != told:
             raise BadInput(
                 "config.invalid",
                 "lines added at the end of the configuration do not take effect: xl understands "
-                f"name, seclabel, init_seclabel {understood} and {parsed.actions}",
+                f"name, uuid, seclabel, init_seclabel {understood} and {read.actions}",
                 "look for an unfinished list or string at its end",
             )
 
@@ -94,22 +96,39 @@ class XenHypervisor:
         try:
             child.run(("xl", "create", "-p", path), timeout=_BUILD, die_with_parent=True)
         except child.ChildFailed as error:
-            words = (error.done.err.strip() or error.done.out.strip())[-2000:]
-            raise CreateFailed(
-                f"xl could not build the VM (exit code {error.done.code}):\n{words}",
-                "the lines above are xl's own; see also /var/log/xen",
-            ) from error
+            raise _create_failed(error) from error
+
+    def restore_paused(self, source: Source) -> None:
+        """See the protocol."""
+        try:
+            child.feed(("xl", "restore", "-p", "/proc/self/fd/0"), source, timeout=_BUILD,
+                       die_with_parent=True)
+        except child.ChildFailed as error:
+            raise _create_failed(error) from error
+
+    def save(self, domid: int, sink: Callable[[bytes], None]) -> None:
+        """See the protocol."""
+        # Not dying with the caller: xl lets the guest go on when nobody takes the image.
+        try:
+            child.drain(("xl", "save", "-p", str(domid), "/proc/self/fd/1"), sink, timeout=_ANSWER)
+        except child.ChildFailed as error:
+            raise Unavailable("xl.failed", error.message, "the VM goes on as before") from error
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""
         _ask("unpause", str(domid))
 
-    def shutdown(self, domid: int) -> None:
+    def pause(self, domid: int) -> None:
+        """See the protocol."""
+        _ask("pause", str(domid))
+
+    def shutdown(self, domid: int, *, reboot: bool = False) -> None:
         """See the protocol."""
         # xl goes on to wait for the guest's acknowledgement, and fails without one. A guest that
         # still boots, or hangs, gives none: whether it goes is seen in the list of domains.
         with contextlib.suppress(child.ChildFailed):
-            child.run(("xl", "shutdown", str(domid)), timeout=_REQUEST, die_with_parent=True)
+            child.run(("xl", "reboot" if reboot else "shutdown", str(domid)), timeout=_REQUEST,
+                      die_with_parent=True)
 
     def destroy(self, domid: int) -> None:
         """See the protocol."""
@@ -119,15 +138,24 @@ class XenHypervisor:
             if any(d.domid == domid and not d.dying for d in self.domains()):
                 raise
 
-    def store(self) -> Client:
+    def dump(self, domid: int, into: Path) -> None:
         """See the protocol."""
-        return Client()
+        into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(into, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            child.run(("xl", "dump-core", str(domid), into), timeout=_BUILD)
+        except child.ChildFailed as error:
+            raise Unavailable("xl.failed", error.message, "is there room for it?") from error
+
+    def endings(self) -> AbstractContextManager[Callable[[float], None]]:
+        """See the protocol."""
+        return xenstore.endings()
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         return xl.denied_lines(_ask("dmesg").out)
 
-    def _parse(self, path: Path) -> xl.Parsed:
+    def _parse(self, path: Path) -> VmConfig:
         try:
             done = child.run(("xl", "create", "-n", path), timeout=_ANSWER, die_with_parent=True)
         except child.ChildFailed as error:
@@ -136,6 +164,14 @@ class XenHypervisor:
                 "config.invalid", f"xl rejects the configuration:\n{words}", "see xl.cfg(5)",
             ) from error
         return xl.config(done.out)
+
+
+def _create_failed(error: child.ChildFailed) -> CreateFailed:
+    words = (error.done.err.strip() or error.done.out.strip())[-2000:]
+    return CreateFailed(
+        f"xl could not build the VM (exit code {error.done.code}):\n{words}",
+        "the lines above are xl's own; see also /var/log/xen",
+    )
 
 
 def _ask(*words: str) -> child.Completed:

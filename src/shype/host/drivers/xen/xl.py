@@ -1,6 +1,6 @@
 """xl, the toolstack: what it prints, as values.
 
-Formats: ``xl list -Z`` (tools/xl/xl_list.c), ``xl create -n`` (the libxl_domain_config
+Formats: ``xl list -v`` (tools/xl/xl_info.c), ``xl create -n`` (the libxl_domain_config
 of tools/libs/light/libxl_types.idl as JSON; fields at their default are left out).
 """
 
@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.drivers.config import EVENTS
-from shype.host.hypervisor import Domain, VmConfig
+from shype.host.hypervisor import Domain, Ending, VmConfig
 
 #: Read from the right: a name may contain blanks; a zombie's name is "(null)".
 _ROW = re.compile(
-    r"(?P<name>\S.*?|)\s+(?P<id>\d+)\s+\d+\s+\d+\s+(?P<state>[r-][b-][p-][s-][c-][d-])"
-    r"\s+\d+\.\d+\s+(?P<context>\S+)\s*"
+    r"(?P<name>\S.*?|)\s+(?P<id>\d+)\s+\d+\s+\d+\s+(?P<state>[r-][b-][p-][s-][rscwS?-][d-])"
+    r"\s+\d+\.\d+\s+(?P<uuid>[0-9a-f-]{36})\s+(?P<reason>-|[0-9a-f]+)\s+(?P<context>\S+)\s*"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A configuration as libxl understood it."""
-
-    vm: VmConfig
-    #: event -> action, only where it is not libxl's default ("destroy")
-    actions: dict[str, str]
+#: By the number that the hypervisor gives; others count as a power-off.
+_ENDINGS = dict(enumerate(Ending))
 
 
 def domains(text: str) -> tuple[Domain, ...]:
-    """The domains in the output of ``xl list -Z``.
+    """The domains in the output of ``xl list -v``.
 
     Raises Unavailable (``xl.output``) on a line that is not understood: a
     domain that the agent overlooks could hold a wall.
@@ -49,12 +41,17 @@ def domains(text: str) -> tuple[Domain, ...]:
         state = match["state"]
         found.append(Domain(
             int(match["id"]), match["name"], match["context"],
-            paused=state[2] == "p", dying=state[5] == "d",
+            paused=state[2] == "p", dying=state[5] == "d", uuid=match["uuid"],
+            ended=_ending(match["reason"]) if state[3] == "s" else None,
         ))
     return tuple(sorted(found, key=lambda domain: domain.domid))
 
 
-def config(text: str) -> Parsed:
+def _ending(reason: str) -> Ending:
+    return _ENDINGS.get(int(reason, 16) if reason != "-" else 0, Ending.POWEROFF)
+
+
+def config(text: str) -> VmConfig:
     """The configuration in the output of ``xl create -n``.
 
     Raises Unavailable (``xl.output``) if it is not what libxl prints, BadInput
@@ -76,12 +73,12 @@ def config(text: str) -> Parsed:
     # libxl keeps init_seclabel in c_info and the final label in b_info; with only one of
     # them in the file it is c_info's (xl_parse.c).
     first, final = _word(create, "ssid_label"), _word(build, "exec_ssid_label")
-    vm = VmConfig(
-        name, _word(create, "uuid") or "", final or first, first if final else None,
+    asked = {event: _word(value, event) for event in EVENTS}
+    return VmConfig(
+        name, (_word(create, "uuid") or "").lower(), final or first, first if final else None,
         _word(build, "device_model_ssid_label"),
+        {event: action for event, action in asked.items() if action and action != "destroy"},
     )
-    actions = {e: value[e] for e in EVENTS if value.get(e) not in (None, "destroy")}
-    return Parsed(vm, actions)
 
 
 def denied_lines(dmesg: str) -> tuple[str, ...]:

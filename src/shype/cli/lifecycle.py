@@ -1,0 +1,122 @@
+"""`shype watch`, `reboot`, `pause`, `unpause`: the life of a VM that runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+from shype.cli.agent import open_agent
+from shype.cli.host import command, lock_option, print_refusal, show
+from shype.cli.types import seconds
+
+if TYPE_CHECKING:
+    from shype.base.errors import ShypeError
+    from shype.cli.types import Commands
+    from shype.host.ended import Followed
+
+_WATCH = """\
+A guest that reboots or crashes is kept as it is, with its memory and its place
+in the wall, until its end has been followed up: destroyed, or destroyed and
+started again through the launch window, decided anew. This does it at once.
+Without it the next command that changes the host does (run, stop, reboot, ...).
+One process for a host, for as long as it runs; it ends with SIGTERM.
+
+example: shype watch
+exit codes: 3 another one watches already
+"""
+_REBOOT = """\
+The guest is asked to reboot; with --force it is destroyed. Then it is started
+again with the configuration it was started from, and decided anew: its place in
+the wall may have been taken meanwhile. A VM whose new start was refused or put
+off is tried again.
+
+example: shype reboot a-db --timeout 120
+exit codes: 0 it runs again, 1 refused by the policy, 2 bad input, 3 it did not
+end, or does not run again
+"""
+_PAUSE = """\
+A paused VM keeps its memory, its label and its place in the wall.
+
+example: shype pause a-db
+"""
+_UNPAUSE = "example: shype unpause a-db"
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    watch = command(commands, "watch", "follow up guests that end", _WATCH, _watch)
+    watch.add_argument("--once", action="store_true", help="look once, and end")
+    reboot = command(commands, "reboot", "reboot a VM", _REBOOT, _reboot)
+    reboot.add_argument("--force", action="store_true", help="destroy it instead of asking it")
+    reboot.add_argument(
+        "--timeout", type=seconds, default=60.0, metavar="S",
+        help="seconds that the guest gets to end (default %(default)g)")
+    pause = command(commands, "pause", "stop a VM's processors", _PAUSE, _pause)
+    unpause = command(commands, "unpause", "let a paused VM go on", _UNPAUSE, _unpause)
+    for one in (reboot, pause, unpause):
+        one.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
+        lock_option(one)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from shype.host.watch import watch
+
+    turns = iter([True, False] if args.once else iter(lambda: True, False))
+    watch(open_agent(args), lambda what: _tell(what, args), go_on=lambda: next(turns))
+    return 0
+
+
+def _tell(what: Followed | ShypeError, args: argparse.Namespace) -> None:
+    from shype.base.errors import ShypeError
+
+    if args.json:
+        show(args, what.to_json())
+    elif isinstance(what, ShypeError):
+        output.note(f"shype: error: {what}")
+    elif what.domid is not None:
+        print(f"{what.vm} runs again as domain {what.domid}", flush=True)
+    elif what.decision is not None:
+        print(f"{what.vm} does not run again:", flush=True)
+        print_refusal(what.decision, "agent")
+    elif what.error is not None:
+        print(f"{what.vm} does not run again: {what.error}", flush=True)
+    else:
+        print(f"{what.vm} has ended ({what.ending}): {what.action}", flush=True)
+
+
+def _reboot(args: argparse.Namespace) -> int:
+    from shype.host.control import reboot
+
+    done = reboot(open_agent(args), args.vm, force=args.force, timeout=args.timeout,
+                  lock_timeout=args.lock_timeout)
+    if args.json:
+        decision = done.decision.to_json() if done.decision else None
+        show(args, {"vm": done.vm, "domid": done.domid, "decision": decision})
+    elif done.decision is not None:
+        print_refusal(done.decision, "agent")
+    else:
+        print(f"{done.vm} runs again as domain {done.domid}")
+    return 0 if done.decision is None else 1
+
+
+def _pause(args: argparse.Namespace) -> int:
+    from shype.host.control import pause
+
+    domain = pause(open_agent(args), args.vm, lock_timeout=args.lock_timeout)
+    return _said(args, domain.name, domain.domid, "is paused")
+
+
+def _unpause(args: argparse.Namespace) -> int:
+    from shype.host.control import unpause
+
+    domain = unpause(open_agent(args), args.vm, lock_timeout=args.lock_timeout)
+    return _said(args, domain.name, domain.domid, "runs")
+
+
+def _said(args: argparse.Namespace, vm: str, domid: int, what: str) -> int:
+    if args.json:
+        show(args, {"vm": vm, "domid": domid})
+    else:
+        print(f"{vm} (domain {domid}) {what}")
+    return 0
