@@ -43,9 +43,9 @@ example: shype stop a-db --timeout 120
 _PS = "example: shype ps --json"
 _STATUS = """\
 example: shype status
-exit codes: 0 enforcing with our policy, window closed, wall true; 1 something
-to look at (an open window, an unfinished launch, a VM without a known label); 3
-the host cannot enforce
+exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
+true; 1 something to look at (an open window, an unfinished launch, a VM without
+a known label); 3 the host cannot enforce
 """
 _DENIALS = """\
 The hypervisor's lines carry no time: whether a wall stood against a start is
@@ -270,6 +270,8 @@ def _status(args: argparse.Namespace) -> int:
         output.table("", ("WHAT", "STATE"), _status_rows(agent, now))
         if now.problem is not None:
             output.note(f"shype: error: {now.problem}")
+        elif now.store_problem is not None:
+            output.note(f"shype: error: {now.store_problem}")
         elif not now.sound:
             output.note("something is unfinished or open: `shype recover` closes and repairs it")
     if not now.able:
@@ -290,6 +292,7 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         ("policy", f"{ref.name} {ref.version} ({agent.manifest.target})"),
         ("digest", agent.manifest.digest),
         ("loaded", "ok" if now.problem is None else f"NO [{now.problem.id}]"),
+        ("xenstore", "locked" if now.store_problem is None else f"NO [{now.store_problem.id}]"),
         ("launch window", _window_word(now.window)),
     ]
     for wall in now.wall:
@@ -323,6 +326,7 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
             "loaded": now.problem is None,
         },
         "problem": now.problem.to_json() if now.problem else None,
+        "store_problem": now.store_problem.to_json() if now.store_problem else None,
         "window": {"open": window.open, "label": window.label} if window else None,
         "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
         "unknown": list(now.unknown),

@@ -37,6 +37,7 @@ GROUPS = {
     "host": ("run", "stop", "ps", "status", "denials", "recover"),
     "lifecycle": ("watch", "reboot", "pause", "unpause"),
     "audit": ("audit",),
+    "store": ("store",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
     "analyze": ("analyze",),

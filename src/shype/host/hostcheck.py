@@ -9,6 +9,7 @@ from __future__ import annotations
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
 from shype.host.census import wrong_policy
+from shype.host.store.lockdown import require_locked
 from shype.policy.model import Enforcement
 
 
@@ -31,10 +32,15 @@ def require_policy(agent: Agent) -> None:
 
 
 def require_enforcing(agent: Agent) -> None:
-    """The hypervisor enforces. Raises Unavailable ``host.not-enforcing``."""
+    """The hypervisor enforces, and no guest can open its part of XenStore to others.
+
+    Raises Unavailable: ``host.not-enforcing``, ``host.xenstore-open``, ``host.no-xenstore``.
+    """
     if agent.hypervisor.enforcement() is not Enforcement.ENFORCING:
         raise Unavailable(
             "host.not-enforcing",
             "FLASK is permissive on this host: it logs denials and permits everything",
             "boot Xen with flask=enforcing",
         )
+    with agent.hypervisor.store() as store:
+        require_locked(store)

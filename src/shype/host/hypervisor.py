@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.store.store import Store
 from shype.policy.model import Enforcement
 
 
@@ -151,6 +152,9 @@ class Hypervisor(Protocol):
 
     def destroy(self, domid: int) -> None:
         """Destroy the domain now; no error if it is gone already."""
+
+    def store(self) -> AbstractContextManager[Store]:
+        """A connection to XenStore. Raises Unavailable (``host.no-xenstore``)."""
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

@@ -11,6 +11,7 @@ from shype.host.agent import Agent
 from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
+from shype.host.store.lockdown import require_locked
 from shype.policy.model import Enforcement
 from shype.policy.names import MemberName
 
@@ -32,7 +33,8 @@ class WallState:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
-    window and the wall are unknown.  ``expired`` are guards that run after their last day."""
+    window and the wall are unknown.  ``expired`` are guards that run after their last day.
+    ``store_problem`` is why guests may talk through XenStore, past the policy."""
 
     enforcement: Enforcement
     problem: Unavailable | None
@@ -43,6 +45,7 @@ class Status:
     unfinished: Reservation | None
     journal_problem: Unavailable | None
     busy: int | None
+    store_problem: Unavailable | None
 
     @property
     def sound(self) -> bool:
@@ -55,8 +58,9 @@ class Status:
 
     @property
     def able(self) -> bool:
-        """Whether the hypervisor enforces our policy at all."""
-        return self.enforcement is Enforcement.ENFORCING and self.problem is None
+        """Whether this host enforces our policy at all."""
+        return (self.enforcement is Enforcement.ENFORCING and self.problem is None
+                and self.store_problem is None)
 
 
 def status(agent: Agent) -> Status:
@@ -87,7 +91,7 @@ def status(agent: Agent) -> Status:
     unfinished, journal_problem = _journal(agent)
     return Status(
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
-        agent.lock.holder(),
+        agent.lock.holder(), _store(agent),
     )
 
 
@@ -105,3 +109,12 @@ def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:
         return agent.journal.read(), None
     except Unavailable as error:
         return None, error
+
+
+def _store(agent: Agent) -> Unavailable | None:
+    try:
+        with agent.hypervisor.store() as store:
+            require_locked(store)
+    except Unavailable as error:
+        return error
+    return None

@@ -28,6 +28,7 @@ from shype.host import image
 from shype.host.drivers import model_config
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
 from shype.host.drivers.model_state import State, boot, dump, load
+from shype.host.drivers.model_store import Contents, ModelStore
 from shype.host.hypervisor import CreateFailed, Domain, Ending, Source, VmConfig
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
@@ -186,6 +187,12 @@ class ModelHypervisor:
         """See the protocol."""
         with self._state() as state:
             state.domains = [d for d in state.domains if d.domid != domid or domid == 0]
+            if domid != 0:
+                state.store.release(domid)
+
+    def store(self) -> ModelStore:
+        """See the protocol."""
+        return ModelStore(self._contents)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
@@ -215,6 +222,7 @@ class ModelHypervisor:
             if any(d.name == name for d in state.domains):
                 raise CreateFailed(f"xl: domain with name \"{name}\" already exists")
             domid, state.next = state.next, state.next + 1
+            state.store.introduce(domid)
             state.domains.append(Domain(
                 domid, NAMELESS, context, paused=True, dying=False, uuid=uuid or new_uuid()))
             state.actions[str(domid)] = dict(actions)
@@ -309,6 +317,11 @@ class ModelHypervisor:
             ]
 
     # -- where the state is -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _contents(self) -> Iterator[Contents]:
+        with self._state() as state:
+            yield state.store
 
     @contextlib.contextmanager
     def _state(self) -> Iterator[State]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shype.base import canonical
 from shype.base.errors import BadInput
+from shype.host.drivers.model_store import Contents
 from shype.host.hypervisor import Domain, Ending
 from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
@@ -25,6 +26,7 @@ class State:
     console: list[str] = field(default_factory=list)
     #: by domid (as text): what its configuration tells the toolstack to do when it ends
     actions: dict[str, dict[str, str]] = field(default_factory=dict)
+    store: Contents = field(default_factory=Contents)
 
 
 def boot(manifest: Manifest) -> State:
@@ -41,6 +43,7 @@ def dump(state: State) -> bytes:
         "target": state.target, "enforcement": state.enforcement, "booleans": state.booleans,
         "next": state.next, "console": state.console, "actions": state.actions,
         "domains": [asdict(domain) for domain in state.domains],
+        "store": state.store.to_json(),
     })
 
 
@@ -51,7 +54,7 @@ def load(data: bytes) -> State:
         return State(
             value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
             [_domain(domain) for domain in value["domains"]], value["next"], value["console"],
-            value["actions"],
+            value["actions"], Contents.from_json(value["store"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         problem = f"the model's file is damaged: {error}"

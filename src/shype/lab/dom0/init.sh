@@ -21,7 +21,8 @@ hostname lab 2>/dev/null
 ip link set lo up
 ip link add xenbr0 type bridge forward_delay 0 2>/dev/null
 ip link set xenbr0 up
-xenstored --pid-file /run/xenstored.pid
+# Locked, as an enforcing host must have it (docs/adr/0022-xenstore.md).
+xenstored --perm-nb 0 --pid-file /run/xenstored.pid
 xen-init-dom0
 xenconsoled --pid-file=/run/xenconsoled.pid --log=all
 echo "LAB-AGENT $(cut -d' ' -f1 /proc/uptime)"

@@ -58,6 +58,11 @@ static const struct {
     {"bool_list", op_bool_list},
     {"flask_facts", op_flask_facts},
     {"lookups_send", op_lookups_send},
+    {"xs", op_xs},
+    {"xs_begin", op_xs_begin},
+    {"xs_end", op_xs_end},
+    {"xs_events", op_xs_events},
+    {"xs_burst", op_xs_burst},
 };
 
 static void perform(unsigned long long id, const struct request *q, struct reply *r)

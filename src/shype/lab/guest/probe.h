@@ -124,6 +124,13 @@ void op_bool_list(const struct request *q, struct reply *r);
 void op_flask_facts(const struct request *q, struct reply *r);
 void op_lookups_send(const struct request *q, struct reply *r);
 
+/* store.c */
+void op_xs(const struct request *q, struct reply *r);
+void op_xs_begin(const struct request *q, struct reply *r);
+void op_xs_end(const struct request *q, struct reply *r);
+void op_xs_events(const struct request *q, struct reply *r);
+void op_xs_burst(const struct request *q, struct reply *r);
+
 /* domain.c */
 void op_ping(const struct request *q, struct reply *r);
 void op_info(const struct request *q, struct reply *r);

@@ -15,6 +15,7 @@ from shype.host.drivers.config import derive, kept
 from shype.host.drivers.xen import xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import CreateFailed, Domain, Source, VmConfig
+from shype.host.store.client import Client
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
@@ -150,6 +151,10 @@ class XenHypervisor:
     def endings(self) -> AbstractContextManager[Callable[[float], None]]:
         """See the protocol."""
         return xenstore.endings()
+
+    def store(self) -> Client:
+        """See the protocol."""
+        return Client()
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
