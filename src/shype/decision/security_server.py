@@ -189,15 +189,16 @@ class SecurityServer:
 
     def use_entry(
         self, label: LabelName, kind: ResourceKind, entry: Resource | None,
-        access: Access = Access.READ_WRITE,
+        access: Access = Access.READ_WRITE, *, shown: str | None = None,
     ) -> Decision:
         """As `use`, for each resource of ``kind`` that ``entry`` names (None: that no entry does).
 
-        Raises BadInput ``label.unknown``.
+        ``shown``: the one that is asked about, by whatever name. Raises BadInput
+        ``label.unknown``.
         """
         if label not in self._class:
             raise unknown_label(label, self._labels)
-        name = "that no entry names" if entry is None else entry.pattern
+        name = shown or ("that no entry names" if entry is None else entry.pattern)
         rights = self.classes.rights[self._class[label]]
         return resources.judge(
             self.policy, label, rights, kind, name, entry, access, self._today

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.resources.device import Devices
 from shype.host.store.store import Store
 from shype.policy.model import Enforcement
 
@@ -69,6 +70,21 @@ class VmConfig:
     init_seclabel: str | None
     device_model_seclabel: str | None = None
     actions: Mapping[str, str] = field(default_factory=dict)
+    devices: Devices = field(default_factory=Devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend in dom0, as it says itself: of the ``kind`` ``vbd``, ``qdisk``, ``vif``, ...
+
+    ``values`` are its entries in XenStore (``physical-device``, ``bridge``), which only dom0
+    writes.
+    """
+
+    kind: str
+    domid: int
+    number: str
+    values: Mapping[str, str]
 
 
 #: Where the bytes of an image come from; see `Hypervisor.restore_paused`.
@@ -155,6 +171,9 @@ class Hypervisor(Protocol):
 
     def store(self) -> AbstractContextManager[Store]:
         """A connection to XenStore. Raises Unavailable (``host.no-xenstore``)."""
+
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends in dom0 of all domains."""
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

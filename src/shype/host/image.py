@@ -19,7 +19,9 @@ from typing import Any
 
 from shype.base.errors import BadInput
 from shype.host.drivers.config import EVENTS, kept
+from shype.host.drivers.xen.devices import devices
 from shype.host.hypervisor import VmConfig
+from shype.host.resources.device import BootFile, Devices
 
 MAGIC = b"Xen saved domain, xl format\n \0 \r"
 #: Largest optional data, bytes.
@@ -50,7 +52,18 @@ class Head:
     @property
     def vm(self) -> VmConfig:
         """The VM as a configuration would name it: the image's own label is left out."""
-        return VmConfig(self.name, self.uuid, None, None, actions=self.actions)
+        return VmConfig(
+            self.name, self.uuid, None, None, actions=self.actions, devices=self.devices)
+
+    @property
+    def devices(self) -> Devices:
+        """What the toolstack will attach. Raises BadInput (``image.invalid``)."""
+        try:
+            found = devices(self.config).all
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _invalid(f"its configuration has a malformed device ({error!r})") from error
+        # The kernel is in the image's memory already: no file is read.
+        return Devices(tuple(one for one in found if not isinstance(one, BootFile)))
 
     @property
     def actions(self) -> dict[str, str]:

@@ -28,6 +28,8 @@ from shype.host.labeling import Labelling, label_for
 from shype.host.launch_events import LaunchEvents
 from shype.host.lock import unwritable
 from shype.host.recovery import Recovery, recover
+from shype.host.resources.backend import require
+from shype.host.resources.grant import Granted, grant
 from shype.policy.names import LabelName
 
 #: Largest VM configuration, bytes.
@@ -195,6 +197,10 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
     observer(Step.DECIDED)
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
+    granted = grant(agent, vm.name, named.label, vm.devices.all)
+    if granted.refusal is not None:
+        notices = named.notices + tuple(one.decision.sentence for one in granted.refused[1:])
+        return Outcome(vm.name, named.label, granted.refusal, Source.AGENT, notices=notices)
     events.permitted(decision)
     context = agent.manifest.labels[named.label].context
     try:
@@ -210,7 +216,7 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
     agent.journal.reserve(record)
     try:
         observer(Step.RESERVED)
-        domid = _build(agent, request, record, observer, events)
+        domid = _build(agent, request, record, granted, observer, events)
     except BaseException as error:
         refusal = _refusal(agent, record, heard) if isinstance(error, CreateFailed) else None
         _clean_up(agent, error)
@@ -245,7 +251,8 @@ def _changed(
 
 
 def _build(
-    agent: Agent, request: Request, record: Reservation, observer: Observer, events: LaunchEvents,
+    agent: Agent, request: Request, record: Reservation, granted: Granted, observer: Observer,
+    events: LaunchEvents,
 ) -> int:
     manifest, hypervisor = agent.manifest, agent.hypervisor
     found = residents(agent)
@@ -263,6 +270,8 @@ def _build(
     observer(Step.CLOSED)
     events.closed(closing)
     domid = _verify(record, hypervisor.domains())
+    if granted.judged:  # what the backends got, before the guest can use it
+        require(hypervisor.backends(), domid, granted.judged)
     observer(Step.VERIFIED)
     kept = _kept(request, record.label, domid)
     agent.kept.put(kept)

@@ -29,7 +29,7 @@ from shype.host.drivers import model_config
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
 from shype.host.drivers.model_state import State, boot, dump, load
 from shype.host.drivers.model_store import Contents, ModelStore
-from shype.host.hypervisor import CreateFailed, Domain, Ending, Source, VmConfig
+from shype.host.hypervisor import Backend, CreateFailed, Domain, Ending, Source, VmConfig
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName, MemberName
@@ -193,6 +193,10 @@ class ModelHypervisor:
     def store(self) -> ModelStore:
         """See the protocol."""
         return ModelStore(self._contents)
+
+    def backends(self) -> tuple[Backend, ...]:
+        """See the protocol; the model has no devices."""
+        return ()
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""

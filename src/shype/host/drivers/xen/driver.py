@@ -14,12 +14,13 @@ from shype.base.files import write_atomic
 from shype.host.drivers.config import derive, kept
 from shype.host.drivers.xen import xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
-from shype.host.hypervisor import CreateFailed, Domain, Source, VmConfig
+from shype.host.hypervisor import Backend, CreateFailed, Domain, Source, VmConfig
 from shype.host.store.client import Client
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
 _ANSWER = 60
+_BACKENDS = "/local/domain/0/backend"
 _BUILD = 600
 #: Seconds that xl gets to hand a guest the request to shut down.
 _REQUEST = 5
@@ -82,6 +83,11 @@ class XenHypervisor:
         """See the protocol."""
         write_atomic(into, derive(text, seclabel, vm.uuid, vm.actions), 0o600)
         read = self._parse(into)
+        if read.devices != vm.devices:
+            raise BadInput(
+                "config.invalid", "xl understands other devices once lines are added at the end of "
+                "the configuration", "look for an unfinished list or string at its end",
+            )
         understood = (read.name, read.uuid, read.seclabel, read.init_seclabel)
         told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
         if understood != (vm.name, vm.uuid, seclabel, None) or read.actions != told:
@@ -155,6 +161,16 @@ class XenHypervisor:
     def store(self) -> Client:
         """See the protocol."""
         return Client()
+
+    def backends(self) -> tuple[Backend, ...]:
+        """See the protocol."""
+        try:
+            done = child.run(("xenstore-ls", "-f", _BACKENDS), timeout=_ANSWER)
+        except child.ChildFailed as error:
+            if "No such file" in error.done.err:
+                return ()  # there has been none since dom0 booted
+            raise Unavailable("xl.failed", error.message, "is xenstored running?") from error
+        return xl.backends(done.out)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.drivers.config import EVENTS
-from shype.host.hypervisor import Domain, Ending, VmConfig
+from shype.host.drivers.xen.devices import devices
+from shype.host.hypervisor import Backend, Domain, Ending, VmConfig
+from shype.host.resources.device import Devices
 
 #: Read from the right: a name may contain blanks; a zombie's name is "(null)".
 _ROW = re.compile(
@@ -78,7 +81,30 @@ def config(text: str) -> VmConfig:
         name, (_word(create, "uuid") or "").lower(), final or first, first if final else None,
         _word(build, "device_model_ssid_label"),
         {event: action for event, action in asked.items() if action and action != "destroy"},
+        _devices(value),
     )
+
+
+def _devices(value: dict[str, Any]) -> Devices:
+    try:
+        return devices(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _odd("xl create -n", f"a device: {error!r}") from error
+
+
+_ENTRY = re.compile(r'/local/domain/0/backend/([^/]+)/(\d+)/([^/]+)(?:/(.+?))? = "(.*)"')
+
+
+def backends(listing: str) -> tuple[Backend, ...]:
+    """The backends in the output of ``xenstore-ls -f /local/domain/0/backend``."""
+    found: dict[tuple[str, int, str], dict[str, str]] = {}
+    for line in listing.splitlines():
+        match = _ENTRY.match(line)
+        if match is not None:
+            values = found.setdefault((match[1], int(match[2]), match[3]), {})
+            if match[4]:
+                values[match[4]] = match[5]
+    return tuple(Backend(*key, values) for key, values in sorted(found.items()))
 
 
 def denied_lines(dmesg: str) -> tuple[str, ...]:

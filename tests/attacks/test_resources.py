@@ -1,0 +1,160 @@
+"""A VM tries to get a foreign disk, bridge or device, by whatever name or way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from shype.compile.flask.build import build
+from shype.lab import builder
+from shype.lab.guests import config
+from shype.lab.host import Lab
+from shype.policy.loader import load
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.lab.conftest import STILL, boolean, guests
+
+pytestmark = pytest.mark.lab
+
+POLICY = """\
+shype: 1
+policy: {name: shop, version: "1.0"}
+coalitions: [red, blue]
+labels:
+  manager: {coalitions: all}
+  red-vm: {coalitions: [red]}
+  blue-vm: {coalitions: [blue]}
+resources:
+  - {disk: "/srv/red-*", coalitions: [red]}
+  - {disk: "/srv/blue-*", coalitions: [blue]}
+  - {network: xenbr0, coalitions: [red]}
+  - {network: br-blue, coalitions: [blue]}
+host: {dom0: manager}
+vms: {red: red-vm, try: red-vm, blue: blue-vm}
+"""
+#: Files of 2 MiB each, a directory of an unprivileged user, a bridge of the other coalition.
+SETUP = """\
+set -e
+mkdir -p /srv /mnt/bound /home/user
+for name in red-1 red-2 red-3 red-4 red-5 blue-1 blue-2; do truncate -s 2M /srv/$name; done
+chown 65534 /home/user
+ln -s /srv/blue-1 /home/user/link
+ln /srv/blue-1 /home/user/hard
+ln -s /srv/red-3 /home/user/swap
+ln -s /srv/red-1 /home/user/own
+mkdir /srv/blue-dir; truncate -s 2M /srv/blue-dir/disk
+mount --bind /srv/blue-dir /mnt/bound
+losetup /dev/loop7 /srv/blue-1
+qemu-img create -q -f qcow2 -b /srv/blue-1 -F raw /srv/red-layer.qcow2
+qemu-img create -q -f qcow2 /srv/red-image.qcow2 2M
+ip link add br-blue type bridge
+"""
+
+
+@pytest.fixture(scope="module")
+def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """A host with disks of two coalitions; the VM red runs with a disk and a network of its own."""
+    place = tmp_path_factory.mktemp("shop")
+    (place / "shop.yaml").write_text(POLICY)
+    bundle = place / "shop"
+    build(load(place / "shop.yaml").policy, target="xen-4.17", out=bundle)
+    with Lab.up(bundle=bundle) as lab:
+        assert lab.sh(SETUP).code == 0
+        code, answer = run(lab, "red", 'disk = ["file:/home/user/own,xvda,w"]\n'
+                                       'vif = ["bridge=xenbr0"]')
+        assert code == 0, answer  # a link to its own disk is its own disk
+        yield Arena(lab, bundle)
+
+
+def run(lab: Lab, vm: str, extra: str = "") -> tuple[int, dict[str, Any]]:
+    """`shype run` of a VM with those lines; exit code and answer."""
+    text = config(vm, type="pv", extra=extra if vm == "red" else f"{STILL}\n{extra}")
+    lab.put(f"/run/{vm}.cfg", text)
+    return shype(lab, "run", f"/run/{vm}.cfg")
+
+
+def shype(lab: Lab, *words: str) -> tuple[int, dict[str, Any]]:
+    """A command with --json."""
+    done = lab.run(["shype", words[0], "--json", *words[1:]], timeout=300)
+    assert done.out, done.err
+    return done.code, json.loads(done.out)
+
+
+def reason(answer: Mapping[str, Any]) -> str:
+    """The id of a refusal or error."""
+    decision = answer.get("decision")
+    return str(decision["id"] if decision else answer.get("error"))
+
+
+def asks_for(extra: str, id: str) -> Callable[[Arena], Ended]:
+    """The attempt to start a red VM with those lines; stopped by that id, with nothing left."""
+    def attempt(arena: Arena) -> Ended:
+        code, answer = run(arena.lab, "try", extra)
+        left = sorted(guests(arena.lab))
+        clean = code != 0 and left == ["red"] and not boolean(arena.lab, "win_en")
+        how = Ends.STOPPED if clean and reason(answer) == id else Ends.OPEN
+        if "try" in left:
+            arena.lab.run(["xl", "destroy", "try"])
+        return Ended(how, f"exit code {code}: {reason(answer)}")
+
+    return attempt
+
+
+def swapped(arena: Arena) -> Ended:
+    """The link is changed after the decision: by the hotplug script itself, just before its use."""
+    lab = arena.lab
+    script = "/etc/xen/scripts/block"
+    swap = f"#!/bin/sh\nln -sfn /srv/blue-2 /home/user/swap\nexec {script}.own \"$@\"\n"
+    lab.sh(f"mv {script} {script}.own")
+    lab.put(script, swap, 0o755)
+    try:
+        ended = asks_for('disk = ["file:/home/user/swap,xvda,w"]', "device.exchanged")(arena)
+    finally:
+        lab.sh(f"mv {script}.own {script}")
+    left = lab.sh("losetup -a | grep blue-2; true").out
+    return ended if not left else Ended(Ends.OPEN, f"left behind: {left}")
+
+
+ATTACKS = [
+    Attack("resources.symlink", By.USER, "A symbolic link leads to a foreign disk.", Ends.STOPPED,
+           asks_for('disk = ["file:/home/user/link,xvda,w"]', "resource.disjoint")),
+    Attack("resources.hard-link", By.USER, "A hard link is a foreign disk's second name.",
+           Ends.STOPPED, asks_for('disk = ["file:/home/user/hard,xvda,w"]', "resource.disjoint")),
+    Attack("resources.bind-mount", By.ADMIN, "A foreign disk is reached through another mount.",
+           Ends.STOPPED, asks_for('disk = ["file:/mnt/bound/disk,xvda,w"]', "resource.disjoint")),
+    Attack("resources.loop-device", By.ADMIN, "A loop device leads to a foreign disk.",
+           Ends.STOPPED, asks_for('disk = ["phy:/dev/loop7,xvda,w"]', "resource.disjoint")),
+    Attack("resources.backing-file", By.USER, "An image of one's own has a foreign backing file.",
+           Ends.STOPPED, asks_for(
+               'disk = ["format=qcow2,vdev=xvda,access=rw,target=/srv/red-layer.qcow2"]',
+               "resource.disjoint")),
+    Attack("resources.swap", By.USER, "The link is changed between the decision and its use.",
+           Ends.STOPPED, swapped),
+    Attack("resources.ram-disk", By.ADMIN, "A foreign disk is named as the VM's RAM disk.",
+           Ends.STOPPED, asks_for('ramdisk = "/srv/blue-1"', "resource.disjoint")),
+    Attack("resources.bridge", By.ADMIN, "A VM starts on the other coalition's bridge.",
+           Ends.STOPPED, asks_for('vif = ["bridge=br-blue"]', "resource.disjoint")),
+    Attack("resources.own-script", By.ADMIN, "An interface has a hotplug script of its own.",
+           Ends.STOPPED, asks_for('vif = ["bridge=xenbr0,script=/home/user/x"]', "device.script")),
+    Attack("resources.share-all", By.ADMIN, "dom0's root directory is shared by 9p.",
+           Ends.STOPPED, asks_for('p9 = ["tag=r,path=/,security_model=none"]',
+                                  "resource.disjoint")),
+    Attack("resources.backend", By.ADMIN, "A disk's backend is in another domain.",
+           Ends.STOPPED, asks_for('disk = ["vdev=xvda,backend=nobody,target=/x"]',
+                                  "device.backend")),
+]
+
+test_attack = each(ATTACKS)
+
+
+def test_its_own_disk_and_network_work(arena: Arena) -> None:
+    """Through a link, red has its disk and its bridge, and its guest uses the disk."""
+    lab = arena.lab
+    base = "/local/domain/0/backend"
+    done = lab.sh("d=$(xl domid red); for i in $(seq 300); do "
+                  f"[ $(xenstore-read {base}/vbd/$d/51712/state) = 4 ] && break; sleep 0.2; done; "
+                  f"xenstore-read {base}/vbd/$d/51712/state; losetup -a | grep -c red-1; "
+                  "cat /sys/class/net/vif$d.0/brport/bridge/uevent | grep -c xenbr0", timeout=300)
+    assert done.out.split() == ["4", "1", "1"], done.out + done.err
