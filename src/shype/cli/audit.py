@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
+from shype.cli.agent import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +63,26 @@ example: shype audit begin --reason "restored from backup after disk failure"
 """
 
 
+_EXPORT = """\
+With --cursor only what is newer than the last time is exported, for a timer:
+FILE keeps the number of the last record, and moves on when all is written.
+
+examples:
+  shype audit export --result refused > refused.jsonl
+  shype audit export --format syslog | logger --rfc5424 ...
+  shype audit export --to journald --cursor /var/lib/shype/journald.cursor
+"""
+_COLLECT = """\
+Commands that change something do this at their end. From a timer it catches
+what happens between them: Xen keeps denials in a small ring that is overwritten
+(conring_size= makes it larger), and says so in the trail if it was. What is
+alike is one record with a count; each VM has records of its own, 20 at once and
+one more a minute; what is above that is counted and recorded later.
+
+example: shype audit collect
+"""
+
+
 def add(commands: Commands) -> None:
     """Register the commands."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -81,16 +102,26 @@ def add(commands: Commands) -> None:
     show = verb("show", "show records", _SHOW, _show)
     _directory(show)
     _filters(show)
-    show.add_argument("-n", "--last", type=int, metavar="N", help="only the last N of them")
+    show.add_argument("-n", "--last", type=_count, metavar="N", help="only the last N of them")
     check = verb("verify", "verify that the trail is whole", _VERIFY, _verify)
     check.add_argument("directory", nargs="*", type=Path, metavar="DIR",
                        help="the trail, and where older files of it are (default: this host's)")
     check.add_argument("--key", type=Path, metavar="FILE", help="the verification key")
     check.add_argument("--anchor", action="append", default=[], type=_anchor, metavar="N:HASH",
                        help="a record that was seen (may be given several times)")
-    check.add_argument("--from", dest="begin", type=int, default=1, metavar="N",
+    check.add_argument("--from", dest="begin", type=_count, default=1, metavar="N",
                        help="the first record that must be there, if older ones are kept elsewhere")
     _state(check)
+    export = verb("export", "write records for other systems", _EXPORT, _export)
+    _directory(export)
+    _filters(export)
+    export.add_argument("--format", choices=("jsonl", "syslog"), default="jsonl",
+                        help="jsonl: the trail's own lines; syslog: RFC 5424 (default %(default)s)")
+    export.add_argument("--to", choices=("stdout", "syslog", "journald"), default="stdout",
+                        help="standard output, or the local daemon (default %(default)s)")
+    export.add_argument("--cursor", type=Path, metavar="FILE", help="go on where FILE says")
+    gather = verb("collect", "put the hypervisor's denials on record", _COLLECT, _collect)
+    add_options(gather)
     rotate = verb("rotate", "close the current file and begin another",
                   "example: shype audit rotate\n", _rotate)
     _state(rotate)
@@ -133,6 +164,12 @@ def _time(word: str) -> str:
             f"{word!r} is no time: 2026-11-28 or 2026-11-28T21:00:00+00:00") from None
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     return found.isoformat(timespec="microseconds")
+
+
+def _count(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or len(word) > 18 or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number above 0")
+    return int(word)
 
 
 def _anchor(word: str) -> Anchor:
@@ -244,6 +281,63 @@ def _tell(report: Report) -> None:
         print(f"anchor {report.last}:{report.hash}")
     else:
         print(f"NOT whole: {len(report.problems)} problems in {report.records} records")
+
+
+def _export(args: argparse.Namespace) -> int:
+    import sys
+
+    from shype.host.audit import export
+
+    after = _cursor(args.cursor)
+    found = [record for record in chosen(args) if record.seq > after]
+    if args.to == "stdout":
+        for record in found:
+            sys.stdout.write(
+                record.line if args.format == "jsonl" else export.syslog(record) + "\n")
+        sys.stdout.flush()
+    else:
+        to, form = ((export.JOURNALD, export.journal) if args.to == "journald"
+                    else (export.SYSLOG, export.local))
+        output.note(f"{export.send(to, [form(record) for record in found])} records sent to {to}")
+    if args.cursor is not None and found:
+        from shype.base.files import write_atomic
+
+        write_atomic(args.cursor, f"{found[-1].seq}\n".encode(), 0o600)
+    return 0
+
+
+def _cursor(file: Path | None) -> int:
+    from shype.base.errors import BadInput
+    from shype.base.files import read_regular
+
+    if file is None:
+        return 0
+    try:
+        return int(read_regular(file, 100))
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            "audit.cursor", f"{file} holds no number of a record",
+            "remove it: all is exported again") from error
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from shype.cli.agent import open_agent
+    from shype.host.audit.collect import collect
+
+    done = collect(open_agent(args))
+    if args.json:
+        output.print_json({"denials": done.denials, "records": done.records,
+                           "waiting": done.waiting, "gap": done.gap})
+        return 0
+    print(f"{done.denials} new denials, {done.records} records")
+    if done.waiting:
+        print(f"{done.waiting} denials wait: their VMs caused too many records")
+    if done.gap:
+        output.note("warning: the hypervisor's ring was overwritten or cleared: earlier denials "
+                    "may be lost (see conring_size= of Xen)")
+    return 0
 
 
 def _rotate(args: argparse.Namespace) -> int:

@@ -121,6 +121,7 @@ def _run(args: argparse.Namespace) -> int:
         agent, args.config, observer=lambda step: _progress(step, args),
         lock_timeout=args.lock_timeout,
     )
+    _collect(agent)
     for notice in outcome.notices:
         output.note(f"notice: {notice}")
     if args.json:
@@ -134,6 +135,15 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print_refusal(outcome.decision, outcome.source)
     return 0 if outcome.domid is not None else 1
+
+
+def _collect(agent: Agent) -> None:
+    """The command has done its work: what the hypervisor denied meanwhile goes on record."""
+    from shype.host.audit.collect import collect_quietly
+
+    problem = collect_quietly(agent)
+    if problem is not None:
+        output.note(f"warning: denials were not put on record: {problem}")
 
 
 def _progress(step: Step, args: argparse.Namespace) -> None:
@@ -164,6 +174,7 @@ def _stop(args: argparse.Namespace) -> int:
     done = stop(
         agent, args.vm, force=args.force, timeout=timeout, lock_timeout=args.lock_timeout,
     )
+    _collect(agent)
     if args.json:
         show(args, {
             "vm": done.domain.name, "domid": done.domain.domid, "destroyed": done.destroyed,
@@ -184,6 +195,7 @@ def _recover(args: argparse.Namespace) -> int:
     agent = open_agent(args)
     with agent.lock.hold(args.lock_timeout):
         done = recover(agent)
+    _collect(agent)
     if args.json:
         show(args, {
             "unfinished": done.unfinished.vm if done.unfinished else None,
@@ -311,9 +323,23 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         rows.append(("journal", f"damaged [{now.journal_problem.id}]"))
     else:
         rows.append(("journal", "no unfinished launch"))
+    rows.append(("audit trail", _trail_word(agent, now)))
     if now.busy is not None:
         rows.append(("busy", f"pid {now.busy or 'unknown'} is changing this host's VMs"))
     return rows
+
+
+def _trail_word(agent: Agent, now: Status) -> str:
+    if now.trail_problem is not None:
+        return f"{now.trail_problem.message} [{now.trail_problem.id}]"
+    if now.trail is None:
+        return "no record yet"
+    word = f"anchor {now.trail.seq}:{now.trail.hash[:16]}"
+    if now.trail.reserve or now.trail.lost:
+        word += "; NO ROOM: nothing starts, and what ends is kept in its reserve"
+    if agent.trail.places.key.exists():
+        word += "; its key is still on this host (shype audit key)"
+    return word
 
 
 def _status_json(agent: Agent, now: Status) -> dict[str, object]:
@@ -334,6 +360,12 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
         "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
         "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
         "busy": now.busy,
+        "audit": {
+            "seq": now.trail.seq if now.trail else 0, "hash": now.trail.hash if now.trail else None,
+            "waiting": bool(now.trail and now.trail.reserve),
+            "lost": now.trail.lost if now.trail else 0,
+            "problem": now.trail_problem.to_json() if now.trail_problem else None,
+        },
     }
 
 

@@ -175,5 +175,8 @@ class Hypervisor(Protocol):
     def backends(self) -> tuple[Backend, ...]:
         """The backends in dom0 of all domains."""
 
+    def console(self) -> tuple[str, ...]:
+        """The lines still in the hypervisor's console ring, oldest first."""
+
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

@@ -8,6 +8,7 @@ from datetime import date
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
+from shype.host.audit.head import Head
 from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
@@ -46,14 +47,18 @@ class Status:
     journal_problem: Unavailable | None
     busy: int | None
     store_problem: Unavailable | None
+    trail: Head | None = None
+    trail_problem: Unavailable | None = None
 
     @property
     def sound(self) -> bool:
-        """Enforcing, our policy, window closed, wall true, guards valid, nothing unfinished."""
+        """Enforcing, our policy, window closed, wall true, guards valid, nothing unfinished, and an
+        audit trail that is as it was left."""
         return (
             self.able and self.window is not None and not self.window.open
             and all(state.safe for state in self.wall) and not self.unknown
             and not self.expired and self.unfinished is None and self.journal_problem is None
+            and self.trail_problem is None
         )
 
     @property
@@ -89,9 +94,10 @@ def status(agent: Agent) -> Status:
         )
         expired = tuple(_expired(agent, found))
     unfinished, journal_problem = _journal(agent)
+    trail, trail_problem = _trail(agent)
     return Status(
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
-        agent.lock.holder(), _store(agent),
+        agent.lock.holder(), _store(agent), trail, trail_problem,
     )
 
 
@@ -102,6 +108,13 @@ def _expired(agent: Agent, found: Sequence[Resident]) -> Iterator[str]:
         if guard is not None and guard.expired(today):
             domain = resident.domain
             yield f"{domain.name} (domain {domain.domid}, {guard.name}, expired {guard.expires})"
+
+
+def _trail(agent: Agent) -> tuple[Head | None, Unavailable | None]:
+    try:
+        return agent.trail.head(), None
+    except Unavailable as error:
+        return None, error
 
 
 def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:

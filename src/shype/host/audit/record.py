@@ -39,6 +39,7 @@ class Record:
     hash: str
     mac: str
     body: Mapping[str, Any]
+    line: str
 
 
 def encode(body: Mapping[str, Any], seq: int, prev: str, key: Key) -> tuple[bytes, str]:
@@ -71,7 +72,7 @@ def decode(line: bytes) -> Record:
         raise ValueError("no sequence number or predecessor")
     if not isinstance(prev, str) or len(prev) != len(ZERO):
         raise ValueError("no sequence number or predecessor")
-    return Record(seq, prev, digest, found[2].decode(), body)
+    return Record(seq, prev, digest, found[2].decode(), body, line.decode("ascii"))
 
 
 def seal(key: Key, digest: str) -> str:

@@ -174,11 +174,7 @@ class Trail:
         try:
             yield
         except OSError as error:
-            raise Unavailable(
-                "audit.unwritable",
-                f"the audit trail in {self.directory} cannot be written: {error.strerror}",
-                "make room for it, or mend its file system; nothing starts without a record",
-            ) from error
+            raise self.unwritable(error) from error
         except Broken as error:
             raise Unavailable(
                 "audit.broken", f"the audit trail in {self.directory} is not as shype left it: "
@@ -187,9 +183,18 @@ class Trail:
                 "as it is and starts a new one. Until then nothing starts",
             ) from error
 
+    def unwritable(self, error: OSError) -> Unavailable:
+        """The error for a trail that takes nothing now."""
+        return Unavailable(
+            "audit.unwritable",
+            f"the audit trail in {self.directory} cannot be written: {error.strerror}",
+            "make room for it, or mend its file system; nothing starts without a record",
+        )
+
     def _set_aside(self) -> Path | None:
         left = [path for path in self.directory.iterdir()
-                if path.name != self.places.lock.name and not path.name.startswith("old-")]
+                if path.name != self.places.lock.name
+                and not path.name.startswith(("old-", "collect"))]
         old = None
         if left:
             number = 1

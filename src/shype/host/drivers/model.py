@@ -198,6 +198,10 @@ class ModelHypervisor:
         """See the protocol; the model has no devices."""
         return ()
 
+    def console(self) -> tuple[str, ...]:
+        """See the protocol; the model prints nothing but denials."""
+        return self.denials()
+
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         with self._state() as state:

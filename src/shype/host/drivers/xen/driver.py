@@ -172,6 +172,10 @@ class XenHypervisor:
             raise Unavailable("xl.failed", error.message, "is xenstored running?") from error
         return xl.backends(done.out)
 
+    def console(self) -> tuple[str, ...]:
+        """See the protocol."""
+        return tuple(_ask("dmesg").out.splitlines())
+
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         return xl.denied_lines(_ask("dmesg").out)

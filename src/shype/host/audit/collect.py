@@ -1,0 +1,194 @@
+"""The hypervisor's denials, put on record: new ones only, alike ones counted, floods held back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shype.base import canonical
+from shype.base.errors import ShypeError
+from shype.base.files import read_regular, write_atomic
+from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
+from shype.host.audit.limiter import Bucket, Waiting
+from shype.host.audit.ring import Seen, news
+from shype.host.avc import AvcDenial, parse
+from shype.host.census import Resident, residents, running
+from shype.host.denials import explain
+from shype.host.journal import boot_id
+
+_FORMAT = 1
+_MAX_FILE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """How many denials are new, how many records were made, how many denials still wait.
+
+    ``gap``: denials before these were lost, nobody knows how many.
+    """
+
+    denials: int = 0
+    records: int = 0
+    waiting: int = 0
+    gap: bool = False
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered from one time to the next, in one boot."""
+
+    seen: Seen = field(default_factory=Seen)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+
+
+def collect(agent: Agent) -> Collected:
+    """Record what the hypervisor denied since the last time.
+
+    If it is killed on the way, the next one records the same again: twice rather than never.
+    While another process does this, nothing is done.  On a full disk the denials stay in the
+    hypervisor's ring: a guest must not be able to fill the reserve.
+
+    Raises Unavailable: ``audit.unwritable``, ``audit.broken``, what the hypervisor raises.
+    """
+    lines = agent.hypervisor.console()
+    with _alone(agent) as alone:
+        if not alone:
+            return Collected()
+        file = agent.trail.directory / "collected.json"
+        memory = _load(file)
+        found = news(memory.seen, lines)
+        denied = [d for line in lines[found.start:] if (d := parse(line)) is not None]
+        flood = parse(lines[-1]) if found.least and not denied and lines else None
+        now = time.monotonic()
+        for bucket in memory.buckets.values():
+            bucket.refill(now)
+        for denial in denied or filter(None, [flood]):
+            bucket = memory.buckets.setdefault(_source(denial), Bucket(at=now))
+            bucket.add(_kind(denial), denial.raw, times=1 if denied else 0, least=found.least)
+        if found.gap:
+            agent.record(Event(
+                kind="denial.gap", result=Result.DONE,
+                message="the hypervisor's ring was overwritten or cleared: denials before these "
+                "may be lost"))
+        before, memory.seen = memory.seen, Seen.of(lines)
+        try:
+            made = _record(agent, memory)
+        except ShypeError:
+            with contextlib.suppress(ShypeError):  # what was recorded is not to come again
+                _save(agent, file, memory)
+            raise
+        if memory.seen != before or made:
+            _save(agent, file, memory)
+        waiting = sum(bucket.held for bucket in memory.buckets.values())
+        return Collected(len(denied), made, waiting, found.gap)
+
+
+def collect_quietly(agent: Agent) -> ShypeError | None:
+    """The same at the end of a command that has done its work: why it failed, or None."""
+    try:
+        collect(agent)
+    except ShypeError as error:
+        return error
+    return None
+
+
+def _record(agent: Agent, memory: _Memory) -> int:
+    """Record what may be recorded; how many records."""
+    if not any(bucket.held or bucket.waiting for bucket in memory.buckets.values()):
+        return 0
+    found = residents(agent)
+    made = 0
+    for source, bucket in memory.buckets.items():
+        while bucket.waiting and bucket.take():
+            kind = next(iter(bucket.waiting))
+            agent.record(_event(agent, bucket.waiting[kind], found))
+            del bucket.waiting[kind]
+            made += 1
+        if bucket.more and bucket.take():
+            agent.record(Event(
+                kind="denial.more", result=Result.REFUSED, object=f"source:{source}",
+                message="denials of further kinds, too many to keep apart",
+                details={"times": bucket.more}))
+            bucket.more = 0
+            made += 1
+    return made
+
+
+def _event(agent: Agent, waiting: Waiting, found: tuple[Resident, ...]) -> Event:
+    denial = parse(waiting.line) or AvcDenial(waiting.line)
+    explained = explain(agent, denial, running(found))
+    names = {r.domain.domid: r.domain.name for r in found}
+    if denial.target is not None:
+        target = f"vm:{names.get(denial.target, f'domain {denial.target}')}"
+    else:
+        target = f"context:{denial.target_context}"
+    return Event(
+        kind="denial", result=Result.REFUSED, domid=denial.source,
+        vm=None if denial.source is None else names.get(denial.source),
+        subject=explained.source, object=target, object_label=explained.target,
+        decision=explained.decision, details={
+            "by": "hypervisor", "times": waiting.times, "at_least": waiting.least,
+            "class": denial.tclass, "permissions": list(denial.permissions),
+            "line": denial.raw})
+
+
+def _source(denial: AvcDenial) -> str:
+    return f"{denial.source_context or 'unknown'} {denial.source}"
+
+
+def _kind(denial: AvcDenial) -> str:
+    return " ".join((denial.target_context, str(denial.target), denial.tclass,
+                     *denial.permissions))
+
+
+@contextlib.contextmanager
+def _alone(agent: Agent) -> Iterator[bool]:
+    place = agent.trail.directory
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(place / "collect.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise agent.trail.unwritable(error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(handle)
+
+
+def _load(file: Path) -> _Memory:
+    """What was remembered in this boot; nothing if it is damaged: then denials come twice."""
+    try:
+        value: dict[str, Any] = json.loads(read_regular(file, _MAX_FILE))
+        if value["format"] != _FORMAT or value["boot"] != boot_id():
+            return _Memory()
+        seen = value["seen"]
+        return _Memory(
+            Seen(int(seen["count"]), str(seen["whole"]), tuple(map(str, seen["tail"]))),
+            {str(name): Bucket.from_json(item) for name, item in value["buckets"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return _Memory()
+
+
+def _save(agent: Agent, file: Path, memory: _Memory) -> None:
+    buckets = {name: b.to_json() for name, b in memory.buckets.items() if not b.idle}
+    seen = memory.seen
+    data = canonical.dumps({
+        "format": _FORMAT, "boot": boot_id(), "buckets": buckets,
+        "seen": {"count": seen.count, "whole": seen.whole, "tail": list(seen.tail)}})
+    try:
+        write_atomic(file, data, 0o600)
+    except OSError as error:
+        raise agent.trail.unwritable(error) from error

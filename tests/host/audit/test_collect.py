@@ -1,0 +1,136 @@
+"""Denials of the hypervisor on record: once, counted, held back in a flood, and none forgotten."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shype.base.errors import Unavailable
+from shype.decision.operation import Operation
+from shype.host.agent import Agent
+from shype.host.audit import limiter
+from shype.host.audit.collect import collect
+from shype.host.audit.reader import records
+from shype.host.drivers.model import ModelHypervisor
+from shype.host.launch import launch
+from tests.host.audit.builders import FullDisk
+from tests.host.builders import config, host, model
+
+
+def denials(agent: Agent) -> list[dict[str, Any]]:
+    """The records about denials."""
+    return [dict(r.body) for r in records(agent.trail.directory)
+            if str(r.body["kind"]).startswith("denial")]
+
+
+def two(directory: Path) -> Agent:
+    """A host with a-db (1) and market (2), who may not communicate."""
+    agent = host(directory)
+    assert launch(agent, config(directory, "a-db")).domid == 1
+    assert launch(agent, config(directory, "market")).domid == 2
+    return agent
+
+
+class Console:
+    """What the model's console shows, whatever happened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int = 100) -> None:
+        self.lines: list[str] = []
+        self.size = size
+        monkeypatch.setattr(ModelHypervisor, "console",
+                            lambda _: tuple(self.lines[-self.size:]))
+
+    def deny(self, source: int, target: int, permission: str = "send", times: int = 1) -> None:
+        types = {1: "l_bank_a_db_t", 2: "l_market_data_t", 0: "dom0_t"}
+        self.lines += [
+            f"(XEN) avc:  denied  {{ {permission} }} for source=d{source} target=d{target} "
+            f"scontext=u:r:{types.get(source, 'l_x_t')}:s0 "
+            f"tcontext=u:r:{types.get(target, 'l_x_t')}:s0 tclass=event"] * times
+
+
+def test_a_denial_is_recorded_once_with_labels_and_rule(tmp_path: Path) -> None:
+    agent = two(tmp_path)
+    for _ in range(3):
+        model(agent).attempt(1, 2, Operation.EVENT_SEND)
+    done = collect(agent)
+    assert (done.denials, done.records, done.waiting, done.gap) == (3, 1, 0, False)
+    assert collect(agent).records == 0
+    record, = denials(agent)
+    assert (record["vm"], record["subject"]) == ("a-db", "bank-a-db")
+    assert (record["object"], record["object_label"]) == ("vm:market", "market-data")
+    assert (record["result"], record["rule"]) == ("refused", "ste.disjoint")
+    assert record["rules"]
+    assert record["details"]["times"] == 3
+    assert record["details"]["line"].startswith("(XEN) avc:  denied")
+    model(agent).attempt(1, 2, Operation.EVENT_SEND)
+    assert collect(agent).records == 1
+
+
+def test_a_flood_of_one_guest_is_held_back_and_no_other_guests_denial_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console = Console(monkeypatch, size=10_000)
+    for target in range(100, 400):  # each one is another kind
+        console.deny(1, target, times=2)
+    console.deny(2, 1)
+    done = collect(agent)
+    assert done.denials == 601
+    assert done.records == limiter.BURST + 1
+    assert [d["vm"] for d in denials(agent)].count("market") == 1
+    told = sum(d["details"]["times"] for d in denials(agent))
+    assert told + done.waiting == 601
+    console.deny(1, 399, times=400)
+    assert collect(agent).records == 0  # no token is left
+    for _ in range(100):
+        now += limiter.REFILL
+        collect(agent)
+    assert collect(agent).waiting == 0
+    assert sum(d["details"]["times"] for d in denials(agent)) == 1001
+    assert [d["kind"] for d in denials(agent)].count("denial.more") <= 2
+
+
+def test_a_ring_that_was_overwritten_leaves_a_record_of_the_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch, size=60)
+    console.deny(1, 2)
+    collect(agent)
+    console.deny(2, 1, times=500)
+    done = collect(agent)
+    assert done.gap
+    assert [d["kind"] for d in denials(agent)] == ["denial", "denial.gap", "denial"]
+    # the flood goes on: the ring looks the same, and that is said
+    collect(agent)
+    assert denials(agent)[-1]["details"]["at_least"] is True
+    assert denials(agent)[-1]["details"]["times"] == 0
+
+
+def test_on_a_full_disk_denials_stay_in_the_ring_and_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    model(agent).attempt(1, 2, Operation.EVENT_SEND)
+    disk = FullDisk(monkeypatch, agent.trail)
+    with pytest.raises(Unavailable) as caught:
+        collect(agent)
+    assert caught.value.id == "audit.unwritable"
+    disk.full = False
+    collect(agent)
+    assert len(denials(agent)) == 1
+
+
+def test_a_damaged_memory_records_twice_rather_than_never(tmp_path: Path) -> None:
+    agent = two(tmp_path)
+    model(agent).attempt(1, 2, Operation.EVENT_SEND)
+    collect(agent)
+    for damage in (b"", b"{", b"[]", b'{"format":1}', b'{"format":1,"boot":7}'):
+        (agent.trail.directory / "collected.json").write_bytes(damage)
+        collect(agent)
+    assert len(denials(agent)) == 6
