@@ -52,8 +52,10 @@ def news(seen: Seen, lines: Sequence[str]) -> News:
     fits = _ends(seen.tail, now)
     if seen.count <= len(lines) and _digest("\n".join(lines[:seen.count])) == seen.whole:
         # Nothing was dropped; but a ring that is full of one pattern looks so, too, whatever came.
-        # (One that is not has Xen's first words at its beginning, and fits one way only.)
-        least = any(end < seen.count and _FLOOD <= end <= len(seen.tail) for end in fits)
+        # (One that is not has Xen's first words at its beginning; else it is the end of a line.)
+        least = any(
+            _FLOOD <= end <= len(seen.tail) and end < seen.count
+            and lines[seen.count - end].endswith(lines[0]) for end in fits)
         return News(seen.count, least=least)
     if not fits:
         return News(0, gap=True)
