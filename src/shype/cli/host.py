@@ -1,4 +1,4 @@
-"""`shype run`, `stop`, `ps`, `status`, `denials`, `recover`: the agent on an enforcing host."""
+"""`shype run`, `stop`, `ps`, `status`, `recover`: the agent on an enforcing host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from shype.decision.decision import Decision
     from shype.host.agent import Agent
     from shype.host.census import Resident, Window
-    from shype.host.denials import Explained
     from shype.host.launch import Step
     from shype.host.status import Status
 
@@ -47,13 +46,6 @@ exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
 true; 1 something to look at (an open window, an unfinished launch, a VM without
 a known label); 3 the host cannot enforce
 """
-_DENIALS = """\
-The hypervisor's lines carry no time: whether a wall stood against a start is
-judged by who runs now. Lines about which the policy says nothing are shown as
-they are.
-
-example: shype denials --json
-"""
 _RECOVER = """\
 Closes the launch window, destroys what a killed launch half made, and sets the
 wall from who really runs. The agent does this by itself after a kill and before
@@ -78,7 +70,6 @@ def add(commands: Commands) -> None:
     lock_option(stop)
     command(commands, "ps", "list the VMs with their labels", _PS, _ps)
     command(commands, "status", "say whether this host enforces the policy", _STATUS, _status)
-    command(commands, "denials", "explain what the hypervisor denied", _DENIALS, _denials)
     recover = command(commands, "recover", "clean up after a killed launch", _RECOVER, _recover)
     lock_option(recover)
 
@@ -216,7 +207,7 @@ def _recover(args: argparse.Namespace) -> int:
     return 0
 
 
-# -- ps, status, denials --------------------------------------------------------------------------
+# -- ps, status -----------------------------------------------------------------------------------
 
 
 def _ps(args: argparse.Namespace) -> int:
@@ -366,38 +357,4 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
             "lost": now.trail.lost if now.trail else 0,
             "problem": now.trail_problem.to_json() if now.trail_problem else None,
         },
-    }
-
-
-def _denials(args: argparse.Namespace) -> int:
-    from shype.host.denials import denials
-
-    found = denials(open_agent(args))
-    if args.json:
-        show(args, {"denials": [_denial_json(item) for item in found]})
-        return 0
-    for item in found:
-        times = f" ({item.times} times)" if item.times > 1 else ""
-        if item.decision is None:
-            print(f"hypervisor{times}: {item.denial.raw}")
-            continue
-        print(f"denied by the hypervisor{times}: {item.decision.sentence} [{item.decision.id}]")
-        for holder in item.decision.holders:
-            print(f"  held now by: {holder.vm} (domain {holder.domid}, {holder.label})")
-        for span in item.decision.rules:
-            print(f"  rule: {span}")
-        print(f"  {item.denial.raw}")
-    if not found:
-        output.note("the hypervisor has denied nothing that is still in its console ring")
-    return 0
-
-
-def _denial_json(item: Explained) -> dict[str, object]:
-    denial = item.denial
-    return {
-        "source": {"domid": denial.source, "label": item.source, "context": denial.source_context},
-        "target": {"domid": denial.target, "label": item.target, "context": denial.target_context},
-        "class": denial.tclass, "permissions": list(denial.permissions),
-        "details": dict(denial.details), "times": item.times, "raw": denial.raw,
-        "decision": item.decision.to_json() if item.decision else None,
     }
