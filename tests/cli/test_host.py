@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.cli import denials, output
 from shype.cli import host as cli
-from shype.cli import output
 from shype.cli.agent import open_agent
 from shype.host.admission import Accepted, Record
 from shype.host.agent import Agent
@@ -41,7 +41,7 @@ def run(tmp_path: Path, agent: Agent) -> Shell:
 
     def shell(command: str, *words: object) -> int:
         top = argparse.ArgumentParser(prog="shype")
-        cli.add(top.add_subparsers())
+        _add(top)
         args = top.parse_args([
             command, "--bundle", str(tmp_path / "policy.shype"), "--keys", str(tmp_path / "keys"),
             "--state", str(agent.state),
@@ -264,7 +264,7 @@ def test_every_command_refuses_before_anything_else(
 
 def test_the_model_needs_its_file(tmp_path: Path, agent: Agent) -> None:
     top = argparse.ArgumentParser()
-    cli.add(top.add_subparsers())
+    _add(top)
     args = top.parse_args(["ps", "--driver", "model", "--bundle", str(tmp_path / "bundle")])
     with pytest.raises(ShypeError, match=r"model\.file"):
         args.run(args)
@@ -275,7 +275,7 @@ def test_every_help_teaches_by_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     top = argparse.ArgumentParser(prog="shype")
-    cli.add(top.add_subparsers())
+    _add(top)
     with pytest.raises(SystemExit) as ended:
         top.parse_args([command, "--help"])
     assert ended.value.code == 0
@@ -302,9 +302,15 @@ def test_a_machine_without_xen_is_named_before_anything_else(
         assert caught.value.id == "host.no-xen"
 
 
+def _add(top: argparse.ArgumentParser) -> None:
+    commands = top.add_subparsers()
+    cli.add(commands)
+    denials.add(commands)
+
+
 def _parsed(*words: str) -> argparse.Namespace:
     top = argparse.ArgumentParser()
-    cli.add(top.add_subparsers())
+    _add(top)
     return top.parse_args(words)
 
 
