@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shype.lab.guests import config
+from shype.lab.guests import QUICK_ARGS, config
 
 
 def settings(text: str) -> dict[str, str]:
@@ -15,7 +15,7 @@ def test_pv() -> None:
     assert found["name"] == '"a"'
     assert found["type"] == '"pv"'
     assert found["seclabel"] == '"u:r:l_a_t:s0"'
-    assert found["extra"] == '"console=hvc0 quiet loglevel=1 x=1"'
+    assert found["extra"] == f'"console=hvc0 quiet loglevel=1 {QUICK_ARGS} x=1"'
 
 
 def test_pvh_does_not_look_for_hardware() -> None:
