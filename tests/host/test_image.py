@@ -63,6 +63,13 @@ def test_no_other_label_goes_through() -> None:
     assert made.config["on_crash"] == "destroy"
 
 
+def test_its_disks_are_decided_like_those_of_a_configuration() -> None:
+    disk = {"pdev_path": "/dev/vg0/b", "vdev": "xvda", "backend": "phy", "readwrite": 1}
+    assert len(read(head({**CONFIG, "disks": [disk]})).vm.devices.all) == 1
+    with pytest.raises(BadInput):
+        _ = read(head({**CONFIG, "disks": [3]})).vm
+
+
 @pytest.mark.parametrize("data", [
     b"", head()[:40], head()[:60], b"x" * 500, head(order=0x04030201), head(mandatory=2),
     head(mandatory=7), head(length=0), head(length=3), head(length=2**31), head([]),
