@@ -103,6 +103,7 @@ def test_without_xen_everything_is_an_error_never_ok_or_denied(
     "bench_send 1 0", "bench_map 1 2 many", "grant_compose 1 8 1 9 Text", "grant_compose 1 8 1 9",
     "grant_flags", "grant_keep 1", "grant_transit 1 2", "grant_listen 1 2 3",
     "grant_signal 1 2 3 4 012", "lookups_send 10 1 2 012",
+    "frame_send", "frame_send xy", "frame_send 00112233", "frame_send 0", "frame_send 00, 1",
 ])
 def test_wrong_arguments_are_errors(program: Path, request_: str) -> None:
     answer = serve(program, f"1 {request_}\n")[1]
@@ -112,7 +113,7 @@ def test_wrong_arguments_are_errors(program: Path, request_: str) -> None:
 
 @pytest.mark.parametrize("request_", ["event_received 3", "event_close 3", "grant_read 1",
                                       "grant_close 1", "argo_receive 1", "argo_close 1",
-                                      "grant_kept", "grant_listen 1 2 3 4"])
+                                      "grant_kept", "grant_listen 1 2 3 4", "frame_heard"])
 def test_handles_that_are_not_open_are_errors(program: Path, request_: str) -> None:
     answer = serve(program, f"1 {request_}\n")[1]
     assert answer.result == "error"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shype.decision.decision import Decision
     from shype.host.agent import Agent
     from shype.host.census import Resident, Window
-    from shype.host.launch import Outcome, Step
+    from shype.host.launch import Step
     from shype.host.status import Status
 
 _RUN = """\
@@ -43,8 +43,9 @@ _PS = "example: shype ps --json"
 _STATUS = """\
 example: shype status
 exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
-true; 1 something to look at (an open window, an unfinished launch, a VM without
-a known label); 3 the host cannot enforce
+and bridges true; 1 something to look at (an open window, an unfinished launch,
+a VM without a known label, a changed filter on the bridges); 3 the host cannot
+enforce
 """
 _RECOVER = """\
 Closes the launch window, destroys what a killed launch half made, and sets the
@@ -109,15 +110,10 @@ def _run(args: argparse.Namespace) -> int:
 
     agent = open_agent(args)
     outcome = launch(
-        agent, args.config, observer=lambda step: progress(step, args),
+        agent, args.config, observer=lambda step: _progress(step, args),
         lock_timeout=args.lock_timeout,
     )
     _collect(agent)
-    return print_outcome(outcome, args)
-
-
-def print_outcome(outcome: Outcome, args: argparse.Namespace) -> int:
-    """Say how a launch or a restoration ended; the exit code."""
     for notice in outcome.notices:
         output.note(f"notice: {notice}")
     if args.json:
@@ -142,8 +138,7 @@ def _collect(agent: Agent) -> None:
         output.note(f"warning: denials were not put on record: {problem}")
 
 
-def progress(step: Step, args: argparse.Namespace) -> None:
-    """Say what takes its time."""
+def _progress(step: Step, args: argparse.Namespace) -> None:
     from shype.host.launch import Step
 
     said = {
@@ -313,6 +308,7 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         rows.append((f"wall member {wall.member}", word))
     rows += [("unknown domain", text) for text in now.unknown]
     rows += [("expired guard", f"{text}: stop it, or renew it") for text in now.expired]
+    rows += [("network", f"WRONG: {text}") for text in now.network]
     if now.unfinished is not None:
         left = now.unfinished
         rows.append(("journal", f"unfinished launch of {left.vm} ({left.label}), pid {left.pid}"))
@@ -354,6 +350,7 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
         "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
         "unknown": list(now.unknown),
         "expired": list(now.expired),
+        "network": list(now.network),
         "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
         "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
         "busy": now.busy,

@@ -204,6 +204,10 @@ class SecurityServer:
             self.policy, label, rights, kind, name, entry, access, self._today
         )
 
+    def labelled(self, kind: ResourceKind, name: str) -> bool:
+        """Whether an entry of the policy names the resource. Raises BadInput as `use`."""
+        return self._resources.match(kind, name) is not None
+
     def class_may_use(
         self, number: int, kind: ResourceKind, found: ResourceLabel, access: Access
     ) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
+from shype.decision.frames import Frames
 from shype.decision.resources import Access
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
@@ -18,6 +19,7 @@ from shype.host.drivers.xen import config_file
 from shype.host.hypervisor import VmConfig
 from shype.host.labeling import Labelling, label_for
 from shype.policy.manifest import Manifest
+from shype.policy.model import ResourceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ def dry_run(
     asked = [Question("launch", server.launch(labelling.label, running))]
     for use in config_file.uses(config):
         access = Access.READ_WRITE if use.write else Access.READ
-        decision = server.use(labelling.label, use.kind, use.name, access)
+        if use.kind is ResourceKind.NETWORK:
+            decision = Frames(server, use.name).joins(labelling.label)
+        else:
+            decision = server.use(labelling.label, use.kind, use.name, access)
         asked.append(Question(f"{use.kind} {use.name} ({access})", decision))
     return DryRun(vm.name, labelling, tuple(asked))
 

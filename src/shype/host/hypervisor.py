@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.network.switch import Switch
 from shype.host.resources.device import Devices
 from shype.host.store.store import Store
 from shype.policy.model import Enforcement
@@ -180,3 +181,6 @@ class Hypervisor(Protocol):
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""
+
+    def switch(self) -> Switch:
+        """dom0's bridges, to which the network backends of its domains belong."""

@@ -27,6 +27,7 @@ from shype.host.kept import Kept
 from shype.host.labeling import Labelling, label_for
 from shype.host.launch_events import LaunchEvents
 from shype.host.lock import unwritable
+from shype.host.network import mediation
 from shype.host.recovery import Recovery, recover
 from shype.host.resources.backend import require
 from shype.host.resources.grant import Granted, grant
@@ -88,7 +89,6 @@ class Request:
     """A VM to make, however the toolstack comes to its domain.
 
     ``prepare`` gets the security context and writes what ``build`` then has built, paused.
-    ``build`` may close the launch window as soon as there is a domain, by the function it gets.
     ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
     be started from again; ``before`` what was kept of it when it ended.
     """
@@ -97,7 +97,7 @@ class Request:
     labelling: Labelling
     config: bytes | None
     prepare: Callable[[str], None]
-    build: Callable[[Callable[[], None]], None]
+    build: Callable[[], None]
     check: Callable[[], None] = lambda: None
     before: Kept | None = None
 
@@ -180,7 +180,7 @@ def _request(agent: Agent, text: bytes, before: Kept | None) -> Request:
         agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
 
     return Request(
-        vm, named, text, prepare, lambda close: agent.hypervisor.create_paused(agent.prepared),
+        vm, named, text, prepare, lambda: agent.hypervisor.create_paused(agent.prepared),
         before=before,
     )
 
@@ -263,19 +263,13 @@ def _build(
     events.opening(opening)
     hypervisor.set_booleans(opening)
     observer(Step.OPENED)
-    window = [closing]
-
-    def close() -> None:
-        if window:
-            hypervisor.set_booleans(window.pop())
-            events.closed(closing)
-
     try:
-        request.build(close)
+        request.build()
         observer(Step.CREATED)
     finally:
-        close()
+        hypervisor.set_booleans(closing)
     observer(Step.CLOSED)
+    events.closed(closing)
     domid = _verify(record, hypervisor.domains())
     if granted.judged:  # what the backends got, before the guest can use it
         require(hypervisor.backends(), domid, granted.judged)
@@ -284,6 +278,7 @@ def _build(
     agent.kept.put(kept)
     observer(Step.KEPT)
     request.check()
+    mediation.domain_up(agent, domid)
     hypervisor.unpause(domid)
     observer(Step.UNPAUSED)
     agent.discard_prepared()

@@ -15,6 +15,7 @@ from shype.host.census import Window, residents, value, wall_values, window
 from shype.host.hostcheck import require_policy
 from shype.host.hypervisor import Domain
 from shype.host.journal import Reservation, boot_id
+from shype.host.network import mediation
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def recover(agent: Agent) -> Recovery:
                 "pid": unfinished.pid, "window_was_open": before.open,
                 "destroyed": [{"domid": d.domid, "vm": d.name} for d in destroyed]}))
         agent.journal.finish()
+    mediation.tidy(agent)
     return Recovery(unfinished, before, destroyed, tuple(dict.fromkeys(changed)))
 
 

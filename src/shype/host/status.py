@@ -12,6 +12,7 @@ from shype.host.audit.head import Head
 from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
+from shype.host.network import mediation
 from shype.host.store.lockdown import require_locked
 from shype.policy.model import Enforcement
 from shype.policy.names import MemberName
@@ -35,7 +36,8 @@ class WallState:
 class Status:
     """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
     window and the wall are unknown.  ``expired`` are guards that run after their last day.
-    ``store_problem`` is why guests may talk through XenStore, past the policy."""
+    ``store_problem`` is why guests may talk through XenStore, past the policy; ``network`` what
+    is wrong with the filter on dom0's bridges."""
 
     enforcement: Enforcement
     problem: Unavailable | None
@@ -49,15 +51,17 @@ class Status:
     store_problem: Unavailable | None
     trail: Head | None = None
     trail_problem: Unavailable | None = None
+    network: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Enforcing, our policy, window closed, wall true, guards valid, nothing unfinished, and an
-        audit trail that is as it was left."""
+        """Enforcing, our policy, window closed, wall and bridges true, guards valid, nothing
+        unfinished, and an audit trail that is as it was left."""
         return (
             self.able and self.window is not None and not self.window.open
             and all(state.safe for state in self.wall) and not self.unknown
-            and not self.expired and self.unfinished is None and self.journal_problem is None
+            and not self.expired and not self.network
+            and self.unfinished is None and self.journal_problem is None
             and self.trail_problem is None
         )
 
@@ -76,6 +80,7 @@ def status(agent: Agent) -> Status:
     wall: tuple[WallState, ...] = ()
     unknown: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
     try:
         require_policy(agent)
     except Unavailable as error:
@@ -93,11 +98,12 @@ def status(agent: Agent) -> Status:
             for r in found if r.label is None
         )
         expired = tuple(_expired(agent, found))
+        network = mediation.faults(agent)
     unfinished, journal_problem = _journal(agent)
     trail, trail_problem = _trail(agent)
     return Status(
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
-        agent.lock.holder(), _store(agent), trail, trail_problem,
+        agent.lock.holder(), _store(agent), trail, trail_problem, network,
     )
 
 

@@ -30,6 +30,7 @@ from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
 from shype.host.drivers.model_state import State, boot, dump, load
 from shype.host.drivers.model_store import Contents, ModelStore
 from shype.host.hypervisor import Backend, CreateFailed, Domain, Ending, Source, VmConfig
+from shype.host.network.switch import NoSwitch, Switch
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName, MemberName
@@ -58,6 +59,7 @@ class ModelHypervisor:
         self._build_seconds = build_seconds
         self._mutex = threading.RLock()
         self._memory = boot(bundle.manifest)
+        self.bridges: Switch = NoSwitch()
 
     # -- the Hypervisor protocol --------------------------------------------------------------
 
@@ -206,6 +208,10 @@ class ModelHypervisor:
         """See the protocol."""
         with self._state() as state:
             return tuple(state.console)
+
+    def switch(self) -> Switch:
+        """See the protocol."""
+        return self.bridges
 
     # -- what others than the agent do to a host ----------------------------------------------
 

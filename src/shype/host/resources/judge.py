@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
+from shype.decision.frames import Frames
 from shype.decision.operation import Operation
 from shype.decision.resources import Access
 from shype.decision.security_server import SecurityServer
@@ -204,7 +205,7 @@ class Judge:
         said = f"network:{nic.bridge}"
         if nic.script is not None:
             return Judged(nic, self._script(nic.about, nic.script), said)
-        decision = self.server.use(self.label, ResourceKind.NETWORK, nic.bridge)
+        decision = Frames(self.server, nic.bridge).joins(self.label)
         entry = self.labels.table.match(ResourceKind.NETWORK, nic.bridge)
         label = self.server.policy.unlabeled_resources if entry is None else entry.label
         return Judged(nic, decision, said, text_of(self.server.policy, label))

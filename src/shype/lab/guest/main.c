@@ -63,6 +63,9 @@ static const struct {
     {"xs_end", op_xs_end},
     {"xs_events", op_xs_events},
     {"xs_burst", op_xs_burst},
+    {"frame_listen", op_frame_listen},
+    {"frame_heard", op_frame_heard},
+    {"frame_send", op_frame_send},
 };
 
 static void perform(unsigned long long id, const struct request *q, struct reply *r)

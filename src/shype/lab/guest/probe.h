@@ -142,6 +142,11 @@ void op_bench_send(const struct request *q, struct reply *r);
 void op_bench_copy(const struct request *q, struct reply *r);
 void op_bench_map(const struct request *q, struct reply *r);
 
+/* frame.c */
+void op_frame_listen(const struct request *q, struct reply *r);
+void op_frame_heard(const struct request *q, struct reply *r);
+void op_frame_send(const struct request *q, struct reply *r);
+
 /* bulk.c */
 void op_net_up(const struct request *q, struct reply *r);
 void op_net_serve(const struct request *q, struct reply *r);

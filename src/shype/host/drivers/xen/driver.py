@@ -15,6 +15,8 @@ from shype.host.drivers.config import derive, kept
 from shype.host.drivers.xen import xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import Backend, CreateFailed, Domain, Source, VmConfig
+from shype.host.network.linux import LinuxSwitch
+from shype.host.network.switch import Switch
 from shype.host.store.client import Client
 from shype.policy.model import Enforcement
 
@@ -179,6 +181,10 @@ class XenHypervisor:
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         return xl.denied_lines(_ask("dmesg").out)
+
+    def switch(self) -> Switch:
+        """See the protocol."""
+        return LinuxSwitch()
 
     def _parse(self, path: Path) -> VmConfig:
         try:
