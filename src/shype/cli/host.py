@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shype.decision.decision import Decision
     from shype.host.agent import Agent
     from shype.host.census import Resident, Window
-    from shype.host.launch import Step
+    from shype.host.launch import Outcome, Step
     from shype.host.status import Status
 
 _RUN = """\
@@ -110,10 +110,15 @@ def _run(args: argparse.Namespace) -> int:
 
     agent = open_agent(args)
     outcome = launch(
-        agent, args.config, observer=lambda step: _progress(step, args),
+        agent, args.config, observer=lambda step: progress(step, args),
         lock_timeout=args.lock_timeout,
     )
     _collect(agent)
+    return print_outcome(outcome, args)
+
+
+def print_outcome(outcome: Outcome, args: argparse.Namespace) -> int:
+    """Say how a launch or a restoration ended; the exit code."""
     for notice in outcome.notices:
         output.note(f"notice: {notice}")
     if args.json:
@@ -138,7 +143,8 @@ def _collect(agent: Agent) -> None:
         output.note(f"warning: denials were not put on record: {problem}")
 
 
-def _progress(step: Step, args: argparse.Namespace) -> None:
+def progress(step: Step, args: argparse.Namespace) -> None:
+    """Say what takes its time."""
     from shype.host.launch import Step
 
     said = {

@@ -1,13 +1,14 @@
-"""`shype watch`, `reboot`, `pause`, `unpause`: the life of a VM that runs."""
+"""`shype watch`, `reboot`, `pause`, `unpause`, `save`, `restore`: the life of a VM."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import open_agent
-from shype.cli.host import command, lock_option, print_refusal, show
+from shype.cli.host import command, lock_option, print_outcome, print_refusal, progress, show
 from shype.cli.types import seconds
 
 if TYPE_CHECKING:
@@ -41,6 +42,25 @@ A paused VM keeps its memory, its label and its place in the wall.
 example: shype pause a-db
 """
 _UNPAUSE = "example: shype unpause a-db"
+_SAVE = """\
+The VM ends when its memory is in the file and on the disk; until then it could
+go on, and does if anything fails. Only root may read the file, but it is not
+encrypted. This host remembers a digest of it and the VM's label, and restores
+nothing else under that name.
+
+example: shype save a-db /var/lib/shype-images/a-db.img
+exit codes: 0 saved, 2 bad input, 3 not saved: the VM goes on
+"""
+_RESTORE = """\
+The label comes from this host: from its policy's `vms:`, or from what it saved
+itself. An image that claims another label is refused, and so is one that this
+host has not saved, or that has been changed since. --foreign takes an image
+from elsewhere, for which then you vouch; its label still must agree.
+
+example: shype restore /var/lib/shype-images/a-db.img
+exit codes: 0 it runs, 1 refused, 2 bad input (a changed image), 3 the host
+cannot do it
+"""
 
 
 def add(commands: Commands) -> None:
@@ -54,9 +74,16 @@ def add(commands: Commands) -> None:
         help="seconds that the guest gets to end (default %(default)g)")
     pause = command(commands, "pause", "stop a VM's processors", _PAUSE, _pause)
     unpause = command(commands, "unpause", "let a paused VM go on", _UNPAUSE, _unpause)
-    for one in (reboot, pause, unpause):
+    save = command(commands, "save", "save a VM to a file", _SAVE, _save)
+    restore = command(commands, "restore", "restore a VM from a file", _RESTORE, _restore)
+    restore.add_argument("file", type=Path, metavar="FILE", help="the image")
+    restore.add_argument(
+        "--foreign", action="store_true", help="take an image that this host has not saved")
+    lock_option(restore)
+    for one in (reboot, pause, unpause, save):
         one.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
         lock_option(one)
+    save.add_argument("file", type=Path, metavar="FILE", help="the new file")
 
 
 def _watch(args: argparse.Namespace) -> int:
@@ -120,3 +147,24 @@ def _said(args: argparse.Namespace, vm: str, domid: int, what: str) -> int:
     else:
         print(f"{vm} (domain {domid}) {what}")
     return 0
+
+
+def _save(args: argparse.Namespace) -> int:
+    from shype.host.saving import save
+
+    done = save(open_agent(args), args.vm, args.file.absolute(), lock_timeout=args.lock_timeout)
+    if args.json:
+        show(args, {"vm": done.vm, "label": done.label, "file": str(done.file), "size": done.size,
+                    "released": list(done.released)})
+    else:
+        print(f"{done.vm} ({done.label}) is saved in {done.file}, {done.size / 2**20:.0f} MiB")
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from shype.host.restoring import restore
+
+    outcome = restore(
+        open_agent(args), args.file, foreign=args.foreign,
+        observer=lambda step: progress(step, args), lock_timeout=args.lock_timeout)
+    return print_outcome(outcome, args)

@@ -35,7 +35,7 @@ GROUPS = {
     "dryrun": ("dry-run",),
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "recover"),
-    "lifecycle": ("watch", "reboot", "pause", "unpause"),
+    "lifecycle": ("watch", "reboot", "pause", "unpause", "save", "restore"),
     "denials": ("denials",),
     "audit": ("audit",),
     "store": ("store",),

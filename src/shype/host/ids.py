@@ -19,6 +19,8 @@ class HostId(StrEnum):
     DEVICE_SCRIPT = "device.script"
     DEVICE_BACKEND = "device.backend"
     DEVICE_FORBIDDEN = "device.forbidden"
+    IMAGE_MISMATCH = "image.mismatch"
+    IMAGE_UNKNOWN = "image.unknown"
     CREATE_UNLABELLED = "create.unlabelled"
     CREATE_NO_WINDOW = "create.no-window"
     CREATE_FOREIGN = "create.foreign-context"

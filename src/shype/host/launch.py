@@ -89,6 +89,7 @@ class Request:
     """A VM to make, however the toolstack comes to its domain.
 
     ``prepare`` gets the security context and writes what ``build`` then has built, paused.
+    ``build`` may close the launch window as soon as there is a domain, by the function it gets.
     ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
     be started from again; ``before`` what was kept of it when it ended.
     """
@@ -97,7 +98,7 @@ class Request:
     labelling: Labelling
     config: bytes | None
     prepare: Callable[[str], None]
-    build: Callable[[], None]
+    build: Callable[[Callable[[], None]], None]
     check: Callable[[], None] = lambda: None
     before: Kept | None = None
 
@@ -180,7 +181,7 @@ def _request(agent: Agent, text: bytes, before: Kept | None) -> Request:
         agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
 
     return Request(
-        vm, named, text, prepare, lambda: agent.hypervisor.create_paused(agent.prepared),
+        vm, named, text, prepare, lambda close: agent.hypervisor.create_paused(agent.prepared),
         before=before,
     )
 
@@ -263,13 +264,19 @@ def _build(
     events.opening(opening)
     hypervisor.set_booleans(opening)
     observer(Step.OPENED)
+    window = [closing]
+
+    def close() -> None:
+        if window:
+            hypervisor.set_booleans(window.pop())
+            events.closed(closing)
+
     try:
-        request.build()
+        request.build(close)
         observer(Step.CREATED)
     finally:
-        hypervisor.set_booleans(closing)
+        close()
     observer(Step.CLOSED)
-    events.closed(closing)
     domid = _verify(record, hypervisor.domains())
     if granted.judged:  # what the backends got, before the guest can use it
         require(hypervisor.backends(), domid, granted.judged)
