@@ -31,6 +31,8 @@ resources:
   - {disk: "/srv/blue-*", coalitions: [blue]}
   - {network: xenbr0, coalitions: [red]}
   - {network: br-blue, coalitions: [blue]}
+  - {ioport: "0x2f8-0x2ff", coalitions: [red]}
+  - {ioport: "0x3e8-0x3ef", coalitions: [blue]}
 host: {dom0: manager}
 vms: {red: red-vm, try: red-vm, blue: blue-vm}
 """
@@ -47,6 +49,7 @@ ln -s /srv/red-1 /home/user/own
 mkdir /srv/blue-dir; truncate -s 2M /srv/blue-dir/disk
 mount --bind /srv/blue-dir /mnt/bound
 losetup /dev/loop7 /srv/blue-1
+losetup /dev/loop6 /srv/red-4
 qemu-img create -q -f qcow2 -b /srv/blue-1 -F raw /srv/red-layer.qcow2
 qemu-img create -q -f qcow2 /srv/red-image.qcow2 2M
 ip link add br-blue type bridge
@@ -63,8 +66,9 @@ def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
     with Lab.up(bundle=bundle) as lab:
         assert lab.sh(SETUP).code == 0
         code, answer = run(lab, "red", 'disk = ["file:/home/user/own,xvda,w"]\n'
-                                       'vif = ["bridge=xenbr0"]')
+                                       'vif = ["bridge=xenbr0"]\nioports = ["2f8-2ff"]')
         assert code == 0, answer  # a link to its own disk is its own disk
+        assert lab.run(["shype", "hotplug", "install"], timeout=200).code == 0
         yield Arena(lab, bundle)
 
 
@@ -117,6 +121,90 @@ def swapped(arena: Arena) -> Ended:
     return ended if not left else Ended(Ends.OPEN, f"left behind: {left}")
 
 
+def devices(lab: Lab) -> str:
+    """Every device of a guest that XenStore or dom0's network knows of."""
+    return lab.sh("xenstore-ls -f /local/domain/0/backend | "
+                  "grep -E '/(vbd|qdisk|vif)/[0-9]+/[0-9]+ '; "
+                  "ls /sys/class/net | grep vif; losetup -a").out
+
+
+def asks_xl(*words: str) -> Callable[[Arena], Ended]:
+    """The attempt to attach with xl, behind shype's back; stopped, with nothing left."""
+    def attempt(arena: Arena) -> Ended:
+        before = devices(arena.lab)
+        done = arena.lab.run(["xl", *words], timeout=200)
+        after = devices(arena.lab)
+        told = [line for line in done.err.splitlines() if "shype:" in line]
+        stopped = done.code != 0 and after == before
+        evidence = " ".join(told) or done.err.strip()[-200:] or f"exit code {done.code}"
+        return Ended(Ends.STOPPED if stopped else Ends.OPEN, evidence)
+
+    return attempt
+
+
+def asks_shype(*words: str) -> Callable[[Arena], Ended]:
+    """The attempt to attach with shype; stopped, with nothing left."""
+    def attempt(arena: Arena) -> Ended:
+        before = devices(arena.lab)
+        code, answer = shype(arena.lab, "attach", *words)
+        stopped = code == 1 and devices(arena.lab) == before
+        return Ended(Ends.STOPPED if stopped else Ends.OPEN, f"exit code {code}: {reason(answer)}")
+
+    return attempt
+
+
+def image_by_xl(arena: Arena) -> Ended:
+    """QEMU's disks have no script: nothing is asked, and `shype devices` must find it."""
+    lab = arena.lab
+    domid = lab.run(["xl", "domid", "red"]).out.strip()
+    lab.run(["xl", "block-attach", "red", "/srv/red-layer.qcow2,qcow2,xvdo,w"], timeout=200)
+    code, answer = shype(lab, "devices")
+    found = [one for one in answer["devices"] if one["kind"] == "qdisk"]
+    ids = [one["decision"]["id"] for one in found if one["decision"]]
+    front = f"{domid}/device/vbd/51936"
+    for place in (f"/local/domain/0/backend/qdisk/{domid}", f"/local/domain/{front}",
+                  f"/libxl/{front}"):
+        lab.run(["xenstore-rm", place])
+    detected = code == 1 and ids == ["resource.disjoint"]
+    return Ended(Ends.DETECTED if detected else Ends.OPEN,
+                 f"shype devices: exit code {code}, {ids}")
+
+
+def relabelled(arena: Arena) -> Ended:
+    """What red has used is renamed into the place of blue's disks."""
+    lab = arena.lab
+    lab.sh("mv /srv/red-1 /srv/blue-9")
+    lab.put("/run/blue.cfg", config("blue", type="pv", extra=(
+        f'{STILL}\ndisk = ["file:/srv/blue-9,xvda,w"]')))
+    code, answer = shype(lab, "run", "/run/blue.cfg")
+    wiped, wiping = shype(lab, "disk", "wipe", "/srv/blue-9")
+    lab.sh("mv /srv/blue-9 /srv/red-1")
+    stopped = reason(answer) == "disk.relabelled" and reason(wiping) == "disk.in-use"
+    return Ended(Ends.STOPPED if stopped else Ends.OPEN,
+                 f"run: {reason(answer)} ({code}); wipe, in use: {reason(wiping)} ({wiped})")
+
+
+def by_a_user(arena: Arena) -> Ended:
+    """An unprivileged user of dom0 changes what decides."""
+    places = ("/var/lib/shype/disks.json", "/etc/xen/scripts/block", "/etc/shype/policy.shype",
+              "/srv/red-2", "/local/domain/0/backend")
+    tried = " ".join(f"(echo x > {place}) 2>/dev/null && echo {place};" for place in places[:-1])
+    tried += "rm -f /srv/red-2 2>/dev/null && echo rm; xenstore-ls 2>/dev/null && echo store; true"
+    code, out = arena.as_user(tried)
+    return Ended(Ends.STOPPED if code == 0 and not out.strip() else Ends.OPEN,
+                 f"all refused by dom0's kernel {out}")
+
+
+def without_a_policy(arena: Arena) -> Ended:
+    """The bundle is gone: nobody can decide, so not even an own disk is attached."""
+    place = "/etc/shype/policy.shype"
+    arena.lab.run(["mv", place, "/run/policy.away"])
+    try:
+        return asks_xl("block-attach", "red", "phy:/dev/loop6,xvdn,w")(arena)
+    finally:
+        arena.lab.run(["mv", "/run/policy.away", place])
+
+
 ATTACKS = [
     Attack("resources.symlink", By.USER, "A symbolic link leads to a foreign disk.", Ends.STOPPED,
            asks_for('disk = ["file:/home/user/link,xvda,w"]', "resource.disjoint")),
@@ -144,6 +232,26 @@ ATTACKS = [
     Attack("resources.backend", By.ADMIN, "A disk's backend is in another domain.",
            Ends.STOPPED, asks_for('disk = ["vdev=xvda,backend=nobody,target=/x"]',
                                   "device.backend")),
+    Attack("resources.ports", By.ADMIN, "A VM is to have the other coalition's I/O ports.",
+           Ends.STOPPED, asks_for('ioports = ["3e8-3ef"]', "resource.disjoint")),
+    Attack("resources.screen", By.ADMIN, "A VM's screen is to listen to the network.",
+           Ends.STOPPED, asks_for('vfb = ["type=vnc,vnclisten=0.0.0.0"]', "device.forbidden")),
+    Attack("resources.relabelled", By.ADMIN, "A used disk is renamed into another label's place.",
+           Ends.STOPPED, relabelled),
+    Attack("resources.as-user", By.USER, "A dom0 user changes record, scripts, policy or a disk.",
+           Ends.STOPPED, by_a_user),
+    Attack("resources.attach", By.ADMIN, "shype is asked to attach a foreign disk.",
+           Ends.STOPPED, asks_shype("red", "disk", "phy:/dev/loop7,xvdb,w")),
+    Attack("resources.attach-path", By.USER, "A disk is attached by a path that a user can swap.",
+           Ends.STOPPED, asks_shype("red", "disk", "file:/home/user/swap,xvdb,w")),
+    Attack("resources.xl-disk", By.ADMIN, "xl attaches a foreign disk behind shype's back.",
+           Ends.STOPPED, asks_xl("block-attach", "red", "phy:/dev/loop7,xvdb,w")),
+    Attack("resources.xl-network", By.ADMIN, "xl attaches a foreign bridge behind shype's back.",
+           Ends.STOPPED, asks_xl("network-attach", "red", "bridge=br-blue")),
+    Attack("resources.xl-image", By.ADMIN, "xl attaches an image that QEMU serves: no script asks.",
+           Ends.DETECTED, image_by_xl),
+    Attack("resources.no-policy", By.FAULT, "xl attaches a disk while the bundle is missing.",
+           Ends.STOPPED, without_a_policy),
 ]
 
 test_attack = each(ATTACKS)
@@ -158,3 +266,22 @@ def test_its_own_disk_and_network_work(arena: Arena) -> None:
                   f"xenstore-read {base}/vbd/$d/51712/state; losetup -a | grep -c red-1; "
                   "cat /sys/class/net/vif$d.0/brport/bridge/uevent | grep -c xenbr0", timeout=300)
     assert done.out.split() == ["4", "1", "1"], done.out + done.err
+
+
+def test_devices_come_and_go(arena: Arena) -> None:
+    """A disk is attached to the running VM, found, detached and wiped."""
+    lab = arena.lab
+    before = devices(lab)
+    code, answer = shype(lab, "attach", "red", "disk", "phy:/dev/loop6,xvdc,w")
+    assert (code, answer.get("attached")) == (0, ["51744"]), answer
+    code, answer = shype(lab, "devices")
+    assert (code, [one["what"] for one in answer["devices"]]) == (0, [
+        "disk /srv/red-1", "disk /dev/loop6", "network xenbr0"]), answer
+    code, answer = shype(lab, "disk", "wipe", "/srv/red-4")
+    assert reason(answer) == "disk.in-use"
+    assert shype(lab, "detach", "red", "disk", "xvdc")[0] == 0
+    assert devices(lab) == before
+    lab.sh("losetup -d /dev/loop6; printf secret | dd of=/srv/red-4 conv=notrunc 2>&1")
+    code, answer = shype(lab, "disk", "wipe", "/srv/red-4")
+    assert (code, answer.get("bytes")) == (0, 2 << 20), answer
+    assert lab.sh("tr -d '\\0' < /srv/red-4 | wc -c").out.strip() == "0"

@@ -6,7 +6,7 @@ Drivers: `shype.host.drivers.xen` (xl and the FLASK hypercall in dom0) and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -172,6 +172,15 @@ class Hypervisor(Protocol):
 
     def store(self) -> AbstractContextManager[Store]:
         """A connection to XenStore. Raises Unavailable (``host.no-xenstore``)."""
+
+    def attach(self, domid: int, kind: str, words: Sequence[str]) -> None:
+        """Attach a ``disk`` or ``network``, or put a ``cd`` in; ``words`` are the toolstack's own.
+
+        Raises Unavailable (``attach.failed``) with what it printed; it may have left something.
+        """
+
+    def detach(self, domid: int, kind: str, device: str) -> None:
+        """Take it away again. Raises Unavailable (``attach.failed``)."""
 
     def backends(self) -> tuple[Backend, ...]:
         """The backends in dom0 of all domains."""

@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -196,6 +196,14 @@ class ModelHypervisor:
         """See the protocol."""
         return ModelStore(self._contents)
 
+    def attach(self, domid: int, kind: str, words: Sequence[str]) -> None:
+        """See the protocol; the model has no devices."""
+        raise _no_devices()
+
+    def detach(self, domid: int, kind: str, device: str) -> None:
+        """See the protocol; the model has no devices."""
+        raise _no_devices()
+
     def backends(self) -> tuple[Backend, ...]:
         """See the protocol; the model has no devices."""
         return ()
@@ -368,3 +376,8 @@ _PERMISSION = {
 
 def _log(state: State, line: str) -> None:
     state.console = [*state.console, line][-RING:]
+
+
+def _no_devices() -> Unavailable:
+    return Unavailable("model.no-devices", "the model has no devices",
+                       "`shype dry-run` decides about devices without a host")

@@ -122,6 +122,11 @@ class Judge:
                 "followed to all the files behind them",
             ), said)
 
+    def held(self, thing: Thing, *, write: bool) -> Judged:
+        """May the VM have what a backend of it has already?"""
+        disk = Disk(thing.path, "", write=write)
+        return self._thing(disk, thing, Access.READ_WRITE if write else Access.READ)
+
     def _exchangeable(self, disk: Disk, path: str) -> Iterator[Judged]:
         who = paths.exchangeable(path)
         if who is not None:

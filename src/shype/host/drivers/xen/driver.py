@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,11 +17,18 @@ from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import Backend, CreateFailed, Domain, Source, VmConfig
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
+from shype.host.resources.scripts import DECIDED
 from shype.host.store.client import Client
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
 _ANSWER = 60
+#: xl's command to attach and detach each kind of device.
+_ATTACH = {"disk": "block-attach", "network": "network-attach", "cd": "cd-insert"}
+_DETACH = {"disk": "block-detach", "network": "network-detach", "cd": "cd-eject"}
+#: Tells shype's own hotplug scripts that shype has decided already, and looks again afterwards.
+_OURS = {DECIDED: "1"}
+_RESTORE = ("env", f"{DECIDED}=1", "xl", "restore", "-p", "/proc/self/fd/0")
 _BACKENDS = "/local/domain/0/backend"
 _BUILD = 600
 #: Seconds that xl gets to hand a guest the request to shut down.
@@ -103,14 +110,15 @@ class XenHypervisor:
     def create_paused(self, path: Path) -> None:
         """See the protocol."""
         try:
-            child.run(("xl", "create", "-p", path), timeout=_BUILD, die_with_parent=True)
+            child.run(("xl", "create", "-p", path), timeout=_BUILD, die_with_parent=True,
+                      env=_OURS)
         except child.ChildFailed as error:
             raise _create_failed(error) from error
 
     def restore_paused(self, source: Source) -> None:
         """See the protocol."""
         try:
-            child.feed(("xl", "restore", "-p", "/proc/self/fd/0"), source, timeout=_BUILD,
+            child.feed(_RESTORE, source, timeout=_BUILD,
                        die_with_parent=True)
         except child.ChildFailed as error:
             raise _create_failed(error) from error
@@ -164,6 +172,14 @@ class XenHypervisor:
         """See the protocol."""
         return Client()
 
+    def attach(self, domid: int, kind: str, words: Sequence[str]) -> None:
+        """See the protocol."""
+        _attach(_ATTACH[kind], domid, words)
+
+    def detach(self, domid: int, kind: str, device: str) -> None:
+        """See the protocol."""
+        _attach(_DETACH[kind], domid, (device,))
+
     def backends(self) -> tuple[Backend, ...]:
         """See the protocol."""
         try:
@@ -203,6 +219,15 @@ def _create_failed(error: child.ChildFailed) -> CreateFailed:
         f"xl could not build the VM (exit code {error.done.code}):\n{words}",
         "the lines above are xl's own; see also /var/log/xen",
     )
+
+
+def _attach(command: str, domid: int, words: Sequence[str]) -> None:
+    try:
+        child.run(("xl", command, str(domid), *words), timeout=_ANSWER, env=_OURS)
+    except child.ChildFailed as error:
+        said = (error.done.err.strip() or error.done.out.strip())[-2000:]
+        raise Unavailable("attach.failed", f"xl {command} failed:\n{said}",
+                          "the lines above are xl's own; see also /var/log/xen") from error
 
 
 def _ask(*words: str) -> child.Completed:
