@@ -17,8 +17,9 @@ _EPILOG = """\
 What VMs wrote stays on a disk. So a disk that was used with one label is
 refused with any other, until it has been wiped.
 
-  shype disk list                      # which label each disk was last used with
-  shype disk wipe /dev/vg0/scratch     # zeros over all of it; then it is anybody's
+examples:
+  shype disk list                   # which label each disk was last used with
+  shype disk wipe /dev/vg0/scratch  # zeros over all of it; then it is anybody's
 
 wipe destroys the content. It refuses a disk that anything uses. Killed half
 way, the disk stays refused until it is wiped to the end.

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 xl and libvirt attach disks and networks without asking shype. With the veto
-installed, Xen's own scripts ask first, and a refused device never comes up:
+installed, Xen's own scripts ask first, and a refused device never comes up.
 
-  shype hotplug install     # moves block and vif-bridge aside, and stands before
+examples:
+  shype hotplug install     # moves block and vif-bridge aside
   shype hotplug status
   shype hotplug remove      # Xen's own scripts are back
 
-`block` and `vif` are what the scripts call. Disks that QEMU serves (qcow2) have
-no script: `shype devices` finds those.
+`block`, `vif` and `vif-up` are what the scripts call. Disks that QEMU serves
+(qcow2) have no script: `shype devices` finds those.
 exit codes: 0 done, permitted, or all installed; 1 refused, or not installed; 2
 bad input; 3 something needed is not there
 """
@@ -47,14 +48,14 @@ def add(commands: Commands) -> None:
                          help="where Xen's scripts are (default %(default)s)")
         way.add_argument("--json", action="store_true", help="print JSON")
         way.set_defaults(run=_manage, way=name)
-    for name, what in (("block", "a disk"), ("vif", "an interface")):
+    for name, what in (("block", "a disk"), ("vif", "an interface"), ("vif-up", "a filter")):
         way = ways.add_parser(
             name, help=f"may {what} come up? (called by the scripts)",
             epilog="called by Xen's scripts, with XENBUS_PATH in the environment",
             formatter_class=raw)
         add_options(way)
         way.add_argument("action", help="add, online, remove or offline", nargs="+")
-        way.set_defaults(run=_ask)
+        way.set_defaults(run=_ask, way=name)
 
 
 def _manage(args: argparse.Namespace) -> int:
@@ -93,12 +94,13 @@ def _state(script: Script) -> str:
 
 def _ask(args: argparse.Namespace) -> int:
     from shype.base.errors import ShypeError
-    from shype.host.resources.hotplug import GIVING, ask
+    from shype.host.resources.hotplug import GIVING, ask, up
 
     action = next((word for word in args.action if word in GIVING), args.action[-1])
     path = os.environ.get("XENBUS_PATH", "")
     try:
-        answer = ask(open_agent(args), path, action)
+        agent = open_agent(args)
+        answer = up(agent, path) if args.way == "vif-up" else ask(agent, path, action)
     except ShypeError as error:
         output.note(f"shype: refused, because it cannot be decided: {error}")
         raise

@@ -57,6 +57,9 @@ def test_permitted_it_runs_and_what_shype_decided_is_not_asked_again(
     install(program, place)  # a second time changes nothing
     assert call(place / "block", "add") == (0, ["asked hotplug block add", "xen add"])
     assert call(place / "block", "add", decided=True) == (0, ["xen add"])
+    # an interface is filtered once it is on its bridge
+    assert call(place / "vif-bridge", "online") == (
+        0, ["asked hotplug vif online", "xen online", "asked hotplug vif-up online"])
 
 
 def test_a_program_that_is_gone_refuses(place: Path, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import Backend, Domain
 from shype.host.launch import catch_up
 from shype.host.lock import unwritable
+from shype.host.network import mediation
 from shype.host.resources import leftover
-from shype.host.resources.backend import DISKS, require
+from shype.host.resources.backend import DISKS, interface, require
 from shype.host.resources.device import BootFile, Device, Disk
 from shype.host.resources.grant import Granted, grant
 from shype.host.stop import find
@@ -73,6 +74,8 @@ def attach(
                 raise Unavailable("attach.failed", f"xl attached nothing to {domain.name}",
                                   "look at xl's log in /var/log/xen")
             require(new, domain.domid, granted.judged)
+            for backend in new if kind is Kind.NETWORK else ():
+                mediation.port_up(agent, interface(backend))
         except BaseException as error:
             _undo(agent, domain, kind, before, granted, error)
             raise
@@ -87,6 +90,8 @@ def detach(
         catch_up(agent)
         domain, label = _subject(agent, vm)
         agent.hypervisor.detach(domain.domid, kind, _plain(device))
+        if kind is Kind.NETWORK:
+            mediation.tidy(agent)
         agent.record(Event(
             kind=f"{'network' if kind is Kind.NETWORK else 'disk'}.detach", result=Result.DONE,
             vm=domain.name, domid=domain.domid, subject=label, object=f"device:{device}",
@@ -152,6 +157,8 @@ def _undo(
     for backend in _backends(agent, domain, kind):
         if (backend.kind, backend.number) not in old:
             leftover.remove(agent, backend)
+    if kind is Kind.NETWORK:
+        mediation.tidy(agent)
     if kind is Kind.CD:  # the drive was there before: only its medium is taken out
         _eject(agent, domain, granted)
     agent.record(Event(

@@ -50,9 +50,13 @@ def holding(backend: Backend) -> Holding:
     if backend.kind == "qdisk":
         return Holding(backend, _image(values.get("params", "")), write=write)
     if backend.kind == "vif":
-        name = values.get("vifname") or f"vif{backend.domid}.{backend.number}"
-        return Holding(backend, bridge=_bridge(name))
+        return Holding(backend, bridge=_bridge(interface(backend)))
     return Holding(backend)
+
+
+def interface(backend: Backend) -> str:
+    """The name of an interface's end in dom0."""
+    return backend.values.get("vifname") or f"vif{backend.domid}.{backend.number}"
 
 
 def require(found: Sequence[Backend], domid: int, judged: Sequence[Judged]) -> None:

@@ -15,7 +15,9 @@ from shype.host.agent import Agent
 from shype.host.census import residents
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import Backend
+from shype.host.network import mediation
 from shype.host.resources import leftover
+from shype.host.resources.backend import interface
 from shype.host.resources.device import Device, Disk, Nic
 from shype.host.resources.grant import grant
 
@@ -51,6 +53,20 @@ def ask(agent: Agent, path: str, action: str) -> Answer:
         leftover.remove(agent, backend)
         return Answer(False, f"{decision.sentence} [{decision.id}]", decision)
     return Answer(True, decision=decision)
+
+
+def up(agent: Agent, path: str) -> Answer:
+    """The interface at ``path`` is on its bridge: let through what the policy permits.
+
+    If nothing may pass there, nothing of the interface stays.
+    """
+    backend = _backend(agent, path)
+    try:
+        mediation.port_up(agent, interface(backend))
+    except ShypeError as error:
+        leftover.remove(agent, backend)
+        return Answer(False, str(error))
+    return Answer(True)
 
 
 def _decide(agent: Agent, backend: Backend) -> Decision:

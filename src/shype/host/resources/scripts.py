@@ -26,11 +26,15 @@ _TEXT = """\
 {mark}: asks before Xen's own script is run
 if [ -z "${decided}" ]; then
     case "$*" in
-        *add*|*online*) {shype} hotplug {word} "$@" || exit 1 ;;
+        *add*|*online*) {shype} hotplug {word} "$@" || exit 1{after} ;;
     esac
 fi
 exec "$0{aside}" "$@"
 """
+#: What follows for an interface, which is filtered once it is on its bridge.
+_AFTER = """
+            "$0{aside}" "$@" || exit 1
+            exec {shype} hotplug vif-up "$@\""""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,10 @@ def install(shype: str, place: Path = PLACE) -> tuple[Script, ...]:
                 # A link first: at no moment is there no script under the old name.
                 _aside(path).unlink(missing_ok=True)
                 _aside(path).hardlink_to(path)
-            text = _TEXT.format(mark=_MARK, decided=DECIDED, shype=shype,
-                                word=SCRIPTS[path.name], aside=_ASIDE)
+            word = SCRIPTS[path.name]
+            after = _AFTER.format(shype=shype, aside=_ASIDE) if word == "vif" else ""
+            text = _TEXT.format(mark=_MARK, decided=DECIDED, shype=shype, word=word,
+                                aside=_ASIDE, after=after)
             write_atomic(path, text.encode(), 0o755)
     except OSError as error:
         raise Unavailable("hotplug.unwritable", f"cannot write in {place}: {error.strerror}",
