@@ -143,7 +143,7 @@ def test_json(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["a"] == {
         "given": "a-desk", "kind": "vm", "label": "bank-a-desk", "rule": "banks.yaml:17:3"
     }
-    assert len(answer["decisions"]) == 22
+    assert len(answer["decisions"]) == 24
     assert answer["decisions"][0]["verdict"] == "permit"
     assert answer["decisions"][0]["operation"] == "event.send"
     assert answer["information"] == ["A -> B", "B -> A"]

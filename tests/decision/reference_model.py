@@ -68,6 +68,7 @@ OPERATIONS: dict[str, tuple[str, list[tuple[str, str]], bool]] = {
     "disk.read": ("disk", [O_TO_S], False),
     "disk.write": ("disk", [S_TO_O, O_TO_S], False),
     "network.send": ("network", [S_TO_O], True),
+    "xenstore.read": ("xenstore", [O_TO_S], False),
 }
 POWER = ("foreign.map", "control.domain")
 MAPS = ("grant.map_read", "grant.map_write")

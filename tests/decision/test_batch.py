@@ -87,7 +87,7 @@ def test_names_and_broadcasting() -> None:
 @pytest.mark.parametrize(("s", "o", "op", "id", "says"), [
     ([0, -1], [0, 0], SEND, "batch.index", "subjects are no indices: -1 (position 1)"),
     ([0, 0], [99, 98], SEND, "batch.index", "objects are no indices: 99 (position 0) and 98"),
-    ([0], [0], [11], "batch.index", "operations are no indices: 11 (position 0)"),
+    ([0], [0], [12], "batch.index", "operations are no indices: 12 (position 0)"),
     ([0] * 9, [99] * 9, SEND, "batch.index", "(position 3) and 5 more"),
     ([0.5], [0], SEND, "batch.index", "subjects are no whole numbers (float64)"),
     (["bank-a-db"], [0], SEND, "batch.index", "subjects are no whole numbers"),

@@ -19,6 +19,7 @@ coalitions:
   feed: {mechanisms: [event, network]}
   store: {mechanisms: [disk]}
   shut: {mechanisms: []}
+  tree: {mechanisms: [xenstore]}
 labels:
   host: {coalitions: all}
   a: {coalitions: [feed]}
@@ -27,6 +28,8 @@ labels:
   d: {coalitions: [open, feed]}
   e: {coalitions: [open], mechanisms: []}
   f: {coalitions: [shut]}
+  g: {coalitions: [tree]}
+  h: {coalitions: [tree], mechanisms: [event]}
 host: {dom0: host}
 retired: [old]
 """
@@ -34,6 +37,7 @@ SERVER = SecurityServer(read(TEXT))
 ONE_OF_EACH = {
     "event": Operation.EVENT_SEND, "grant": Operation.MAP_WRITE, "argo": Operation.ARGO_SEND,
     "disk": Operation.DISK_WRITE, "network": Operation.NETWORK_SEND,
+    "xenstore": Operation.STORE_READ,
 }
 
 #: The mechanisms that two labels can use, and the id for all others.
@@ -41,14 +45,16 @@ TABLE = {
     ("a", "a"): ("event network", "mechanism.closed"),
     ("a", "b"): ("event network", "mechanism.closed"),
     ("b", "b"): ("event network disk", "mechanism.closed"),
-    ("d", "d"): ("event grant argo disk network", ""),
+    ("d", "d"): ("event grant argo disk network", "mechanism.closed"),
     ("a", "d"): ("event network", "mechanism.closed"),
     ("c", "c"): ("disk", "mechanism.closed mechanism.off"),
     ("b", "c"): ("disk", "mechanism.closed mechanism.off"),
     ("a", "c"): ("", "mechanism.closed mechanism.off"),
-    ("d", "e"): ("", "mechanism.off"),
-    ("e", "e"): ("", "mechanism.off"),
+    ("d", "e"): ("", "mechanism.closed mechanism.off"),
+    ("e", "e"): ("", "mechanism.closed mechanism.off"),
     ("f", "f"): ("", "mechanism.closed"),
+    ("g", "g"): ("xenstore", "mechanism.closed"),
+    ("g", "h"): ("", "mechanism.closed mechanism.off"),
     ("f", "a"): ("", "ste.disjoint"),
     ("old", "a"): ("", "label.retired"),
     ("a", "old"): ("", "label.retired"),
@@ -73,13 +79,13 @@ def test_what_is_open(pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize(("subject", "object", "operation", "words", "lines"), [
     ("a", "b", Operation.ARGO_SEND, "they share the coalition feed, which opens no argo",
-     [10, 11, 5]),
+     [11, 12, 5]),
     ("b", "b", Operation.MAP_READ, "they share the coalitions feed and store, which open no grant",
-     [11, 5, 6]),
-    ("a", "c", Operation.EVENT_SEND, "event is switched off for c", [10, 12]),
-    ("e", "e", Operation.COPY_TO, "grant is switched off for e", [14]),
-    ("a", "b", Operation.EVENT_SEND, "they share the coalition feed", [10, 11, 5]),
-    ("old", "a", Operation.EVENT_SEND, "the label old is retired", [17]),
+     [12, 5, 6]),
+    ("a", "c", Operation.EVENT_SEND, "event is switched off for c", [11, 13]),
+    ("e", "e", Operation.COPY_TO, "grant is switched off for e", [15]),
+    ("a", "b", Operation.EVENT_SEND, "they share the coalition feed", [11, 12, 5]),
+    ("old", "a", Operation.EVENT_SEND, "the label old is retired", [20]),
 ])
 def test_sentences_and_lines(
     subject: str, object: str, operation: Operation, words: str, lines: list[int]
@@ -92,4 +98,4 @@ def test_sentences_and_lines(
 def test_nobody_starts_with_a_retired_label() -> None:
     for decision in (SERVER.launch(LabelName("old"), []), SERVER.authorize(LabelName("old"))):
         assert (decision.permitted, decision.id) == (False, "label.retired")
-        assert [span.line for span in decision.rules] == [17]
+        assert [span.line for span in decision.rules] == [20]

@@ -38,31 +38,47 @@ def running(*labels: str) -> list[Running]:
 
 
 #: Subject, object, verdict and id for: event.send, the four of grants (one if they agree),
-#: argo.send, disk and network, foreign.map and control.domain.
+#: argo.send, disk and network, xenstore.read, foreign.map and control.domain.
 TABLE = [
-    ("bank-a-db", "bank-a-desk", "+ste.shared +ste.shared +ste.shared +ste.shared -host.only"),
-    ("bank-a-db", "bank-a-db", "+ste.shared +ste.shared +ste.shared +ste.shared -host.only"),
+    ("bank-a-db", "bank-a-desk",
+     "+ste.shared +ste.shared +ste.shared "
+     "+ste.shared -mechanism.closed -host.only"),
+    ("bank-a-db", "bank-a-db",
+     "+ste.shared +ste.shared +ste.shared "
+     "+ste.shared -mechanism.closed -host.only"),
     ("bank-a-db", "bank-b-db",
-     "-ste.disjoint -ste.disjoint -ste.disjoint -ste.disjoint -host.only"),
-    ("bank-a-desk", "bank-b-desk", "+ste.shared +ste.shared +ste.shared +ste.shared -host.only"),
-    ("hermit", "hermit", "-ste.disjoint -ste.disjoint -ste.disjoint -ste.disjoint -host.only"),
-    ("hermit", "vault", "-ste.disjoint -ste.disjoint -ste.disjoint -ste.disjoint -host.only"),
-    ("manager", "bank-a-db", "+auth.dom0 +auth.dom0 -host.no-argo +auth.dom0 +auth.dom0"),
+     "-ste.disjoint -ste.disjoint -ste.disjoint "
+     "-ste.disjoint -ste.disjoint -host.only"),
+    ("bank-a-desk", "bank-b-desk",
+     "+ste.shared +ste.shared +ste.shared "
+     "+ste.shared -mechanism.closed -host.only"),
+    ("hermit", "hermit",
+     "-ste.disjoint -ste.disjoint -ste.disjoint "
+     "-ste.disjoint -ste.disjoint -host.only"),
+    ("hermit", "vault",
+     "-ste.disjoint -ste.disjoint -ste.disjoint "
+     "-ste.disjoint -ste.disjoint -host.only"),
+    ("manager", "bank-a-db",
+     "+auth.dom0 +auth.dom0 -host.no-argo "
+     "+auth.dom0 +auth.dom0 +auth.dom0"),
     ("bank-a-db", "manager",
-     "+auth.dom0 -host.no-map,-host.no-map,+auth.dom0,+auth.dom0 -host.no-argo +auth.dom0 "
-     "-host.only"),
-    ("manager", "hermit", "+auth.dom0 +auth.dom0 -host.no-argo +auth.dom0 +auth.dom0"),
-    ("manager", "vault", "-auth.not-authorized -auth.not-authorized -host.no-argo "
-                         "-auth.not-authorized -auth.not-authorized"),
-    ("vault", "manager", "-auth.not-authorized -auth.not-authorized -host.no-argo "
-                         "-auth.not-authorized -host.only"),
-    ("manager", "manager", "+host.self +host.self -host.no-argo +host.self +host.self"),
+     "+auth.dom0 -host.no-map,-host.no-map,+auth.dom0,+auth.dom0 -host.no-argo "
+     "+auth.dom0 +auth.dom0 -host.only"),
+    ("manager", "hermit", "+auth.dom0 +auth.dom0 -host.no-argo +auth.dom0 +auth.dom0 +auth.dom0"),
+    ("manager", "vault",
+     "-auth.not-authorized -auth.not-authorized -host.no-argo "
+     "-auth.not-authorized -auth.not-authorized -auth.not-authorized"),
+    ("vault", "manager",
+     "-auth.not-authorized -auth.not-authorized -host.no-argo "
+     "-auth.not-authorized -auth.not-authorized -host.only"),
+    ("manager", "manager", "+host.self +host.self -host.no-argo +host.self +host.self +host.self"),
 ]
 GROUPS = (
     (Operation.EVENT_SEND,),
     (Operation.MAP_READ, Operation.MAP_WRITE, Operation.COPY_FROM, Operation.COPY_TO),
     (Operation.ARGO_SEND,),
     (Operation.DISK_READ, Operation.DISK_WRITE, Operation.NETWORK_SEND),
+    (Operation.STORE_READ,),
     (Operation.FOREIGN_MAP, Operation.CONTROL),
 )
 

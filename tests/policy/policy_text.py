@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from shype.policy.lattice import Lattice, Level, LevelRange
-from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import Coalition, Label, Policy, ResourceLabel, Retired
 from shype.policy.source import Span
 
@@ -52,7 +52,7 @@ def layout(policy: Policy) -> tuple[str, Policy]:
     coalitions = {
         name: replace(c, span=page.put(f"  - {_quoted(name)}") if plain else page.entry(
             "  ", name,
-            [_switches(c.mechanisms), "write-up: true" if c.write_up else "", _was(c.was)],
+            [_switches(c.mechanisms, OPENED), "write-up: true" if c.write_up else "", _was(c.was)],
         ))
         for name, c in policy.coalitions.items()
     }
@@ -153,7 +153,7 @@ def _carried(policy: Policy, label: Label) -> list[str]:
         f"wall: {_flow(label.members)}" if label.members else "",
         _range_out("level", policy.levels, label.level),
         _range_out("integrity", policy.integrity, label.integrity),
-        _switches(label.mechanisms), _was(label.was),
+        _switches(label.mechanisms, SWITCHABLE), _was(label.was),
     ]
 
 
@@ -184,8 +184,8 @@ def _level_out(lattice: Lattice, level: Level) -> str:
     return _quoted(lattice.show(level))
 
 
-def _switches(mechanisms: frozenset[Mechanism]) -> str:
-    return "" if mechanisms == SWITCHABLE else f"mechanisms: {_flow(mechanisms)}"
+def _switches(mechanisms: frozenset[Mechanism], default: frozenset[Mechanism]) -> str:
+    return "" if mechanisms == default else f"mechanisms: {_flow(mechanisms)}"
 
 
 def _was(name: str | None) -> str:

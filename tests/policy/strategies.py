@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shype.policy.grammar import NAME_LIMIT
 from shype.policy.lattice import Lattice, Level, LevelRange
-from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
     Coalition,
@@ -281,7 +281,7 @@ def _ranges(draw: st.DrawFn, lattice: Lattice | None, *, trusted: bool) -> Level
 
 
 def _mechanisms() -> st.SearchStrategy[frozenset[Mechanism]]:
-    return st.sampled_from([*[SWITCHABLE] * 32, *_subsets(sorted(SWITCHABLE))])
+    return st.sampled_from([*[SWITCHABLE, OPENED] * 16, *_subsets(sorted(SWITCHABLE))])
 
 
 @st.composite

@@ -17,7 +17,7 @@ from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.findings import Id
 from shype.policy.lattice import LevelRange
 from shype.policy.loader import FINDINGS_LIMIT, check, check_text, load
-from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.mechanism import OPENED, Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import CoalitionName, LabelName, ResourceLabelName, VmId, WallName
 from shype.policy.source import Severity, Span
@@ -141,7 +141,7 @@ def test_levels_guards_and_mechanisms_become_the_model() -> None:
     lab = policy.coalitions[CoalitionName("lab")]
     assert lab.mechanisms == {Mechanism.EVENT, Mechanism.GRANT}
     assert (lab.write_up, lab.was) == (True, "tests")
-    assert policy.coalitions[CoalitionName("wards")].mechanisms == SWITCHABLE
+    assert policy.coalitions[CoalitionName("wards")].mechanisms == OPENED
     assert policy.walls[WallName("firms")].was == "rivals"
     assert policy.levels is not None
     assert policy.levels.order == ("public", "internal", "secret")

@@ -26,7 +26,7 @@ Act = tuple[LabelName, LabelName, Operation]
 
 _EXCHANGES = tuple(op for op in Operation if op.flow is not Flow.POWER)
 _MAPS = frozenset({Operation.MAP_READ, Operation.MAP_WRITE})
-_BY_DOM0 = frozenset({Mechanism.DISK, Mechanism.NETWORK})
+_BY_DOM0 = frozenset({Mechanism.DISK, Mechanism.NETWORK, Mechanism.XENSTORE})
 
 
 def about_channels(
@@ -180,6 +180,8 @@ def _cure(both: Both, lost: Sequence[Act]) -> str:
     if any(_survives(both, act) for act in lost):
         return "stop one of the VMs of each pair, or have them unmap and close before the update"
     if any(op.mechanism in _BY_DOM0 for _, _, op in lost):
+        if all(op.mechanism is Mechanism.XENSTORE for _, _, op in lost):
+            return "after the update, `shype store repair` closes the directories"
         return "detach the disk or the network of one of them"
     return "tell who uses it; nothing has to be stopped"
 

@@ -45,6 +45,7 @@ PACKAGE_OF = {
     "newuidmap": "uidmap",
     "tar": "tar",
     "unshare": "util-linux",
+    "patch": "patch",
 }
 
 

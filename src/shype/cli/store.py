@@ -10,9 +10,10 @@ from shype.cli import output
 from shype.cli.agent import add_options, open_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shype.cli.types import Commands
+    from shype.host.store.audit import Opening, Repaired
 
 _EPILOG = """\
 Every VM owns nodes in XenStore, and by default it may open them to any other
@@ -41,6 +42,21 @@ example: shype store lock
 exit codes: 0 locked, 2 a daemon that will not do, 3 it cannot be locked now
 """
 
+_CHECK = """\
+Looks at every node of XenStore. In a locked store only dom0 can have opened
+one: a toolstack, or somebody at its prompt.
+
+example: shype store check
+exit codes: 0 none, 1 some are open, 3 xenstored does not answer
+"""
+_REPAIR = """\
+Takes such access away, and makes the directories that VMs share where their
+coalitions open the mechanism `xenstore`. `shype run` does both before a VM
+starts; by hand it is needed after a change behind its back.
+
+example: shype store repair
+"""
+
 
 def add(commands: Commands) -> None:
     """Register the commands."""
@@ -52,6 +68,8 @@ def add(commands: Commands) -> None:
     verbs = group.add_subparsers(metavar="VERB", required=True)
     _verb(verbs, "status", "say whether guests can open their nodes to others", _STATUS, _status)
     lock = _verb(verbs, "lock", "lock the running xenstored, with VMs running", _LOCK, _lock)
+    _verb(verbs, "check", "look for nodes that are open against the policy", _CHECK, _check)
+    _verb(verbs, "repair", "close them, and make the shared directories right", _REPAIR, _repair)
     lock.add_argument("--daemon", type=Path, metavar="FILE",
                       help="the C xenstored that takes over (default: the one that runs)")
 
@@ -105,10 +123,64 @@ def _lock(args: argparse.Namespace) -> int:
     done = lock(agent, args.daemon)
     if args.json:
         output.print_json({"replaced": done.replaced, "program": done.program,
-                           "options": list(done.options)})
-    elif done.replaced:
+                           "options": list(done.options), **_repaired(done.repaired)})
+        return 0
+    if done.replaced:
         print(f"xenstored was replaced while it ran, by {done.program} {' '.join(done.options)}")
         print("for the next boot, /etc/default/xen needs the same: see `shype store lock --help`")
     else:
-        print("locked already: nothing was changed")
+        print("locked already: xenstored goes on as it is")
+    _print_repaired(done.repaired)
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from shype.host.store.audit import check
+
+    found = check(open_agent(args))
+    if args.json:
+        output.print_json({"openings": [opening.to_json() for opening in found]})
+    else:
+        _print_openings(found)
+        if found:
+            output.note("`shype store repair` closes them")
+        else:
+            print("no node lets a VM read what the policy keeps from it")
+    return 1 if found else 0
+
+
+def _repair(args: argparse.Namespace) -> int:
+    from shype.host.store.audit import repair
+
+    done = repair(open_agent(args))
+    if args.json:
+        output.print_json(_repaired(done))
+    else:
+        _print_repaired(done)
+        if not done.openings and not done.shared.made and not done.shared.removed:
+            print("nothing to repair")
+    return 0
+
+
+def _repaired(done: Repaired) -> dict[str, object]:
+    return {
+        "closed": [opening.to_json() for opening in done.openings],
+        "shared": [share.path for share in done.shared.made],
+        "withdrawn": list(done.shared.removed),
+    }
+
+
+def _print_openings(found: Sequence[Opening]) -> None:
+    for opening in found:
+        why = f": {opening.decision.sentence} [{opening.decision.id}]" if opening.decision else ""
+        print(f"open: {opening.sentence}{why}")
+
+
+def _print_repaired(done: Repaired) -> None:
+    _print_openings(done.openings)
+    if done.openings:
+        print("  closed; what was read before is read")
+    for share in done.shared.made:
+        print(f"shared: {share.path} (domain {share.writer} writes, {share.reader} reads)")
+    for path in done.shared.removed:
+        print(f"withdrawn: {path}")

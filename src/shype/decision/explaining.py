@@ -23,6 +23,7 @@ _DOES = {
     Operation.DISK_READ: "read a disk to which {o} writes",
     Operation.DISK_WRITE: "write to a disk to which {o} writes as well",
     Operation.NETWORK_SEND: "send frames to {o}",
+    Operation.STORE_READ: "read the directory that {o} writes in XenStore",
     Operation.FOREIGN_MAP: "map memory of {o} without a grant",
     Operation.CONTROL: "control {o}",
 }

@@ -40,6 +40,7 @@ class Operation(StrEnum):
     DISK_READ = "disk.read"  # read what the object writes to a disk both have
     DISK_WRITE = "disk.write"  # write to a disk to which the object writes as well
     NETWORK_SEND = "network.send"  # send a frame to the object over a bridge
+    STORE_READ = "xenstore.read"  # read and watch a directory that the object writes for it
     FOREIGN_MAP = "foreign.map"  # map a page that the object did not grant
     CONTROL = "control.domain"  # create, pause, destroy or configure the object
 
@@ -69,7 +70,9 @@ _FLOWS = {
     Operation.DISK_READ: Flow.PULL,
     Operation.DISK_WRITE: Flow.BOTH,
     Operation.NETWORK_SEND: Flow.PUSH,
+    Operation.STORE_READ: Flow.PULL,
     Operation.FOREIGN_MAP: Flow.POWER,
     Operation.CONTROL: Flow.POWER,
 }
-_FROM_OBJECT = frozenset({Operation.MAP_READ, Operation.COPY_FROM, Operation.DISK_READ})
+_FROM_OBJECT = frozenset({Operation.MAP_READ, Operation.COPY_FROM, Operation.DISK_READ,
+                         Operation.STORE_READ})

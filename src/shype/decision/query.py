@@ -21,6 +21,7 @@ DEFAULT_OPERATION = Operation.EVENT_SEND
 _FULLEST = {
     "event": Operation.EVENT_SEND, "grant": Operation.MAP_WRITE, "argo": Operation.ARGO_SEND,
     "disk": Operation.DISK_WRITE, "network": Operation.NETWORK_SEND,
+    "xenstore": Operation.STORE_READ,
     "foreign": Operation.FOREIGN_MAP, "control": Operation.CONTROL,
 }
 

@@ -31,6 +31,7 @@ from shype.host.network import mediation
 from shype.host.recovery import Recovery, recover
 from shype.host.resources.backend import require
 from shype.host.resources.grant import Granted, grant
+from shype.host.store import audit as store_audit
 from shype.policy.names import LabelName
 
 #: Largest VM configuration, bytes.
@@ -281,6 +282,7 @@ def _build(
     if granted.judged:  # what the backends got, before the guest can use it
         require(hypervisor.backends(), domid, granted.judged)
     observer(Step.VERIFIED)
+    store_audit.admit(agent, domid)
     kept = _kept(request, record.label, domid)
     agent.kept.put(kept)
     observer(Step.KEPT)

@@ -13,6 +13,7 @@ from shype.host.ended import is_over
 from shype.host.hypervisor import Domain
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
+from shype.host.store import audit as store_audit
 
 _POLL = 0.1  # seconds between two looks at the hypervisor
 
@@ -57,6 +58,8 @@ def stop(
         if left is not None:
             _mark(agent, domain, stopping=False)
         released = catch_up(agent)[0].changed
+        if left is None:
+            store_audit.leave(agent)
     gone = left is None
     if not gone:
         _record(agent, domain, Result.FAILED, {"timeout": timeout}, "stop.timeout")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from shype.base import canonical, child, files
 from shype.base.errors import ShypeError, Unavailable
-from shype.lab import hypervisor, initrds, paths, recipe, rootfs
+from shype.lab import hypervisor, initrds, paths, recipe, rootfs, store_daemon
 from shype.lab.apt import PrivateApt
 from shype.lab.stages import Progress, Store, locked, silent
 
 TOOLS = tuple(sorted({
     "apt-get", "apt-cache", "apt-config", "gcc", "setpriv", "qemu-system-x86_64", "qemu-img",
-    *hypervisor.TOOLS, *rootfs.TOOLS,
+    *hypervisor.TOOLS, *rootfs.TOOLS, *store_daemon.TOOLS,
 }))
 
 
@@ -33,6 +33,7 @@ class Built:
     vmlinux: Path
     dom0_initrd: Path
     guest_initrd: Path
+    xenstored: Path  # Xen's, with shype's patch
     versions: dict[str, str]
 
 
@@ -73,10 +74,11 @@ def build(*, refresh: bool = False, progress: Progress = silent) -> Built:
             user = user_job.result()
             image = rootfs.image(store, user, linux)
             xen, xen_version = xen_job.result()
+            xenstored = store_daemon.stage(store, apt)
         check_tables(xen / "tables")
         record = {
             "format": 2, "recipe": recipe_digest(), "xen": xen.name, "userland": user.name,
-            "linux": linux.name, "image": image.name,
+            "linux": linux.name, "image": image.name, "xenstored": xenstored.name,
             "versions": {"xen": xen_version, "linux": kernel_name},
         }
         files.write_atomic(home / "current.json", canonical.dumps(record))
@@ -101,11 +103,12 @@ def load(*, progress: Progress = silent) -> Built:
 
 def _built(store: Store, record: dict[str, object]) -> Built:
     stages = store.root / "stages"
-    names = ("xen", "userland", "linux", "image")
-    xen, user, linux, image = (stages / str(record[name]) for name in names)
-    missing = [path.name for path in (xen, user, linux, image) if not path.is_dir()]
+    names = ("xen", "userland", "linux", "image", "xenstored")
+    found = [stages / str(record.get(name, name)) for name in names]
+    missing = [path.name for path in found if not path.is_dir()]
     if missing:
         raise Unavailable("lab.not-built", f"the lab lacks {', '.join(missing)}", "shype lab build")
+    xen, user, linux, image, xenstored = found
     source = os.environ.get("SHYPE_LAB_GUEST")
     versions = record["versions"]
     assert isinstance(versions, dict)
@@ -113,7 +116,8 @@ def _built(store: Store, record: dict[str, object]) -> Built:
         xen / "xen", xen / "tables", xen / "reference.policy",
         image / "dom0.img", linux / "vmlinux",
         initrds.dom0(store, user, linux),
-        initrds.guest(store, user, linux, Path(source) if source else None), versions,
+        initrds.guest(store, user, linux, Path(source) if source else None),
+        xenstored / "xenstored", versions,
     )
 
 

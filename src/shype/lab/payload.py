@@ -26,7 +26,8 @@ MAGIC = b"SHYPELAB"
 #: dom0's Python; byte code is only shipped if this Python makes the same kind.
 DOM0_PYTHON = (3, 11)
 #: Parts of shype that dom0 has no use for (it has neither compiler nor QEMU).
-LEFT_OUT = ("compile", "lab/guest/*.[ch]", "lab/guest/init", "lab/dom0/*.sh")
+LEFT_OUT = ("compile", "lab/guest/*.[ch]", "lab/guest/init", "lab/dom0/*.sh",
+            "lab/xenstored/*")
 WRAPPER = b"""#!/bin/sh
 export PYTHONPATH=/opt/shype
 exec python3 -m shype "$@"

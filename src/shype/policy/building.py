@@ -8,7 +8,7 @@ from typing import TypeVar
 from shype.policy import asserting, grammar, resources
 from shype.policy.draft import Draft, DraftLabel, DraftRange, DraftResource, DraftResourceLabel, Ref
 from shype.policy.lattice import Lattice, LevelRange
-from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
     Coalition,
@@ -51,7 +51,7 @@ class _Builder:
         self._integrity = lattice(read.integrity)
         self._coalitions = {
             CoalitionName(name): Coalition(
-                CoalitionName(name), entry.name.span, _mechanisms(entry.mechanisms),
+                CoalitionName(name), entry.name.span, _mechanisms(entry.mechanisms, OPENED),
                 entry.write_up is not None, _was(CoalitionName, entry.was),
             )
             for name, entry in (read.coalitions or {}).items()
@@ -118,7 +118,7 @@ class _Builder:
             entry.name.span,
             _range(self._levels, entry.level),
             _range(self._integrity, entry.integrity),
-            _mechanisms(entry.mechanisms),
+            _mechanisms(entry.mechanisms, SWITCHABLE),
             _was(LabelName, entry.was),
         )
 
@@ -163,8 +163,10 @@ def _coalitions(refs: Iterable[Ref]) -> frozenset[CoalitionName]:
     return frozenset(CoalitionName(ref.text) for ref in refs)
 
 
-def _mechanisms(refs: Iterable[Ref] | None) -> frozenset[Mechanism]:
-    return SWITCHABLE if refs is None else frozenset(Mechanism(ref.text) for ref in refs)
+def _mechanisms(
+    refs: Iterable[Ref] | None, default: frozenset[Mechanism]
+) -> frozenset[Mechanism]:
+    return default if refs is None else frozenset(Mechanism(ref.text) for ref in refs)
 
 
 def _was(name: Callable[[str], _N], ref: Ref | None) -> _N | None:

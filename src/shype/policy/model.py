@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from shype.policy.assertions import Assertion
 from shype.policy.lattice import Lattice, Level, LevelRange
-from shype.policy.mechanism import SWITCHABLE, Mechanism
+from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.names import (
     UNLABELED,
     UNLABELED_RESOURCE,
@@ -48,7 +48,7 @@ class Coalition:
 
     name: CoalitionName
     span: Span
-    mechanisms: frozenset[Mechanism] = SWITCHABLE
+    mechanisms: frozenset[Mechanism] = OPENED
     write_up: bool = False
     was: CoalitionName | None = None
 

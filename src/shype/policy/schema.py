@@ -30,7 +30,7 @@ from shype.policy.yaml_source import Node, Scalar, Sequence, describe
 _LIMIT = 5_000
 #: The kinds of files, by the key that says the version of the language.
 POLICY, ASSERTIONS = "shype", "shype-assert"
-_MECHANISMS = "write one of `event`, `grant`, `argo`, `disk` and `network`"
+_MECHANISMS = "write one of `event`, `grant`, `argo`, `disk`, `network` and `xenstore`"
 _TWO_LEVELS = "a list of two levels"
 LEVEL_FIX = "write NAME, or NAME {CATEGORY, CATEGORY} in quotes, or NAME {all}"
 _NAMES_ARE = "lower-case letters and digits, starting with a letter, words joined by single hyphens"

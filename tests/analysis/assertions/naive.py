@@ -27,7 +27,7 @@ from tests.analysis.flows.moves import BACK, FORTH, TOGETHER
 from tests.decision import reference_model as model
 from tests.decision.small_policies import TODAY, resource_of, world_of
 
-FIVE = {"event", "grant", "argo", "disk", "network"}
+SIX = {"event", "grant", "argo", "disk", "network", "xenstore"}
 
 
 class Naive:
@@ -86,7 +86,7 @@ class Naive:
 
     def direct(self, a: str, b: str, via: frozenset[str] | None) -> bool:
         """In one step, in some state."""
-        found = self.hands(a, b, FIVE if via is None else via)  # type: ignore[arg-type]
+        found = self.hands(a, b, SIX if via is None else via)  # type: ignore[arg-type]
         beside = self.may_start(a, [a]) if a == b else any(
             {a, b} <= running for running in self.runs([a, b]))
         return bool(found - TOGETHER) or (beside and bool(found & TOGETHER))

@@ -6,12 +6,14 @@ from __future__ import annotations
 FORTH = {
     "event": ["event.send"], "grant": ["grant.map_write", "grant.copy_to"],
     "argo": ["argo.send"], "disk": ["disk.write"], "network": ["network.send"],
+    "xenstore": [],
     "foreign": ["foreign.map"],
 }
 #: ... and of the sink on the source.
 BACK = {
     "grant": ["grant.map_read", "grant.map_write", "grant.copy_from"],
     "disk": ["disk.read", "disk.write"], "foreign": ["foreign.map"],
+    "xenstore": ["xenstore.read"],
 }
 #: Both must run.
-TOGETHER = {"event", "grant", "argo", "foreign"}
+TOGETHER = {"event", "grant", "argo", "xenstore", "foreign"}

@@ -49,7 +49,8 @@ def test_counts_and_pairs(policy: Policy) -> None:
         for pair in pairs(graph, last):
             assert (pair.path[0], pair.path[-1]) == (pair.source, pair.sink)
             start, end = (graph.vertices[v].names[0] for v in (pair.source, pair.sink))
-            named = {"event", "grant", "argo", "foreign"} if last is Layer.DIRECT else None
+            direct = {"event", "grant", "argo", "xenstore", "foreign"}
+            named = direct if last is Layer.DIRECT else None
             assert {*pair.by} == {s.mechanism for s in steps(graph, start, end, last, named)}
             assert pair.by or len(pair.path) > 2, pair
             assert all(last.passes(graph.vertices[v].role) for v in pair.path[1:-1])

@@ -11,9 +11,10 @@ from shype.decision.sharing import AccessVector
 from shype.policy.mechanism import Mechanism
 
 #: The mechanisms for which both ends must run at the same time, on one host: the hypervisor
-#: itself carries them. Disks keep what is written, and networks leave the host.
+#: itself carries them, or the daemon of that host's XenStore. Disks keep what is written, and
+#: networks leave the host.
 TOGETHER = frozenset({
-    Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO, Mechanism.FOREIGN,
+    Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO, Mechanism.XENSTORE, Mechanism.FOREIGN,
 })
 
 

@@ -88,12 +88,6 @@ def _granted(graph: FlowGraph) -> list[int]:
 #: All that are known, the widest first.
 CHANNELS: tuple[Channel, ...] = (
     Channel(
-        "xenstore", Kind.OVERT,
-        "a VM may give another one access to its own XenStore nodes, and FLASK does not see it",
-        "start xenstored so that guests cannot set permissions (--perm-nb 0)",
-        _any_two,
-    ),
-    Channel(
         "copy-by-others", Kind.OVERT,
         "Xen checks a grant copy between the owners of the two pages, and not who makes it, so "
         "whoever both let in can write to a VM to which some other may copy",
@@ -104,7 +98,7 @@ CHANNELS: tuple[Channel, ...] = (
         "xenstore-state", Kind.STORAGE,
         "a XenStore transaction fails if another VM changed what it read, even what it may not "
         "read, and a node's generation count grows with every write of anybody",
-        "none in the stock xenstored; a quota narrows it",
+        "a xenstored built with shype's patch (docs/adr/0022-xenstore.md)",
         _any_two,
     ),
     Channel(

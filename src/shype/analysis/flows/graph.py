@@ -18,7 +18,9 @@ from shype.policy.model import ResourceKind
 
 #: What a direct flow uses from each layer on: the hypervisor's own mechanisms, then what VMs
 #: reach through a disk, a bridge or a device.
-_HYPERVISOR = (Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO, Mechanism.FOREIGN)
+_HYPERVISOR = (
+    Mechanism.EVENT, Mechanism.GRANT, Mechanism.ARGO, Mechanism.XENSTORE, Mechanism.FOREIGN,
+)
 _SHARED = (*dict.fromkeys((Mechanism.DISK, Mechanism.NETWORK, *ResourceKind)),)
 #: Every way to name a step's mechanism.
 MECHANISMS: tuple[str, ...] = (*map(str, _HYPERVISOR), *map(str, _SHARED))

@@ -10,7 +10,7 @@ from shype.analysis.flows.graph import MECHANISMS, FlowGraph
 from shype.analysis.flows.vertex import PASSED, Layer, Role, Vertex
 from shype.base import bits, child
 from shype.base.errors import Internal
-from shype.policy.mechanism import SWITCHABLE
+from shype.policy.mechanism import OPENED, Mechanism
 from shype.policy.model import ResourceKind
 
 #: Who reaches each other both ways has one colour; then they begin again.
@@ -156,7 +156,7 @@ def _edges(graph: FlowGraph, drawn: int, layer: Layer) -> Iterator[str]:
             known[source, sink] = tuple(
                 name for name, row in (*by, *unmediated) if row[source] >> sink & 1
             )
-    every = {name for name, _ in by if name in SWITCHABLE}
+    every = {name for name, _ in by if name in OPENED}
     for (source, sink), names in known.items():
         both = known.get((sink, source)) == names
         if both and sink < source:
@@ -165,7 +165,9 @@ def _edges(graph: FlowGraph, drawn: int, layer: Layer) -> Iterator[str]:
         style = _style(ends, names)
         if both:
             style.append("dir=both")
-        if not every <= {*names} and all(end.labels for end in ends):
+        # XenStore is opened by few; dom0 has it with everybody, and that says nothing.
+        more = Mechanism.XENSTORE in names and all(end.role is not Role.DOM0 for end in ends)
+        if (more or not every <= {*names}) and all(end.labels for end in ends):
             style.append(f"label={_quoted(', '.join(names))}")
         yield f"n{source} -> n{sink} [{', '.join(style)}];"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shype.policy.lattice import Lattice
-from shype.policy.mechanism import SWITCHABLE
+from shype.policy.mechanism import OPENED, SWITCHABLE
 from shype.policy.model import Policy
 from shype.policy.source import Span
 
@@ -58,14 +58,14 @@ class Rule:
 def rules_of(policy: Policy) -> Iterator[Rule]:
     """Every rule, kind by kind, each kind in the order of the file.
 
-    A coalition that opens everything says no more than that it is there, so
-    its openings are no rules of their own.  A guard's label is the guard.
+    A coalition that opens what every one does says no more than that it is
+    there, so its openings are no rules of their own.  A guard's label is the guard.
     dom0's coalitions are one rule, its label; so are those of a driver domain
     that has all.
     """
     for name, coalition in policy.coalitions.items():
         yield Rule(RuleKind.COALITION, name, "", coalition.span)
-        if coalition.mechanisms != SWITCHABLE:
+        if coalition.mechanisms != OPENED:
             for mechanism in sorted(coalition.mechanisms):
                 yield Rule(RuleKind.OPENING, name, mechanism, coalition.span)
         if coalition.write_up:

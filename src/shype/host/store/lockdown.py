@@ -24,7 +24,7 @@ DEFAULTS = "/etc/default/xen"
 #: A node that is made and removed again to learn what the daemon's listings tell.
 SCRATCH = "/tool/shype-probe"
 #: Seconds that open transactions of guests may hold up a live update; then they are given up.
-_TRANSACTIONS = 10
+_TRANSACTIONS = 5
 _QUOTA = re.compile(r"^permissions\s*:\s*(\d+)\s", re.MULTILINE)
 #: What getopt says of options that a program does not take.
 _COMPLAINT = re.compile(r"(invalid|unrecognized) option|requires an argument")

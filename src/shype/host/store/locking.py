@@ -8,22 +8,24 @@ from pathlib import Path
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.store import lockdown
+from shype.host.store import audit, lockdown
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What runs now: ``replaced`` if it was not so before."""
+    """What runs now: ``replaced`` if it was not so before; ``repaired`` what was open."""
 
     replaced: bool
     program: str
     options: tuple[str, ...]
+    repaired: audit.Repaired
 
 
 def lock(agent: Agent, program: Path | None = None, *, lock_timeout: float = 30) -> Locked:
     """Have the running C xenstored replaced by a locked one (``program``, or the same).
 
-    Nothing is done if it is locked already and no ``program`` is given.
+    Nothing is replaced if it is locked already and no ``program`` is given. What guests opened
+    before is closed: a lock keeps lists as they are.
 
     Raises Unavailable (``host.xenstore-open``, ``host.no-xenstore``, ``store.no-daemon``,
     ``store.live-update``), BadInput (``store.program``).
@@ -34,7 +36,7 @@ def lock(agent: Agent, program: Path | None = None, *, lock_timeout: float = 30)
             lockdown.require_locked(store)  # says why this daemon cannot be locked
         running = lockdown.daemon()
         if before.holds and program is None:
-            return Locked(False, running.program, running.options)
+            return Locked(False, running.program, running.options, audit.settle(agent, store))
         wanted = running.program if program is None else str(program)
         details = {"program": wanted, "options": list(running.locked())}
         agent.record(Event(kind="store.lock", result=Result.PERMITTED, details=details))
@@ -45,4 +47,4 @@ def lock(agent: Agent, program: Path | None = None, *, lock_timeout: float = 30)
             agent.record(Event(
                 kind="store.lock", result=Result.FAILED, error=error.id, details=details))
             raise
-        return Locked(True, wanted, running.locked())
+        return Locked(True, wanted, running.locked(), audit.settle(agent, store))

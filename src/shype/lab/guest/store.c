@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define XS_CONTROL 0
 #define XS_DIRECTORY 1
 #define XS_READ 2
 #define XS_GET_PERMS 3
@@ -138,7 +139,7 @@ static void answered(struct reply *r, int rc, const char *step)
 }
 
 /* xs OPERATION PATH WORDS...: read, list, perms, write PATH VALUE, mkdir, rm, part PATH OFFSET,
- * set_perms PATH ENTRIES..., watch PATH TOKEN. In a transaction if one is open. */
+ * set_perms PATH ENTRIES..., watch PATH TOKEN, control WORDS... In a transaction if one is open. */
 void op_xs(const struct request *q, struct reply *r)
 {
     static const struct {
@@ -146,7 +147,8 @@ void op_xs(const struct request *q, struct reply *r)
         uint32_t type;
     } kinds[] = {{"read", XS_READ},   {"list", XS_DIRECTORY}, {"perms", XS_GET_PERMS},
                  {"mkdir", XS_MKDIR}, {"rm", XS_RM},          {"set_perms", XS_SET_PERMS},
-                 {"write", XS_WRITE}, {"watch", XS_WATCH},    {"part", XS_DIRECTORY_PART}};
+                 {"write", XS_WRITE}, {"watch", XS_WATCH},    {"part", XS_DIRECTORY_PART},
+                 {"control", XS_CONTROL}};
     static char payload[PAYLOAD];
     size_t used = 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
