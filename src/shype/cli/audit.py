@@ -47,6 +47,12 @@ examples:
   shype audit verify --key host1.key --anchor 812:9f86d081884c7d65 /srv/host1
 exit codes: 0 whole, 1 something is wrong, 2 no trail there or a bad key file
 """
+_COPY = """\
+For `shype audit verify --key FILE DIR` on another machine, and for backups: the
+copy has no sealing key, so who finds it cannot go on where it ends.
+
+example: shype audit copy /media/usb/host1-2026-11
+"""
 _KEY = """\
 The key verifies and does not seal: with it, all records can be checked, and (by
 who also has the host) made anew. So it must not be where the trail is. It is
@@ -125,6 +131,9 @@ def add(commands: Commands) -> None:
     rotate = verb("rotate", "close the current file and begin another",
                   "example: shype audit rotate\n", _rotate)
     _state(rotate)
+    copy = verb("copy", "copy the trail to a new directory, without its keys", _COPY, _copy)
+    copy.add_argument("directory", type=Path, metavar="DIR", help="where; it must not exist")
+    _state(copy)
     key = verb("key", "print the verification key, once, and forget it", _KEY, _key)
     _state(key)
     begin = verb("begin", "set the trail aside and begin a new one", _BEGIN, _begin)
@@ -348,6 +357,22 @@ def _rotate(args: argparse.Namespace) -> int:
         output.print_json({"closed": name})
     else:
         print(f"closed {name}" if name else "the current file is empty: nothing to close")
+    return 0
+
+
+def _copy(args: argparse.Namespace) -> int:
+    from shype.base.errors import BadInput
+    from shype.host.audit.trail import Trail
+
+    try:
+        count = Trail(args.state / "audit").copy(args.directory)
+    except FileExistsError as error:
+        raise BadInput("audit.exists", f"{args.directory} exists and is not overwritten",
+                       "name a new directory") from error
+    if args.json:
+        output.print_json({"files": count, "directory": str(args.directory)})
+    else:
+        print(f"{count} files copied to {args.directory}")
     return 0
 
 

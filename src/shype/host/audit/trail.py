@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.base.files import write_atomic
 from shype.host.audit import head as heads
 from shype.host.audit.event import Event, Result
 from shype.host.audit.head import Head
@@ -113,6 +114,32 @@ class Trail:
             finally:
                 os.close(handle)
             self.places.key.unlink()
+
+    def copy(self, into: Path) -> int:
+        """Copy the trail to the new directory ``into``, without any key; the number of files.
+
+        The copy is verified as the trail is, and nobody can go on writing it.
+        Raises Unavailable (``audit.broken``, ``audit.unwritable``), FileExistsError.
+        """
+        into.mkdir(mode=0o700, parents=True)
+        with self._explained():
+            copy = Places(into)
+            with self._locked():
+                try:
+                    head = heads.read(self.places.head)
+                except heads.Damaged as error:
+                    raise Broken(f"{self.places.head.name} is damaged") from error
+                # Closed files do not change, and the others not as long as the lock is held.
+                files = [path for _, _, path in self.places.closed()]
+                files += [path for path in (self.places.current, self.places.unchained)
+                          if path.exists()]
+                if head is not None and head.reserve:
+                    files.append(self.places.reserve)
+                for path in files:
+                    write_atomic(into / path.name, path.read_bytes(), 0o600)
+                if head is not None:
+                    write_atomic(copy.head, heads.image(head.public()), 0o600)
+            return len(files)
 
     def begin(self, reason: str) -> Path | None:
         """Set the trail aside as it is and begin a new one; where the old one is now.

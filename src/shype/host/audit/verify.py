@@ -126,10 +126,9 @@ def _line(walk: _Walk, line: Line, wanted: set[int]) -> None:
         walk.bad.append(Line(line.file, line.number, line.data if len(walk.bad) < MOST else b""))
         return
     walk.records += 1
-    in_order = _chained(walk, line, record)
     if walk.bad or record.body.get("kind") == "audit.torn":
         _torn(walk, line, record)
-    if in_order:
+    if _chained(walk, line, record):
         _sealed(walk, line, record)
         if record.seq in wanted:
             walk.hashes[record.seq] = record.hash

@@ -90,10 +90,10 @@ class Writer:
         try:
             os.ftruncate(handle, 0)
             self.places.current.rename(target)
-            self._begin_file(handle)
         except BaseException:
             os.close(handle)
             raise
+        self._begin_file(handle)
         from shype.host.audit.event import Event, Result
         from shype.host.audit.stamp import stamped
 
@@ -107,7 +107,7 @@ class Writer:
     def mend(self) -> None:
         """Bring head and file together. Raises Broken, OSError."""
         if self.head.reserve:
-            self._adopt(self._read(self._reserve, self.head.reserve, RESERVE), reserve=True)
+            self._adopt_reserve()
             self._drain()
         else:
             self._mend_file()
@@ -124,24 +124,54 @@ class Writer:
             self._end_rotation(size)
             size = os.fstat(self._file).st_size
         if size > self.head.offset:
-            self._adopt(self._read(self._file, self.head.offset, size), reserve=False)
-        if size > self.head.offset:
-            self._mark_torn(size)
+            self._mend_tail(self._read(self._file, self.head.offset, size))
         elif os.pread(self._reserve, 1, 0).strip(b"\0"):
-            self._adopt(self._read(self._reserve, 0, RESERVE), reserve=True)
+            self._adopt_reserve()
             if self.head.reserve:
                 self._drain()
 
-    def _adopt(self, data: bytes, *, reserve: bool) -> None:
-        """Step over the records at the beginning of ``data`` that continue the chain."""
-        for line in data.splitlines(keepends=True):
+    def _mend_tail(self, tail: bytes) -> None:
+        """Adopt the records in ``tail``, which stands behind the head; the rest of it is torn.
+
+        Of a torn line it may say already that it is: then its writer was killed, too.
+        """
+        torn, missing = b"", not tail.endswith(b"\n")
+        lines = [line + b"\n" for line in tail.removesuffix(b"\n").split(b"\n")]
+        for number, line in enumerate(lines, 1):
             record = _continues(line, self.head)
+            if record is None or (torn and not _tells_of(record, torn)):
+                torn += line
+                continue
+            begin = self.head.offset + len(torn)
+            if number == len(lines) and missing:
+                self._complete(line, record, begin)
+            else:
+                self._step(replace(self.head, offset=begin + len(line)), record.hash)
+            torn = b""
+        if torn:
+            self._mark_torn(torn, missing=missing)
+
+    def _complete(self, line: bytes, record: Record, begin: int) -> None:
+        """All of ``line`` is there but its end, at ``begin``: that is added, and it counts."""
+        try:
+            self._extend(b"\n")
+            head = replace(self.head, offset=begin + len(line))
+        except OSError as error:
+            self.full = error
+            _pwrite(self._reserve, line, 0)  # first there, then no longer here
+            os.ftruncate(self._file, begin)
+            head = replace(self.head, offset=begin, reserve=len(line))
+        self._step(head, record.hash)
+
+    def _adopt_reserve(self) -> None:
+        """Step over the records in the reserve that its head does not know of."""
+        data = self._read(self._reserve, self.head.reserve, RESERVE)
+        for line in data.split(b"\n")[:-1]:
+            record = _continues(line + b"\n", self.head)
             if record is None:
                 return
-            head = self.head
-            head = (replace(head, reserve=head.reserve + len(line)) if reserve
-                    else replace(head, offset=head.offset + len(line)))
-            self._step(head, record.hash)
+            self._step(
+                replace(self.head, reserve=self.head.reserve + len(line) + 1), record.hash)
 
     def _drain(self) -> None:
         """Move the reserve to the file, if there is room again."""
@@ -157,15 +187,16 @@ class Writer:
             self.head, offset=self.head.offset + len(data), reserve=0))
         os.pwrite(self._reserve, b"\0", 0)  # so that nobody looks into it any more
 
-    def _mark_torn(self, size: int) -> None:
-        """End the torn line and say so in the record that follows it; nothing is removed."""
-        torn = self._read(self._file, self.head.offset, size)
-        end = b"" if torn.endswith(b"\n") else b"\n"
+    def _mark_torn(self, torn: bytes, *, missing: bool) -> None:
+        """Say in the next record that ``torn`` stands before it; nothing is removed.
+
+        ``missing``: its last line end is not there yet.
+        """
         # If that finds no room, the reserve continues behind the torn bytes.
-        self.head = replace(self.head, offset=size)
+        self.head = replace(self.head, offset=self.head.offset + len(torn) - missing)
         self._note("audit.torn", {
-            "bytes": len(torn + end), "sha256": hashlib.sha256(torn + end).hexdigest(),
-        }, before=end)
+            "bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest(),
+        }, before=b"\n" if missing else b"")
 
     def _end_rotation(self, size: int) -> None:
         done = self.places.closing(self.head.first, self.head.seq)
@@ -176,9 +207,9 @@ class Writer:
     def _begin_file(self, fresh: int | None) -> None:
         """Go on in the empty file ``fresh``; None: the current one, which is empty already."""
         if fresh is not None:
-            self.places.fresh.rename(self.places.current)
             os.close(self._file)
             self._file = fresh
+            self.places.fresh.rename(self.places.current)
         _sync_directory(self.places)
         self.head = heads.advance(self._head, replace(
             self.head, first=self.head.seq + 1, offset=0))
@@ -259,12 +290,13 @@ def opened(places: Places) -> Iterator[Writer]:
 
 def write_anchor(places: Places, head: Head) -> None:
     """Note how far the trail has come, in another directory. Not flushed: it may lag."""
-    text = f"{head.seq:020d} {head.hash} {head.trail}\n".encode()
+    text = f"{head.seq:020d} {head.hash} {head.trail}"
+    line = f"{text} {_check(text)}\n".encode()
     with contextlib.suppress(OSError):  # its absence weakens one check, and stops nothing
         handle = os.open(
             places.anchor, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.pwrite(handle, text, 0)
+            os.pwrite(handle, line, 0)
         finally:
             os.close(handle)
 
@@ -275,8 +307,8 @@ def check_anchor(places: Places, head: Head | None) -> None:
         words = places.anchor.read_text("ascii", errors="replace").split()
     except FileNotFoundError:
         return
-    if len(words) != 3 or not words[0].isdigit():
-        return  # written by a killed process; the next record writes it anew
+    if len(words) != 4 or _check(" ".join(words[:3])) != words[3] or not words[0].isdigit():
+        return  # half written by a killed process; the next record writes it anew
     seq, digest, trail = int(words[0]), words[1], words[2]
     if head is None:
         raise Broken(f"the trail is gone; it had {seq} records")
@@ -284,6 +316,16 @@ def check_anchor(places: Places, head: Head | None) -> None:
         raise Broken(f"this is the trail {head.trail}, and not {trail}")
     if seq > head.seq or (seq == head.seq and digest != head.hash):
         raise Broken(f"the trail ends with record {head.seq}, and had record {seq}")
+
+
+def _tells_of(record: Record, torn: bytes) -> bool:
+    """Whether it is the record that says of ``torn`` that it is."""
+    return record.body.get("kind") == "audit.torn" and record.body.get("details") == {
+        "bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _continues(line: bytes, head: Head) -> Record | None:
