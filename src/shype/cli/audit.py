@@ -6,14 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shype.cli import output
+from shype.cli import audit_records, output
 from shype.cli.agent import add_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from shype.cli.types import Commands
-    from shype.host.audit.record import Record
     from shype.host.audit.verify import Anchor, Report
 
 _EPILOG = """\
@@ -105,22 +104,23 @@ def add(commands: Commands) -> None:
         made.set_defaults(run=run)
         return made
 
-    show = verb("show", "show records", _SHOW, _show)
-    _directory(show)
-    _filters(show)
-    show.add_argument("-n", "--last", type=_count, metavar="N", help="only the last N of them")
+    show = verb("show", "show records", _SHOW, audit_records.show)
+    audit_records.place_argument(show)
+    audit_records.filters(show)
+    show.add_argument("-n", "--last", type=audit_records.count, metavar="N",
+                      help="only the last N of them")
     check = verb("verify", "verify that the trail is whole", _VERIFY, _verify)
     check.add_argument("directory", nargs="*", type=Path, metavar="DIR",
                        help="the trail, and where older files of it are (default: this host's)")
     check.add_argument("--key", type=Path, metavar="FILE", help="the verification key")
     check.add_argument("--anchor", action="append", default=[], type=_anchor, metavar="N:HASH",
                        help="a record that was seen (may be given several times)")
-    check.add_argument("--from", dest="begin", type=_count, default=1, metavar="N",
+    check.add_argument("--from", dest="begin", type=audit_records.count, default=1, metavar="N",
                        help="the first record that must be there, if older ones are kept elsewhere")
-    _state(check)
-    export = verb("export", "write records for other systems", _EXPORT, _export)
-    _directory(export)
-    _filters(export)
+    audit_records.state_option(check)
+    export = verb("export", "write records for other systems", _EXPORT, audit_records.export)
+    audit_records.place_argument(export)
+    audit_records.filters(export)
     export.add_argument("--format", choices=("jsonl", "syslog"), default="jsonl",
                         help="jsonl: the trail's own lines; syslog: RFC 5424 (default %(default)s)")
     export.add_argument("--to", choices=("stdout", "syslog", "journald"), default="stdout",
@@ -130,55 +130,15 @@ def add(commands: Commands) -> None:
     add_options(gather)
     rotate = verb("rotate", "close the current file and begin another",
                   "example: shype audit rotate\n", _rotate)
-    _state(rotate)
+    audit_records.state_option(rotate)
     copy = verb("copy", "copy the trail to a new directory, without its keys", _COPY, _copy)
     copy.add_argument("directory", type=Path, metavar="DIR", help="where; it must not exist")
-    _state(copy)
+    audit_records.state_option(copy)
     key = verb("key", "print the verification key, once, and forget it", _KEY, _key)
-    _state(key)
+    audit_records.state_option(key)
     begin = verb("begin", "set the trail aside and begin a new one", _BEGIN, _begin)
     begin.add_argument("--reason", required=True, metavar="TEXT", help="why; it is recorded")
-    _state(begin)
-
-
-def _state(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--state", type=Path, metavar="DIR", default=Path("/var/lib/shype"),
-                         help="the agent's state (default %(default)s)")
-    command.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _directory(command: argparse.ArgumentParser) -> None:
-    command.add_argument("directory", nargs="?", type=Path, metavar="DIR",
-                         help="a trail, or a copy (default: this host's)")
-    _state(command)
-
-
-def _filters(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--vm", metavar="NAME", help="about this VM")
-    command.add_argument("--label", metavar="LABEL", help="with this label on either side")
-    command.add_argument("--kind", metavar="KIND", help="of this kind (launch, disk, denial, ...)")
-    command.add_argument("--result", choices=("permitted", "refused", "failed", "done"),
-                         help="that ended so")
-    command.add_argument("--since", type=_time, metavar="TIME", help="at TIME or later (ISO 8601)")
-    command.add_argument("--until", type=_time, metavar="TIME", help="before TIME")
-
-
-def _time(word: str) -> str:
-    from datetime import UTC, datetime
-
-    try:
-        found = datetime.fromisoformat(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{word!r} is no time: 2026-11-28 or 2026-11-28T21:00:00+00:00") from None
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return found.isoformat(timespec="microseconds")
-
-
-def _count(word: str) -> int:
-    if not word.isascii() or not word.isdigit() or len(word) > 18 or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number above 0")
-    return int(word)
+    audit_records.state_option(begin)
 
 
 def _anchor(word: str) -> Anchor:
@@ -190,64 +150,6 @@ def _anchor(word: str) -> Anchor:
     if found is None:
         raise argparse.ArgumentTypeError(f"{word!r} is no anchor: N:HASH, as `shype status` shows")
     return Anchor(int(found[1]), found[2])
-
-
-def _place(args: argparse.Namespace) -> Path:
-    found: Path = args.directory or args.state / "audit"
-    return found
-
-
-def chosen(args: argparse.Namespace) -> Iterator[Record]:
-    """The records that the filters let through."""
-    from shype.host.audit.reader import records
-
-    for record in records(_place(args)):
-        body = record.body
-        kind = str(body.get("kind"))
-        labels = (body.get("subject"), body.get("object_label"))
-        if (
-            (args.vm is None or args.vm in (body.get("vm"), _object(body.get("object"))))
-            and (args.label is None or args.label in labels)
-            and (args.kind is None or kind == args.kind or kind.startswith(f"{args.kind}."))
-            and (args.result is None or args.result == body.get("result"))
-            and (args.since is None or str(body.get("time")) >= args.since)
-            and (args.until is None or str(body.get("time")) < args.until)
-        ):
-            yield record
-
-
-def _object(value: object) -> str | None:
-    return value.removeprefix("vm:") if isinstance(value, str) else None
-
-
-def _show(args: argparse.Namespace) -> int:
-    from collections import deque
-
-    found = deque(chosen(args), args.last)
-    if args.json:
-        output.print_json({"records": [
-            {**record.body, "hash": record.hash, "mac": record.mac} for record in found]})
-        return 0
-    output.table("", ("N", "TIME", "KIND", "RESULT", "VM", "LABEL", "OBJECT", "WHY"),
-                 [_row(record) for record in found])
-    return 0
-
-
-def _row(record: Record) -> tuple[str, ...]:
-    from shype.decision.wording import printable
-
-    body = record.body
-
-    def word(*names: str) -> str:
-        found = next((body[name] for name in names if body.get(name)), "-")
-        return printable(str(found))[:200]
-
-    what = word("object")
-    label = body.get("object_label")
-    if label:
-        what = f"{what} ({printable(str(label))})"
-    return (str(record.seq), word("time")[:19], word("kind"), word("result"), word("vm"),
-            word("subject"), what, word("rule", "error", "message"))
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -290,45 +192,6 @@ def _tell(report: Report) -> None:
         print(f"anchor {report.last}:{report.hash}")
     else:
         print(f"NOT whole: {len(report.problems)} problems in {report.records} records")
-
-
-def _export(args: argparse.Namespace) -> int:
-    import sys
-
-    from shype.host.audit import export
-
-    after = _cursor(args.cursor)
-    found = [record for record in chosen(args) if record.seq > after]
-    if args.to == "stdout":
-        for record in found:
-            sys.stdout.write(
-                record.line if args.format == "jsonl" else export.syslog(record) + "\n")
-        sys.stdout.flush()
-    else:
-        to, form = ((export.JOURNALD, export.journal) if args.to == "journald"
-                    else (export.SYSLOG, export.local))
-        output.note(f"{export.send(to, [form(record) for record in found])} records sent to {to}")
-    if args.cursor is not None and found:
-        from shype.base.files import write_atomic
-
-        write_atomic(args.cursor, f"{found[-1].seq}\n".encode(), 0o600)
-    return 0
-
-
-def _cursor(file: Path | None) -> int:
-    from shype.base.errors import BadInput
-    from shype.base.files import read_regular
-
-    if file is None:
-        return 0
-    try:
-        return int(read_regular(file, 100))
-    except FileNotFoundError:
-        return 0
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            "audit.cursor", f"{file} holds no number of a record",
-            "remove it: all is exported again") from error
 
 
 def _collect(args: argparse.Namespace) -> int:
