@@ -133,6 +133,8 @@ def asks_xl(*words: str) -> Callable[[Arena], Ended]:
     def attempt(arena: Arena) -> Ended:
         before = devices(arena.lab)
         done = arena.lab.run(["xl", *words], timeout=200)
+        # On a very busy machine libxl loses patience with the script, which goes on alone.
+        arena.lab.sh("while pgrep -f '[s]hype hotplug' >/dev/null; do sleep 0.2; done", timeout=200)
         after = devices(arena.lab)
         told = [line for line in done.err.splitlines() if "shype:" in line]
         stopped = done.code != 0 and after == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -94,7 +95,7 @@ def _state(script: Script) -> str:
 
 def _ask(args: argparse.Namespace) -> int:
     from shype.base.errors import ShypeError
-    from shype.host.resources.hotplug import GIVING, ask, up
+    from shype.host.resources.hotplug import GIVING, abandon, ask, up
 
     action = next((word for word in args.action if word in GIVING), args.action[-1])
     path = os.environ.get("XENBUS_PATH", "")
@@ -103,6 +104,11 @@ def _ask(args: argparse.Namespace) -> int:
         answer = up(agent, path) if args.way == "vif-up" else ask(agent, path, action)
     except ShypeError as error:
         output.note(f"shype: refused, because it cannot be decided: {error}")
+        if args.driver == "xen" and (action in GIVING or args.way == "vif-up"):
+            from shype.host.drivers.xen.driver import XenHypervisor
+
+            with contextlib.suppress(ShypeError):  # the first error is the one to tell
+                abandon(XenHypervisor(), path)
         raise
     if args.json:
         output.print_json({"permitted": answer.permitted, "why": answer.why})

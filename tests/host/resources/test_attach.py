@@ -108,6 +108,9 @@ def test_the_scripts_ask(agent: Agent, tmp_path: Path) -> None:
     assert model(agent).left() == []
     with pytest.raises(BadInput):
         hotplug.ask(agent, "backend/vbd/9/51728", "add")
+    model(agent).node("vbd", domid, "51728", params="/x", mode="w", script="block")
+    hotplug.abandon(model(agent), f"backend/vbd/{domid}/51728")
+    assert model(agent).left() == []
 
 
 def test_the_scripts_refuse_what_others_could_exchange(agent: Agent, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def _undo(
     old = {(b.kind, b.number) for b in before}
     for backend in _backends(agent, domain, kind):
         if (backend.kind, backend.number) not in old:
-            leftover.remove(agent, backend)
+            leftover.remove(agent.hypervisor, backend)
     if kind is Kind.NETWORK:
         mediation.tidy(agent)
     if kind is Kind.CD:  # the drive was there before: only its medium is taken out

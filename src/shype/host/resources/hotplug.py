@@ -14,7 +14,7 @@ from shype.decision.decision import Decision
 from shype.host.agent import Agent
 from shype.host.census import residents
 from shype.host.hostcheck import require_enforcing
-from shype.host.hypervisor import Backend
+from shype.host.hypervisor import Backend, Hypervisor
 from shype.host.network import mediation
 from shype.host.resources import leftover
 from shype.host.resources.backend import interface
@@ -42,17 +42,22 @@ def ask(agent: Agent, path: str, action: str) -> Answer:
     """
     if action not in GIVING:
         return Answer(True)
-    backend = _backend(agent, path)
+    backend = _backend(agent.hypervisor, path)
     try:
         require_enforcing(agent)
         decision = _decide(agent, backend)
     except ShypeError as error:
-        leftover.remove(agent, backend)
+        leftover.remove(agent.hypervisor, backend)
         return Answer(False, str(error))
     if not decision.permitted:
-        leftover.remove(agent, backend)
+        leftover.remove(agent.hypervisor, backend)
         return Answer(False, f"{decision.sentence} [{decision.id}]", decision)
     return Answer(True, decision=decision)
+
+
+def abandon(hypervisor: Hypervisor, path: str) -> None:
+    """Nobody can decide about the backend at ``path``: nothing of its device stays."""
+    leftover.remove(hypervisor, _backend(hypervisor, path))
 
 
 def up(agent: Agent, path: str) -> Answer:
@@ -60,11 +65,11 @@ def up(agent: Agent, path: str) -> Answer:
 
     If nothing may pass there, nothing of the interface stays.
     """
-    backend = _backend(agent, path)
+    backend = _backend(agent.hypervisor, path)
     try:
         mediation.port_up(agent, interface(backend))
     except ShypeError as error:
-        leftover.remove(agent, backend)
+        leftover.remove(agent.hypervisor, backend)
         return Answer(False, str(error))
     return Answer(True)
 
@@ -93,10 +98,10 @@ def _device(backend: Backend) -> Device:
                 values.get("device-type") == "cdrom", own)
 
 
-def _backend(agent: Agent, path: str) -> Backend:
+def _backend(hypervisor: Hypervisor, path: str) -> Backend:
     match = _PATH.fullmatch(path)
     wanted = (match[1], int(match[2]), match[3]) if match else None
-    for backend in agent.hypervisor.backends():
+    for backend in hypervisor.backends():
         if (backend.kind, backend.domid, backend.number) == wanted:
             return backend
     raise BadInput("hotplug.path", f"{path!r} is no disk or interface that is being attached",

@@ -116,6 +116,16 @@ def behind(identity: Identity, sys: Path = SYS) -> Identity:
                    "name the file itself")
 
 
+def bottom(thing: Thing, sys: Path = SYS) -> Thing:
+    """The file behind a loop device, by the path that it has now; any other thing itself."""
+    under = behind(thing.identity, sys)
+    if under == thing.identity:
+        return thing
+    directory = _directory(thing.identity, sys)
+    path = _line(directory / "loop" / "backing_file") if directory is not None else None
+    return Thing(under, path or thing.path)
+
+
 def _loop(identity: Identity, sys: Path) -> Identity | None:
     """What a loop device is bound to, by the kernel's word; None if it is free."""
     directory = _directory(identity, sys)
@@ -187,8 +197,10 @@ def durable(thing: Thing, sys: Path = SYS) -> str:
     """A key of the thing that another boot of dom0 does not change, as far as Linux has one.
 
     A file: its file system's id, inode and generation.  A block device: its device mapper UUID,
-    else its WWID or serial number with the partition, else its kernel name.
+    else its WWID or serial number with the partition, else its kernel name.  A loop device has the
+    key of what is behind it.
     """
+    thing = bottom(thing, sys)
     identity = thing.identity
     if identity.kind != "block":
         return f"file {_file_system(thing)} {identity.inode} {_generation(thing)}"
@@ -245,6 +257,13 @@ def _linked(directory: Path) -> Iterator[Identity]:
     with contextlib.suppress(OSError):
         for link in sorted(directory.iterdir()):
             yield from _number(link)
+
+
+def _line(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="surrogateescape").removesuffix("\n")
+    except OSError:
+        return None
 
 
 def _word(path: Path) -> str | None:

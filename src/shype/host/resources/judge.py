@@ -114,7 +114,7 @@ class Judge:
                 thing = _data(member.thing)
                 yield self._thing(disk, thing, access if member.top else Access.READ)
                 # QEMU opens what the names lead to then, and nobody can look at all of it again.
-                yield from self._exchangeable(disk, member.path)
+                yield from self._exchangeable(disk, member.path, header=member.format != "raw")
         else:
             yield Judged(disk, self._no(
                 HostId.DEVICE_FORBIDDEN,
@@ -127,10 +127,16 @@ class Judge:
         disk = Disk(thing.path, "", write=write)
         return self._thing(disk, thing, Access.READ_WRITE if write else Access.READ)
 
-    def _exchangeable(self, disk: Disk, path: str) -> Iterator[Judged]:
-        who = paths.exchangeable(path)
+    def _exchangeable(
+        self, device: Device, path: str, *, header: bool = False
+    ) -> Iterator[Judged]:
+        """A denial if others than root could make ``path`` lead elsewhere.
+
+        ``header``: by what is in the file, too.
+        """
+        who = paths.exchangeable(path) or (paths.rewritable(path) if header else None)
         if who is not None:
-            yield Judged(disk, self._no(
+            yield Judged(device, self._no(
                 HostId.DISK_EXCHANGEABLE,
                 f"others than root could exchange {path} between this look and its use: {who}",
             ), f"disk:{path}")
@@ -198,9 +204,18 @@ class Judge:
     def _boot_file(self, file: BootFile) -> Iterator[Judged]:
         """What the toolstack reads into the VM is read by the VM.
 
-        A kernel that no entry names is dom0's own and its choice; a device never is one.
+        A kernel that no entry names is dom0's own and its choice; a device never is one.  The
+        toolstack opens it later and by name, so only root may be able to exchange it.
         """
-        thing = identity.look(file.path)
+        if "/" not in file.path:
+            return  # the toolstack looks for it in its own directory
+        yield from self._exchangeable(file, file.path)
+        try:
+            thing = identity.look(file.path)
+        except BadInput as error:
+            if error.id != "disk.missing":
+                raise
+            return  # the toolstack will say so
         if thing.identity.kind != "file" or self.labels.named(thing).entries:
             yield self._thing(file, _data(thing), Access.READ)
 

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import contextlib
 
-from shype.host.agent import Agent
-from shype.host.hypervisor import Backend
+from shype.host.hypervisor import Backend, Hypervisor
 from shype.host.store.store import StoreError
 
 #: The frontend's name for each backend's kind.
 _FRONTEND = {"vbd": "vbd", "qdisk": "vbd", "vif": "vif"}
 
 
-def remove(agent: Agent, backend: Backend) -> None:
+def remove(hypervisor: Hypervisor, backend: Backend) -> None:
     """Take a device away from both sides at once; the kernel's backend goes with its node.
 
     Raises Unavailable (``host.no-xenstore``).
     """
     kind = _FRONTEND.get(backend.kind, backend.kind)
     place = f"{backend.domid}/device/{kind}/{backend.number}"
-    with agent.hypervisor.store() as store:
+    with hypervisor.store() as store:
         for path in (
             f"/local/domain/0/backend/{backend.kind}/{backend.domid}/{backend.number}",
             f"/local/domain/{place}", f"/libxl/{place}",

@@ -13,14 +13,15 @@ def exchangeable(path: str) -> str | None:
     """None if only root can; else a phrase that says who can, and where.
 
     Every directory on the way, those behind symbolic links too, must belong to root and be
-    writable for nobody else; in a sticky directory the next step itself must be root's.
+    writable for nobody else; in a sticky directory the next step itself must be root's.  What is
+    not there can be made by root only, in such a directory.
     """
     todo = [part for part in path.split("/") if part]
     here, links = "/", 0
     while True:
         status = os.lstat(here)
         if not todo:
-            return None if status.st_uid == 0 else f"{here} belongs to the user {status.st_uid}"
+            return None
         weak = _weak(here, status)
         if weak is not None:
             return weak
@@ -31,7 +32,12 @@ def exchangeable(path: str) -> str | None:
         if part == ".":
             continue
         there = os.path.join(here, part)  # noqa: PTH118
-        found = os.lstat(there)
+        try:
+            found = os.lstat(there)
+        except FileNotFoundError:
+            return _writable(here, status)  # else only root can make it
+        except NotADirectoryError:
+            return f"{here} is no directory"
         if status.st_mode & stat.S_ISVTX and found.st_uid != 0:
             return f"{there} belongs to the user {found.st_uid}"
         if stat.S_ISLNK(found.st_mode):
@@ -48,6 +54,20 @@ def exchangeable(path: str) -> str | None:
 def _weak(directory: str, status: os.stat_result) -> str | None:
     if status.st_uid != 0:
         return f"{directory} belongs to the user {status.st_uid}"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
-        return f"{directory} may be written by others than root"
+    return None if status.st_mode & stat.S_ISVTX else _writable(directory, status)
+
+
+def _writable(path: str, status: os.stat_result) -> str | None:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} may be written by others than root"
     return None
+
+
+def rewritable(path: str) -> str | None:
+    """None if only root can change what is in the file; else a phrase that says who can."""
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        return None  # a device: whoever may write it is as good as root
+    if status.st_uid != 0:
+        return f"{path} belongs to the user {status.st_uid}"
+    return _writable(path, status)

@@ -44,6 +44,7 @@ class Member:
 
     path: str
     thing: Thing
+    format: str
     top: bool
 
 
@@ -112,13 +113,13 @@ def chain(path: str) -> tuple[Member, ...]:
             raise _image(here, "its chain of backing files leads back to itself")
         if len(members) >= DEPTH:
             raise _image(path, f"more than {DEPTH} images lie behind one another")
-        members.append(Member(here, thing, top))
+        members.append(Member(here, thing, form, top))
         if form == "raw":
             return tuple(members)
         found = header(_first(thing, here), here)
         if found.data_file is not None:
             data = _beside(here, found.data_file)
-            members.append(Member(data, look(data), top))
+            members.append(Member(data, look(data), "raw", top))
         if found.backing is None:
             return tuple(members)
         if found.backing_format not in FORMATS:
