@@ -109,7 +109,7 @@ def asks_for(extra: str, id: str) -> Callable[[Arena], Ended]:
 def swapped(arena: Arena) -> Ended:
     """The link is changed after the decision: by the hotplug script itself, just before its use."""
     lab = arena.lab
-    script = "/etc/xen/scripts/block"
+    script = "/etc/xen/scripts/block.xen"  # Xen's own, behind the veto
     swap = f"#!/bin/sh\nln -sfn /srv/blue-2 /home/user/swap\nexec {script}.own \"$@\"\n"
     lab.sh(f"mv {script} {script}.own")
     lab.put(script, swap, 0o755)
