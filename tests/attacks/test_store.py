@@ -28,7 +28,8 @@ def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
     files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv", extra=disk if vm == "a1" else "")
              for vm in VMS}
     with Lab.up(bundle=place / "bundle", files=files) as lab:
-        made = lab.sh("truncate -s 256K /run/disk && losetup /dev/loop0 /run/disk")
+        made = lab.sh("mkdir -p /srv && truncate -s 256K /srv/disk0 && "
+                      "losetup /dev/loop0 /srv/disk0")
         assert made.code == 0, made.err
         for vm in VMS:
             started = lab.run(["shype", "run", f"/etc/xen/vms/{vm}.cfg"], timeout=300)

@@ -24,16 +24,23 @@ pytestmark = pytest.mark.lab
 POLICY = """\
 shype: 1
 policy: {name: store, version: "1.0"}
-coalitions: {a: {mechanisms: [event, grant, xenstore]}, b: {}}
+coalitions: {a: {mechanisms: [event, grant, network, xenstore]}, b: {}}
 labels:
   manager: {coalitions: all}
   one: {coalitions: [a]}
   two: {coalitions: [a]}
   other: {coalitions: [b]}
+resources:
+  - {disk: /srv/disk0, coalitions: [a]}
+  - {disk: /srv/disk1, coalitions: [b]}
+  - {network: xenbr0, coalitions: [a, b]}
 host: {dom0: manager}
 vms: {a1: one, a2: two, b1: other}
 """
-DEVICES = 'vif = ["bridge=xenbr0"]\ndisk = ["phy:/dev/loop{},xvda,w"]\n'
+DEVICES = """\
+vif = ["bridge=xenbr0,mac=00:16:3e:00:00:0{0},ip=10.9.0.{0}"]
+disk = ["phy:/dev/loop{0},xvda,w"]
+"""
 #: The daemon's own options, without the lockdown: what stock Xen starts.
 STOCK = "--pid-file /run/xenstored.pid"
 PROGRAM = "/usr/lib/xen-4.17/bin/xenstored"
@@ -65,14 +72,14 @@ def lab(lab_built: builder.Built, bundle: Path) -> Iterator[Lab]:
     a2 (PV) is of a1's coalition.
     """
     files = {
-        "/etc/xen/vms/a1.cfg": config("a1", type="pv", extra=DEVICES.format(0)),
-        "/etc/xen/vms/b1.cfg": config("b1", type="pvh", extra=DEVICES.format(1)),
+        "/etc/xen/vms/a1.cfg": config("a1", type="pv", extra=DEVICES.format(2)),
+        "/etc/xen/vms/b1.cfg": config("b1", type="pvh", extra=DEVICES.format(3)),
         "/etc/xen/vms/a2.cfg": config("a2", type="pv"),
         "/etc/xen/vms/late.cfg": config("late", type="pv", seclabel="two", extra="cap = 1"),
     }
     with Lab.up(bundle=bundle, files=files) as found:
-        disks = found.sh("for i in 0 1; do dd if=/dev/urandom of=/run/disk$i bs=64k count=4 && "
-                         "losetup /dev/loop$i /run/disk$i || exit 1; done; "
+        disks = found.sh("mkdir -p /srv; for i in 0 1; do truncate -s 256K /srv/disk$i && "
+                         "losetup /dev/loop$((i + 2)) /srv/disk$i || exit 1; done; "
                          "ip addr add 10.9.0.1/24 dev xenbr0")
         assert disks.code == 0, disks.err
         for vm in ("a1", "a2", "b1"):  # in turn: a boot starves hotplug scripts

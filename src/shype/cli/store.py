@@ -86,6 +86,10 @@ def _verb(
     return verb
 
 
+def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
+    output.print_json({**value, **({"driver": "model"} if args.driver == "model" else {})})
+
+
 def _status(args: argparse.Namespace) -> int:
     from shype.base.errors import Unavailable
     from shype.host.store.lockdown import hides_writes, lockdown, require_locked
@@ -99,7 +103,7 @@ def _status(args: argparse.Namespace) -> int:
         except Unavailable as error:
             problem = error
     if args.json:
-        output.print_json({
+        _show(args, {
             "locked": found.holds, "permissions": found.permissions, "hides_writes": hidden,
             "problem": problem.to_json() if problem else None,
         })
@@ -122,7 +126,7 @@ def _lock(args: argparse.Namespace) -> int:
     agent = open_agent(args)
     done = lock(agent, args.daemon)
     if args.json:
-        output.print_json({"replaced": done.replaced, "program": done.program,
+        _show(args, {"replaced": done.replaced, "program": done.program,
                            "options": list(done.options), **_repaired(done.repaired)})
         return 0
     if done.replaced:
@@ -139,7 +143,7 @@ def _check(args: argparse.Namespace) -> int:
 
     found = check(open_agent(args))
     if args.json:
-        output.print_json({"openings": [opening.to_json() for opening in found]})
+        _show(args, {"openings": [opening.to_json() for opening in found]})
     else:
         _print_openings(found)
         if found:
@@ -154,7 +158,7 @@ def _repair(args: argparse.Namespace) -> int:
 
     done = repair(open_agent(args))
     if args.json:
-        output.print_json(_repaired(done))
+        _show(args, _repaired(done))
     else:
         _print_repaired(done)
         if not done.openings and not done.shared.made and not done.shared.removed:

@@ -14,6 +14,8 @@ from shype.host.resources.attach import Kind, attach, detach
 from shype.host.resources.inventory import inventory
 from shype.host.resources.registry import Registry
 from shype.host.resources.wipe import wipe
+from shype.host.store.store import Acl
+from shype.policy.names import LabelName
 from tests.host.resources.devices import host, model
 
 #: In a directory of root's; paths in others' are refused, which is tried elsewhere.
@@ -79,6 +81,26 @@ def test_read_only_must_stay_so(agent: Agent, tmp_path: Path) -> None:
         attach(agent, "red", Kind.DISK, spec(tmp_path, "red-1", "r"))
     assert caught.value.id == "device.exchanged"
     assert model(agent).left() == []
+
+
+def test_what_a_toolstack_opens_to_others_meanwhile_is_closed(
+    agent: Agent, tmp_path: Path
+) -> None:
+    red = model(agent).domains()[1].domid
+    label = LabelName("blue-vm")
+    model(agent).set_booleans(agent.manifest.window_values(label))
+    blue = model(agent).create("blue", agent.manifest.labels[label].context)
+    model(agent).set_booleans(agent.manifest.window_values(None))
+
+    def mistake() -> None:
+        with model(agent).store() as store:
+            store.make("/tool/x")
+            store.set_acl("/tool/x", Acl(0, "n", ((red, "b"), (blue, "r"))))
+
+    model(agent).meanwhile = mistake
+    assert attach(agent, "red", Kind.DISK, spec(tmp_path, "red-1")).backends
+    with model(agent).store() as store:
+        assert store.acl("/tool/x") == Acl(0)
 
 
 @pytest.mark.parametrize("text", [

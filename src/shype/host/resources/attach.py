@@ -21,6 +21,7 @@ from shype.host.resources.backend import DISKS, interface, require
 from shype.host.resources.device import BootFile, Device, Disk
 from shype.host.resources.grant import Granted, grant
 from shype.host.stop import find
+from shype.host.store import audit as store_audit
 from shype.policy.names import LabelName
 
 
@@ -76,6 +77,7 @@ def attach(
             require(new, domain.domid, granted.judged)
             for backend in new if kind is Kind.NETWORK else ():
                 mediation.port_up(agent, interface(backend))
+            store_audit.admit(agent)
         except BaseException as error:
             _undo(agent, domain, kind, before, granted, error)
             raise

@@ -155,14 +155,14 @@ def _close(agent: Agent, store: Store, found: list[Opening]) -> None:
         ))
 
 
-def admit(agent: Agent, domid: int) -> None:
-    """Before the new domain ``domid`` runs: the store is locked, and as the policy has it.
+def admit(agent: Agent, fresh: int | None = None) -> None:
+    """Before a domain (``fresh``: a new one) gets anything: the store is locked, and in order.
 
-    Raises Unavailable: then the domain must not run.
+    Raises Unavailable: then it must not get it, or not run.
     """
     with agent.hypervisor.store() as store:
         require_locked(store)
-        settle(agent, store, fresh=domid)
+        settle(agent, store, fresh=fresh)
 
 
 def leave(agent: Agent) -> None:

@@ -13,10 +13,10 @@ from shype.host.store import audit, lockdown
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What runs now: ``replaced`` if it was not so before; ``repaired`` what was open."""
+    """``replaced``: by ``program`` with ``options``; ``repaired`` what was open."""
 
     replaced: bool
-    program: str
+    program: str | None
     options: tuple[str, ...]
     repaired: audit.Repaired
 
@@ -34,9 +34,9 @@ def lock(agent: Agent, program: Path | None = None, *, lock_timeout: float = 30)
         before = lockdown.lockdown(store)
         if before.permissions is None:
             lockdown.require_locked(store)  # says why this daemon cannot be locked
-        running = lockdown.daemon()
         if before.holds and program is None:
-            return Locked(False, running.program, running.options, audit.settle(agent, store))
+            return Locked(False, None, (), audit.settle(agent, store))
+        running = lockdown.daemon()
         wanted = running.program if program is None else str(program)
         details = {"program": wanted, "options": list(running.locked())}
         agent.record(Event(kind="store.lock", result=Result.PERMITTED, details=details))
