@@ -15,6 +15,7 @@ from shype.host.audit.trail import Trail
 from shype.policy.names import LabelName
 from shype.policy.source import Span
 
+
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A host's state with a trail of four records."""
