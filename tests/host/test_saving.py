@@ -114,7 +114,7 @@ def no_file(file: Path) -> None:
     (no_receipt, True, "runs"),
     (memory, False, "image.altered"),
     (lambda f: f.write_bytes(f.read_bytes() + b"x"), False, "image.altered"),
-    (lambda f: f.write_bytes(f.read_bytes()[:-1]), False, "image.altered"),
+    (lambda f: f.write_bytes(f.read_bytes()[:-1]), False, "create.failed"),
     (lambda f: f.write_bytes(head(f).raw + b"mem"), False, "create.failed"),
     (lambda f: f.write_bytes(b"no image"), True, "image.invalid"),
     (lambda f: f.unlink(), True, "image.unreadable"),

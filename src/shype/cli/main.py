@@ -36,6 +36,7 @@ GROUPS = {
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "recover"),
     "lifecycle": ("watch", "reboot", "pause", "unpause", "save", "restore"),
+    "migration": ("migrate", "receive"),
     "denials": ("denials",),
     "audit": ("audit",),
     "store": ("store",),

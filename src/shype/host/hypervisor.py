@@ -148,6 +148,13 @@ class Hypervisor(Protocol):
         If ``sink`` raises, the guest goes on, and so does the error. Raises Unavailable.
         """
 
+    def migrate(self, domid: int, command: str) -> None:
+        """Send a domain to the receiver that the shell's ``command`` runs, and destroy it.
+
+        Raises Unavailable with what it and the receiver printed; then the guest goes on, unless
+        it had been given away: then it stays suspended, under another name.
+        """
+
     def unpause(self, domid: int) -> None:
         """Let a paused domain run."""
 

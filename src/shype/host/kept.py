@@ -65,10 +65,10 @@ def clock() -> float:
 
 
 class KeptVms:
-    """The directory ``vms`` in the state directory."""
+    """The directory ``vms`` in the state directory, or another one."""
 
-    def __init__(self, state: Path) -> None:
-        self._directory = state / "vms"
+    def __init__(self, state: Path, name: str = "vms") -> None:
+        self._directory = state / name
 
     def get(self, uuid: str) -> Kept | None:
         """What is kept of a VM; None also for what is damaged, which is then set aside."""

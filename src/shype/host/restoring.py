@@ -126,7 +126,10 @@ def labelling(agent: Agent, head: Head, receipt: Receipt | None = None) -> Label
         return own
     claimed = agent.manifest.label_of_context(head.context) if head.context else None
     if claimed != label or (receipt is not None and receipt.label != label):
-        return Labelling(None, _mismatch(agent, head, label, claimed, receipt))
+        said = claimed or (
+            f"a label of another policy ({head.context})" if head.context else "none")
+        saved = receipt.label if receipt is not None else None
+        return Labelling(None, mismatch(agent, head.name, label, said, saved))
     return Labelling(label, notices=own.notices if label == own.label else ())
 
 
@@ -138,16 +141,16 @@ def _await_domain(agent: Agent, before: frozenset[int], ended: Callable[[], bool
         time.sleep(_POLL)
 
 
-def _mismatch(
-    agent: Agent, head: Head, own: LabelName, claimed: LabelName | None, receipt: Receipt | None
+def mismatch(
+    agent: Agent, vm: str, own: LabelName, said: str, saved: LabelName | None = None
 ) -> Decision:
-    said = claimed or (f"a label of another policy ({head.context})" if head.context else "none")
-    saved = f"; what was saved here was {receipt.label}" if receipt is not None else ""
-    assigned = agent.policy.assignments.get(VmId(head.name))
+    """The refusal of a VM that claims to be ``said``."""
+    here = f"; what was saved here was {saved}" if saved is not None else ""
+    assigned = agent.policy.assignments.get(VmId(vm))
     return Decision(
         False, HostId.IMAGE_MISMATCH,
-        f"{head.name} may not be restored: its label on this host is {own}, and the image says "
-        f"{said}{saved}.",
+        f"{vm} may not be restored: its label on this host is {own}, and the image says "
+        f"{said}{here}.",
         (assigned.span if assigned else agent.policy.host.span,),
     )
 

@@ -25,7 +25,7 @@ from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.host import image
-from shype.host.drivers import model_config
+from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
 from shype.host.drivers.model_state import State, boot, dump, load
 from shype.host.drivers.model_store import Contents, ModelStore
@@ -39,6 +39,8 @@ from shype.policy.names import LabelName, MemberName
 UNLABELLED = "u:r:domU_t:s0"
 #: The toolstack's own name for a domain that it has not named yet.
 NAMELESS = "(null)"
+#: Bytes of memory that a domain has.
+MEMORY = 65536
 #: Lines that the console ring keeps.
 RING = 200
 
@@ -121,7 +123,7 @@ class ModelHypervisor:
                   "b_info": {}, **actions}
         try:
             sink(image.dumps(config))
-            sink(f"memory of {found.context}\n".encode() * 1000)
+            sink((f"memory of {found.context}\n".encode() * MEMORY)[:MEMORY])
         except BaseException:
             self._change(domid, paused=False)
             raise
@@ -143,15 +145,41 @@ class ModelHypervisor:
         head = image.read_head(read)
 
         def memory() -> None:
-            line = read(len("memory of \n") + len(str(head.context)))
-            if not line.startswith(b"memory of "):
+            found = read(MEMORY)
+            if not found.startswith(b"memory of ") or len(found) < MEMORY:
                 raise CreateFailed("xl: the stream ends too early")
 
         self.create(head.name, head.context, paused=True, uuid=head.uuid, actions={
             event: action for event, action in head.config.items()
             if event in EVENTS and action != "destroy"}, within=memory)
+        ended = True  # as a migration's stream does not: it goes on with other words
         for _ in left:
-            ended = True  # it may not yield much more
+            pass
+
+    def migrate(self, domid: int, command: str) -> None:
+        """See the protocol."""
+        name = next(d.name for d in self.domains() if d.domid == domid)
+        with model_migration.receiver(command) as line:
+            self._change(domid, ended=Ending.SUSPEND)
+            try:
+                line.hear(model_migration.BANNER)
+                self.save(domid, line.say)
+                line.hear(model_migration.READY)
+            except (OSError, Unavailable) as error:
+                self._change(domid, ended=None, paused=False)
+                raise Unavailable(
+                    "xl.failed", f"Migration failed, resuming at sender: {line.said()}"
+                ) from error
+            self._change(domid, name=f"{name}--migratedaway")
+            line.say(model_migration.GO)
+            line.hear(model_migration.REPORT)
+            if line.read(1) == b"\0":
+                self.destroy(domid)
+                return
+            line.hear(model_migration.GO)
+            self._change(domid, ended=None, paused=False, name=name)
+            raise Unavailable(
+                "xl.failed", f"Migration failed due to problems at target: {line.said()}")
 
     def pause(self, domid: int) -> None:
         """See the protocol."""

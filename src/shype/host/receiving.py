@@ -1,0 +1,199 @@
+"""Receive a VM that migrates here: decided by this host's own policy, as a restoration is.
+
+It speaks the receiver's part of xl's migration protocol itself (tools/xl/xl_migrate.c): a
+banner; from the sender the head and the stream of a saved VM; "ready"; from the sender "go";
+a report.  Until "go" the sender may take its VM back, and does if the stream ends: so every
+refusal is simply an end.  After it, a report of failure gives the VM back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.decision.decision import Decision
+from shype.host.agent import Agent
+from shype.host.census import residents, running
+from shype.host.hostcheck import require_enforcing, require_policy
+from shype.host.hypervisor import VmConfig
+from shype.host.image import Head, read_head
+from shype.host.kept import Kept, KeptVms
+from shype.host.labeling import label_for
+from shype.host.launch import Observer, Outcome, Request, Step, catch_up, told
+from shype.host.launch_events import LaunchEvents
+from shype.host.restoring import CHUNK, labelling, mismatch, request
+
+BANNER = b"xl migration receiver ready, send binary domain data.\n"
+READY = b"domain received, ready to unpause\0"
+GO = b"domain is yours, you are cleared to unpause\0"
+REPORT = b"my copy unpause results are as follows\0"
+
+#: Seconds that the sender gets for its next word.
+_PATIENCE = 120
+#: Seconds between two looks whether the toolstack has ended.
+_LOOK = 0.2
+
+
+def receive(
+    agent: Agent, hear: int, tell_it: int, peer: str, *,
+    observer: Observer = lambda step: None, lock_timeout: float = 30,
+) -> Outcome:
+    """Receive one VM; ``hear`` and ``tell_it`` are descriptors of the stream to the sender.
+
+    ``peer`` names the sender in the audit trail. A refusal is an `Outcome`.  Raises as
+    `shype.host.restoring.restore`, and Unavailable (``receive.broken-off``).
+    """
+    line = _Line(hear, tell_it)
+    try:
+        with told(LaunchEvents(agent, f"host:{peer}", "receive")) as tell:
+            require_policy(agent)
+            require_enforcing(agent)  # asked again under the lock
+            line.say(BANNER)
+            head = read_head(line.read)
+
+            def begun() -> Request:
+                observer(Step.LOCKED)
+                catch_up(agent)
+                observer(Step.RECOVERED)
+                require_enforcing(agent)
+                observer(Step.CHECKED)
+                return _request(agent, head, line)
+
+            with agent.lock.hold(lock_timeout):
+                outcome = tell(begun, observer)
+    except BaseException:
+        if line.gone:  # destroyed here: the sender may have it back
+            line.say(REPORT + b"\x01" + GO)
+        raise
+    if outcome.domid is not None:
+        line.say(REPORT + b"\0")
+    return outcome
+
+
+def _request(agent: Agent, head: Head, line: _Line) -> Request:
+    named = labelling(agent, head)
+    announced = incoming(agent).get(head.uuid)
+    incoming(agent).forget(head.uuid)
+    if announced is not None and (announced.vm, announced.label) != (head.name, named.label):
+        announced = None
+
+    def check() -> None:
+        line.say(READY)
+        if line.read(len(GO)) != GO:
+            raise _broken()
+        line.gone = True
+
+    if announced is None:
+        return request(agent, head, named, None, head.actions, line.memory, check)
+    return request(
+        agent, head, named, announced.config, announced.actions, line.memory, check)
+
+
+class _Line:
+    """The stream to the sender. ``gone``: it has given its VM away."""
+
+    def __init__(self, hear: int, tell: int) -> None:
+        self._hear, self._tell = hear, tell
+        self.gone = False
+
+    def say(self, words: bytes) -> None:
+        """Raises Unavailable (``receive.broken-off``) if nobody hears it."""
+        try:
+            while words:
+                words = words[os.write(self._tell, words):]
+        except OSError as error:
+            raise _broken() from error
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, fewer if the sender ends. Raises Unavailable if it falls silent."""
+        data = b""
+        while len(data) < size:
+            if not select.select([self._hear], [], [], _PATIENCE)[0]:
+                raise _broken()
+            chunk = os.read(self._hear, size - len(data))
+            if not chunk:
+                break
+            data += chunk
+        return data
+
+    def memory(self, ended: Callable[[], bool]) -> Iterator[bytes]:
+        """What the sender sends, until the toolstack has had enough of it."""
+        while not ended():
+            if select.select([self._hear], [], [], _LOOK)[0]:
+                chunk = os.read(self._hear, CHUNK)
+                if not chunk:
+                    return
+                yield chunk
+
+
+def _broken() -> Unavailable:
+    return Unavailable(
+        "receive.broken-off", "the sender broke off the migration", "the VM goes on there")
+
+
+# -- what a sender asks before -------------------------------------------------------------------
+
+
+def incoming(agent: Agent) -> KeptVms:
+    """What senders announced: configurations to start VMs from when they reboot here."""
+    return KeptVms(agent.state, "incoming")
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A VM that is to come, as its sender describes it."""
+
+    vm: str
+    uuid: str
+    label: str
+    config: bytes | None
+    actions: dict[str, str]
+
+    def dumps(self) -> bytes:
+        """One JSON document."""
+        config = None if self.config is None else self.config.decode("latin-1")
+        return json.dumps({"vm": self.vm, "uuid": self.uuid, "label": self.label,
+                           "config": config, "actions": self.actions}).encode()
+
+    @classmethod
+    def loads(cls, data: bytes) -> Announcement:
+        """Raises BadInput (``receive.announcement``)."""
+        try:
+            value = json.loads(data)
+            words = [value["vm"], value["uuid"], value["label"], *value["actions"].values()]
+            if not all(isinstance(word, str) for word in words):
+                raise TypeError("words")
+            config = value["config"]
+            return cls(value["vm"], value["uuid"].lower(), value["label"],
+                       None if config is None else config.encode("latin-1"), value["actions"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(
+                "receive.announcement", "the sender's announcement is not understood",
+                "is it a `shype migrate` of the same version?") from error
+
+
+def answer(agent: Agent, announced: Announcement, lock_timeout: float = 30) -> Decision:
+    """Whether this host would take the VM now; asked again, of the VM itself, when it comes.
+
+    Raises Unavailable if this host does not enforce.
+    """
+    with agent.lock.hold(lock_timeout):
+        catch_up(agent)
+        require_enforcing(agent)
+        vm = VmConfig(announced.vm, announced.uuid, None, None)
+        named = label_for(vm, agent.policy, agent.manifest)
+        if named.label is None:
+            if named.refusal is None:
+                raise ShypeError("label.none", f"{vm.name} has no label")
+            return named.refusal
+        if named.label != announced.label:
+            return mismatch(agent, vm.name, named.label, announced.label)
+        decision = agent.server.launch(named.label, running(residents(agent)))
+        if decision.permitted:
+            incoming(agent).put(Kept(
+                vm.name, vm.uuid, named.label, announced.config, announced.actions))
+        return decision
