@@ -144,7 +144,7 @@ and validation refuses any other.
   label is for life, so that the check at creation suffices.
 - dom0: `kexec`, `livepatch_op`, `microcode`, `debug`, `clearconsole`: not needed to
   run VMs; `clearconsole` would erase denials. (`xl dmesg -c` is refused.)
-- dom0: `logdirty` and shadow `enable`: live migration is not part of this version.
+- dom0: shadow `enable`: shadow paging is not used.
 - VMs: nothing on dom0 beyond split drivers, nothing of classes `xen`, `xen2`,
   `resource`, `security`; no `event` of their own type to themselves: a VM without
   coalition shares with nobody, not even with a VM of the same label.

@@ -159,27 +159,16 @@ class ModelHypervisor:
     def migrate(self, domid: int, command: str) -> None:
         """See the protocol."""
         name = next(d.name for d in self.domains() if d.domid == domid)
-        with model_migration.receiver(command) as line:
+
+        def suspend(sink: Callable[[bytes], None]) -> None:
             self._change(domid, ended=Ending.SUSPEND)
-            try:
-                line.hear(model_migration.BANNER)
-                self.save(domid, line.say)
-                line.hear(model_migration.READY)
-            except (OSError, Unavailable) as error:
-                self._change(domid, ended=None, paused=False)
-                raise Unavailable(
-                    "xl.failed", f"Migration failed, resuming at sender: {line.said()}"
-                ) from error
-            self._change(domid, name=f"{name}--migratedaway")
-            line.say(model_migration.GO)
-            line.hear(model_migration.REPORT)
-            if line.read(1) == b"\0":
-                self.destroy(domid)
-                return
-            line.hear(model_migration.GO)
-            self._change(domid, ended=None, paused=False, name=name)
-            raise Unavailable(
-                "xl.failed", f"Migration failed due to problems at target: {line.said()}")
+            self.save(domid, sink)
+
+        model_migration.send(
+            command, suspend,
+            resume=lambda: self._change(domid, ended=None, paused=False, name=name),
+            away=lambda: self._change(domid, name=f"{name}--migratedaway"))
+        self.destroy(domid)
 
     def pause(self, domid: int) -> None:
         """See the protocol."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from shype.base.errors import Unavailable
@@ -48,8 +48,36 @@ class Line:
         return self._err.read().decode(errors="replace")
 
 
+def send(
+    command: str, suspend: Callable[[Callable[[bytes], None]], None],
+    resume: Callable[[], None], away: Callable[[], None],
+) -> None:
+    """Send a domain to the receiver that the shell's ``command`` runs.
+
+    ``suspend`` gives its image to a sink, ``resume`` lets it go on, ``away`` marks it as given
+    away. Raises Unavailable (``xl.failed``).
+    """
+    with _receiver(command) as line:
+        try:
+            line.hear(BANNER)
+            suspend(line.say)
+            line.hear(READY)
+        except (OSError, Unavailable) as error:
+            resume()
+            raise Unavailable(
+                "xl.failed", f"Migration failed, resuming at sender: {line.said()}") from error
+        away()
+        line.say(GO)
+        line.hear(REPORT)
+        if line.read(1) != b"\0":
+            line.hear(GO)
+            resume()
+            raise Unavailable(
+                "xl.failed", f"Migration failed due to problems at target: {line.said()}")
+
+
 @contextlib.contextmanager
-def receiver(command: str) -> Iterator[Line]:
+def _receiver(command: str) -> Iterator[Line]:
     """Run the shell's ``command``."""
     with os.fdopen(os.memfd_create("err"), "w+b") as err:
         process = subprocess.Popen(
