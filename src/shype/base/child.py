@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from shype.base.errors import ShypeError, Unavailable
 
@@ -206,6 +207,27 @@ def drain(
                 process.wait(timeout)
             raise
         return complete(timeout)
+
+
+@contextlib.contextmanager
+def conversation(
+    argv: Sequence[str | os.PathLike[str]]
+) -> Iterator[tuple[BinaryIO, BinaryIO, Callable[[], str]]]:
+    """Run ``argv``: its standard input, its output, and what it has told people when it ended."""
+    with _piped(argv, subprocess.PIPE, subprocess.PIPE, False) as (process, complete):
+        source, sink = process.stdin, process.stdout
+        assert source is not None
+        assert sink is not None
+
+        def said() -> str:
+            with contextlib.suppress(OSError):
+                source.close()
+            try:
+                return complete(60).err
+            except ChildFailed as error:
+                return error.done.err
+
+        yield cast(BinaryIO, source), cast(BinaryIO, sink), said
 
 
 @contextlib.contextmanager

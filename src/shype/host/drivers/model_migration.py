@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO
 
+from shype.base import child
 from shype.base.errors import Unavailable
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
@@ -17,35 +15,24 @@ REPORT = b"my copy unpause results are as follows\0"
 
 
 class Line:
-    """The stream to a receiver."""
+    """The stream to a receiver; ``said``: what it has said to people, once it has ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes], err: BinaryIO) -> None:
-        self._process, self._err = process, err
+    def __init__(self, source: BinaryIO, sink: BinaryIO, said: Callable[[], str]) -> None:
+        self._source, self._sink, self.said = source, sink, said
 
     def say(self, words: bytes) -> None:
         """Raises OSError if nobody hears it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(words)
-        self._process.stdin.flush()
+        self._source.write(words)
+        self._source.flush()
 
     def read(self, size: int) -> bytes:
         """So many bytes, or fewer."""
-        assert self._process.stdout is not None
-        return self._process.stdout.read(size)
+        return self._sink.read(size)
 
     def hear(self, words: bytes) -> None:
         """Raises Unavailable if the receiver says something else, or nothing."""
         if self.read(len(words)) != words:
             raise Unavailable("xl.failed", f"the receiver does not say {words!r}")
-
-    def said(self) -> str:
-        """What it has said to people, once it has ended."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._err.seek(0)
-        return self._err.read().decode(errors="replace")
 
 
 def send(
@@ -57,7 +44,8 @@ def send(
     ``suspend`` gives its image to a sink, ``resume`` lets it go on, ``away`` marks it as given
     away. Raises Unavailable (``xl.failed``).
     """
-    with _receiver(command) as line:
+    with child.conversation(("sh", "-c", command)) as (source, sink, said):
+        line = Line(source, sink, said)
         try:
             line.hear(BANNER)
             suspend(line.say)
@@ -74,19 +62,3 @@ def send(
             resume()
             raise Unavailable(
                 "xl.failed", f"Migration failed due to problems at target: {line.said()}")
-
-
-@contextlib.contextmanager
-def _receiver(command: str) -> Iterator[Line]:
-    """Run the shell's ``command``."""
-    with os.fdopen(os.memfd_create("err"), "w+b") as err:
-        process = subprocess.Popen(
-            ("sh", "-c", command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
-        try:
-            yield Line(process, err)
-        finally:
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-            process.wait()
