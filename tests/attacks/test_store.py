@@ -20,17 +20,12 @@ VMS = ("a1", "a2", "b1")
 
 @pytest.fixture(scope="module")
 def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    """a1 and a2 may share directories, b1 nothing with them; a1 has a disk."""
+    """a1 and a2 may share directories, b1 nothing with them."""
     place = tmp_path_factory.mktemp("store")
     (place / "store.yaml").write_text(POLICY)
     build(load(place / "store.yaml").policy, target="xen-4.17", out=place / "bundle")
-    disk = 'disk = ["phy:/dev/loop0,xvda,w"]\n'
-    files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv", extra=disk if vm == "a1" else "")
-             for vm in VMS}
+    files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv") for vm in VMS}
     with Lab.up(bundle=place / "bundle", files=files) as lab:
-        made = lab.sh("mkdir -p /srv && truncate -s 256K /srv/disk0 && "
-                      "losetup /dev/loop0 /srv/disk0")
-        assert made.code == 0, made.err
         for vm in VMS:
             started = lab.run(["shype", "run", f"/etc/xen/vms/{vm}.cfg"], timeout=300)
             assert started.code == 0, started.err
@@ -189,10 +184,10 @@ ATTACKS = [
            Ends.STOPPED, opened(_OWN, "b{a}")),
     Attack("store.transaction", By.GUEST, "a VM opens its node inside a transaction",
            Ends.STOPPED, opened(_OWN, "n{a} r{b}", within=True)),
-    Attack("store.frontend", By.GUEST, "a VM opens a node of its disk's frontend", Ends.STOPPED,
-           opened("/local/domain/{a}/device/vbd/51712", "n{a} r0 r{b}")),
-    Attack("store.backend", By.GUEST, "a VM opens a node of its disk's backend", Ends.STOPPED,
-           opened("/local/domain/0/backend/vbd/{a}/51712", "n0 r{a} r{b}")),
+    Attack("store.frontend", By.GUEST, "a VM opens a node of a device's frontend", Ends.STOPPED,
+           opened("/local/domain/{a}/device/suspend/event-channel", "n{a} r{b}")),
+    Attack("store.backend", By.GUEST, "a VM opens a node of its console's backend", Ends.STOPPED,
+           opened("/local/domain/0/backend/console/{a}/0", "n0 r{a} r{b}")),
     Attack("store.special", By.GUEST, "a VM opens @releaseDomain", Ends.STOPPED,
            opened("@releaseDomain", "n0 r{b}")),
     Attack("store.watch", By.GUEST, "a VM watches the nodes of another", Ends.STOPPED, watched),

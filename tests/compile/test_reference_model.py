@@ -23,10 +23,10 @@ from .binary_access import Hypervisor, subject
 
 XEN = tables.load("xen-4.17")
 
-#: What the hypervisor decides, all but disks and networks.
+#: What the hypervisor decides, all but disks, networks and XenStore.
 OPERATIONS = [
     *(name for name, (mechanism, _, _) in model.OPERATIONS.items()
-      if mechanism not in ("disk", "network")),
+      if mechanism not in ("disk", "network", "xenstore")),
     *model.POWER,
 ]
 
