@@ -45,6 +45,7 @@ def open_agent(args: argparse.Namespace) -> Agent:
     from shype.host.admission import admit, refusals_recorded
     from shype.host.agent import Agent
     from shype.host.trust import load_trusted
+    from shype.host.trust_events import record_keys
 
     if (args.driver == "model") != (args.model_file is not None):
         raise BadInput(
@@ -61,11 +62,15 @@ def open_agent(args: argparse.Namespace) -> Agent:
         state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
         with refusals_recorded(state.absolute(), args.bundle):
             bundle = load_trusted(args.bundle, args.keys)
-            return admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
+            agent = admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
+            record_keys(agent, args.keys)
+        return agent
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
     require_xen()
     state = args.state or Path("/var/lib/shype")
     with refusals_recorded(state.absolute(), args.bundle):
         bundle = load_trusted(args.bundle, args.keys)
-        return admit(Agent(bundle, XenHypervisor(), state.absolute()))
+        agent = admit(Agent(bundle, XenHypervisor(), state.absolute()))
+        record_keys(agent, args.keys)
+    return agent
