@@ -34,6 +34,10 @@ class DeviceModel(ModelHypervisor):
         values = config_file.parse(path.read_text())
         found: list[Device] = [BootFile("/", "kernel")] if "kernel" in values else []
         for text in config_file.words(values, "disk"):
+            if "target=" in text:  # as `shype attach` writes a CD
+                keys = dict(part.partition("=")[::2] for part in text.split(","))
+                found.append(Disk(keys["target"], keys["vdev"], keys["format"], False, True))
+                continue
             target, form, vdev, *access = text.split(",")
             found.append(Disk(target, vdev, form, access != ["r"]))
         for number, text in enumerate(config_file.words(values, "vif")):
@@ -43,6 +47,10 @@ class DeviceModel(ModelHypervisor):
     def attach(self, domid: int, kind: str, words: Sequence[str]) -> None:
         """As ``xl block-attach`` and ``network-attach``."""
         self.meanwhile()
+        if kind == "cd":
+            vdev, path = words
+            self.node("qdisk", domid, vdev, params=f"aio:{path}", dev=vdev, mode="r")
+            return
         word, = words
         if kind == "network":
             self.node("vif", domid, "1", bridge=word.removeprefix("bridge="), script="vif-bridge")

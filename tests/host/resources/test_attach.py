@@ -46,6 +46,29 @@ def test_a_permitted_disk_comes_and_goes(agent: Agent, tmp_path: Path) -> None:
     assert model(agent).backends() == ()
 
 
+def test_a_guest_that_boots_meanwhile_is_no_exchange(agent: Agent, tmp_path: Path) -> None:
+    domid = model(agent).domains()[1].domid
+    root = {"params": f"aio:{tmp_path}/srv/red-2", "mode": "w", "dev": "xvda"}
+    model(agent).node("qdisk", domid, "xvda", state="2", **root)
+    model(agent).meanwhile = lambda: model(agent).node("qdisk", domid, "xvda", state="4", **root)
+    done = attach(agent, "red", Kind.DISK, spec(tmp_path, "red-1"))
+    assert [b.number for b in done.backends] == ["xvdb"]
+
+
+def test_a_cd_is_changed_by_decision(agent: Agent, tmp_path: Path) -> None:
+    domid = model(agent).domains()[1].domid
+    model(agent).node("qdisk", domid, "hdc", params=f"aio:{tmp_path}/srv/red-1", dev="hdc",
+                      mode="r")
+    refused = attach(agent, "red", Kind.CD, f"hdc={tmp_path}/srv/blue-1")
+    assert refused.decision.id == "resource.disjoint"
+    done = attach(agent, "red", Kind.CD, f"hdc={tmp_path}/srv/red-2")
+    assert [b.values["params"] for b in done.backends] == [f"aio:{tmp_path}/srv/red-2"]
+    for text in ("hdc", "hdc=relative", "hdc=/a,b"):
+        with pytest.raises(BadInput) as caught:
+            attach(agent, "red", Kind.CD, text)
+        assert caught.value.id == "attach.spec"
+
+
 def test_what_is_refused_never_reaches_xl(agent: Agent, tmp_path: Path) -> None:
     for kind, text in ((Kind.DISK, spec(tmp_path, "blue-1")), (Kind.NETWORK, "bridge=br-blue")):
         done = attach(agent, "red", kind, text)
@@ -166,6 +189,18 @@ def test_a_disk_in_use_is_not_wiped_and_a_free_one_is_zeros(agent: Agent, tmp_pa
     assert disk.read_bytes() == bytes(500)
     assert told == [(500, 500)]
     assert Registry(agent.state).read() == {}
+
+
+def test_who_comes_while_a_disk_is_wiped_keeps_it_refused(agent: Agent, tmp_path: Path) -> None:
+    domid = model(agent).domains()[1].domid
+
+    def come(done: int, size: int) -> None:
+        model(agent).node("qdisk", domid, "xvdz", params=f"aio:{tmp_path}/srv/red-1", mode="w")
+
+    with pytest.raises(BadInput) as caught:
+        wipe(agent, str(tmp_path / "srv" / "red-1"), progress=come)
+    assert caught.value.id == "disk.in-use"
+    assert [used.wiping for used in Registry(agent.state).read().values()] == [True]
 
 
 def test_a_wiping_that_dies_leaves_the_disk_refused(agent: Agent, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def attach(
         before = _backends(agent, domain, kind)
         try:
             agent.hypervisor.attach(domain.domid, kind, words)
-            new = tuple(b for b in _backends(agent, domain, kind) if b not in before)
+            old = {_given(backend) for backend in before}
+            new = tuple(b for b in _backends(agent, domain, kind) if _given(b) not in old)
             if not new:
                 raise Unavailable("attach.failed", f"xl attached nothing to {domain.name}",
                                   "look at xl's log in /var/log/xen")
@@ -148,6 +149,12 @@ def _backends(agent: Agent, domain: Domain, kind: Kind) -> tuple[Backend, ...]:
     kinds = ("vif",) if kind is Kind.NETWORK else DISKS
     return tuple(b for b in agent.hypervisor.backends()
                  if b.domid == domain.domid and b.kind in kinds)
+
+
+def _given(backend: Backend) -> tuple[str, ...]:
+    """Which device it is and what it was given; its state changes as the guest boots."""
+    values = backend.values
+    return (backend.kind, backend.number, values.get("params", ""), values.get("bridge", ""))
 
 
 def _undo(

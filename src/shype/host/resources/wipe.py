@@ -45,6 +45,8 @@ def wipe(
                 object_label=used.label if used else None))
             registry.begin_wiping(key, used or Used("unknown", thing.path, "nobody"))
         size = _zero(handle, path, progress)
+        # Scripts of other toolstacks hold no lock of ours; who came meanwhile has written, perhaps.
+        _require_unused(agent, thing)
     finally:
         os.close(handle)
     registry.forget(key)
