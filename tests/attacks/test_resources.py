@@ -81,7 +81,7 @@ def run(lab: Lab, vm: str, extra: str = "") -> tuple[int, dict[str, Any]]:
 
 def shype(lab: Lab, *words: str) -> tuple[int, dict[str, Any]]:
     """A command with --json."""
-    done = lab.run(["shype", words[0], "--json", *words[1:]], timeout=300)
+    done = lab.run(["shype", *words, "--json"], timeout=300)
     assert done.out, done.err
     return done.code, json.loads(done.out)
 
