@@ -101,3 +101,24 @@ def test_a_state_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> No
     with pytest.raises(Unavailable) as caught, LaunchLock(tmp_path / "file" / "state").hold(1):
         pass
     assert caught.value.id == "state.unwritable"
+
+
+def test_of_fifty_requests_at_once_one_side_of_the_wall_wins(tmp_path: Path) -> None:
+    agent = host(tmp_path)
+    pids = []
+    for number in range(50):
+        cfg = config(tmp_path, f"vm{number}", f'seclabel = "bank-{"ab"[number % 2]}-db"')
+        pid = os.fork()
+        if pid == 0:  # a process of its own, as every command is; it never returns into the test
+            code = 3
+            try:
+                code = 0 if launch(agent, cfg, lock_timeout=300).domid is not None else 1
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    assert sorted(set(codes[0::2]) | set(codes[1::2])) == [0, 1]
+    assert len(set(codes[0::2])) == len(set(codes[1::2])) == 1
+    assert len(guests(agent)) == 25
+    assert len(set(guests(agent).values())) == 1
+    assert_sound(agent)
