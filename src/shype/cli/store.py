@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import add_options, open_agent
+from shype.cli.host import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,10 +87,6 @@ def _verb(
     return verb
 
 
-def _show(args: argparse.Namespace, value: dict[str, object]) -> None:
-    output.print_json({**value, **({"driver": "model"} if args.driver == "model" else {})})
-
-
 def _status(args: argparse.Namespace) -> int:
     from shype.base.errors import Unavailable
     from shype.host.store.lockdown import hides_writes, lockdown, require_locked
@@ -103,7 +100,7 @@ def _status(args: argparse.Namespace) -> int:
         except Unavailable as error:
             problem = error
     if args.json:
-        _show(args, {
+        show(args, {
             "locked": found.holds, "permissions": found.permissions, "hides_writes": hidden,
             "problem": problem.to_json() if problem else None,
         })
@@ -126,7 +123,7 @@ def _lock(args: argparse.Namespace) -> int:
     agent = open_agent(args)
     done = lock(agent, args.daemon)
     if args.json:
-        _show(args, {"replaced": done.replaced, "program": done.program,
+        show(args, {"replaced": done.replaced, "program": done.program,
                            "options": list(done.options), **_repaired(done.repaired)})
         return 0
     if done.replaced:
@@ -143,7 +140,7 @@ def _check(args: argparse.Namespace) -> int:
 
     found = check(open_agent(args))
     if args.json:
-        _show(args, {"openings": [opening.to_json() for opening in found]})
+        show(args, {"openings": [opening.to_json() for opening in found]})
     else:
         _print_openings(found)
         if found:
@@ -158,7 +155,7 @@ def _repair(args: argparse.Namespace) -> int:
 
     done = repair(open_agent(args))
     if args.json:
-        _show(args, _repaired(done))
+        show(args, _repaired(done))
     else:
         _print_repaired(done)
         if not done.openings and not done.shared.made and not done.shared.removed:
