@@ -1,0 +1,134 @@
+"""Attempts on the life of VMs: forged images, root's own xl, an unprivileged user of dom0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from shype.compile.flask.build import build
+from shype.host.image import dumps
+from shype.lab import builder
+from shype.lab.guests import config
+from shype.lab.host import Lab
+from shype.policy.loader import load
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.lab.conftest import EXAMPLES, boolean, guests
+
+UUID = "0d6f1a6e-7b43-4b7e-9b0a-2f3c4d5e6f70"
+A, B = "u:r:l_bank_a_db_t:s0", "u:r:l_bank_b_db_t:s0"
+IMAGE = "/run/forged.img"
+KEEP = f"""
+from pathlib import Path
+from shype.host.kept import Kept, KeptVms
+from shype.policy.names import LabelName
+state = Path("/var/lib/shype")
+state.mkdir(mode=0o700, exist_ok=True)
+KeptVms(state).put(Kept("a-db", "{UUID}", LabelName("bank-a-db"), b"secret"))
+"""
+
+
+@pytest.fixture(scope="module")
+def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    bundle = tmp_path_factory.mktemp("lifecycle") / "bundle"
+    build(load(EXAMPLES / "banks.yaml").policy, target="xen-4.17", out=bundle)
+    files = {"/etc/xen/vms/a-db.cfg": config("a-db", type="pv")}
+    with Lab.up(bundle=bundle, files=files) as lab:
+        done = lab.run(["env", "PYTHONPATH=/opt/shype", "python3", "-c", KEEP])
+        assert done.code == 0, done.err
+        yield Arena(lab, bundle)
+
+
+def image(name: str, context: str, receipt: str = "", **create: object) -> bytes:
+    """A saved VM of this name, with this label, and next to no memory."""
+    c_info = {"type": "pv", "name": name, "uuid": UUID, "ssid_label": context, **create}
+    b_info = {"max_vcpus": 1, "max_memkb": 114688, "target_memkb": 114688, "type.pv": {}}
+    return dumps({"c_info": c_info, "b_info": b_info}, receipt) + bytes(4096)
+
+
+def nothing_is_left(lab: Lab, said: str) -> Ended:
+    if guests(lab) or boolean(lab, "win_en") or boolean(lab, "run_bank_a"):
+        return Ended(Ends.OPEN, f"{guests(lab)}; {said}")
+    return Ended(Ends.STOPPED, said)
+
+
+def restored(arena: Arena, data: bytes, *words: str) -> Ended:
+    arena.lab.put(IMAGE, data, 0o600)
+    done = arena.lab.run(["shype", "restore", "--json", *words, IMAGE], timeout=300)
+    value = json.loads(done.out)
+    said = value.get("error") or value["decision"]["id"]
+    if done.code == 0:
+        return Ended(Ends.OPEN, str(value))
+    return nothing_is_left(arena.lab, said)
+
+
+def forged_label(arena: Arena) -> Ended:
+    return restored(arena, image("a-db", B), "--foreign")
+
+
+def another_name(arena: Arena) -> Ended:
+    return restored(arena, image("b-db", A), "--foreign")
+
+
+def not_saved_here(arena: Arena) -> Ended:
+    return restored(arena, image("a-db", A))
+
+
+def borrowed_receipt(arena: Arena) -> Ended:
+    return restored(arena, image("a-db", A, receipt="0" * 32))
+
+
+def cut_off(arena: Arena) -> Ended:
+    return restored(arena, image("a-db", A, domid=77), "--foreign")
+
+
+def root_restores(arena: Arena) -> Ended:
+    arena.lab.put(IMAGE, image("a-db", A), 0o600)
+    done = arena.lab.run(["xl", "restore", "-p", IMAGE], timeout=200)
+    denied = [line for line in arena.lab.run(["xl", "dmesg"]).out.splitlines()
+              if "{ create }" in line and A in line]
+    if done.code == 0 or not denied:
+        return Ended(Ends.OPEN, done.err[-200:])
+    return nothing_is_left(arena.lab, denied[-1])
+
+
+def as_user(arena: Arena, script: str) -> Ended:
+    code, said = arena.as_user(script, 200)
+    return Ended(Ends.OPEN, said) if code == 0 else nothing_is_left(arena.lab, said[-200:])
+
+
+def user_creates(arena: Arena) -> Ended:
+    return as_user(arena, "xl create /etc/xen/vms/a-db.cfg")
+
+
+def user_runs(arena: Arena) -> Ended:
+    return as_user(arena, "PYTHONPATH=/opt/shype python3 -m shype run /etc/xen/vms/a-db.cfg")
+
+
+def user_reads(arena: Arena) -> Ended:
+    return as_user(arena, f"cat /var/lib/shype/vms/{UUID}.json || ls /var/lib/shype/vms")
+
+
+ATTACKS = (
+    Attack("lifecycle.forged-label", By.ADMIN, "Restore an image whose label was rewritten.",
+           Ends.STOPPED, forged_label),
+    Attack("lifecycle.another-name", By.ADMIN,
+           "Restore an image under the name of a VM on the other side of the wall.",
+           Ends.STOPPED, another_name),
+    Attack("lifecycle.foreign-image", By.ADMIN,
+           "Restore an image that this host has not saved, with the right name and label.",
+           Ends.STOPPED, not_saved_here),
+    Attack("lifecycle.borrowed-receipt", By.ADMIN, "Restore one that names a receipt.",
+           Ends.STOPPED, borrowed_receipt),
+    Attack("lifecycle.cut-off-image", By.FAULT,
+           "Restore an image that ends in the middle, and asks for a domain id.",
+           Ends.STOPPED, cut_off),
+    Attack("lifecycle.root-restores", By.ADMIN, "Restore with xl, without a window.",
+           Ends.STOPPED, root_restores),
+    Attack("lifecycle.user-creates", By.USER, "Create a VM with xl.", Ends.STOPPED, user_creates),
+    Attack("lifecycle.user-runs", By.USER, "Start a VM with shype.", Ends.STOPPED, user_runs),
+    Attack("lifecycle.user-reads", By.USER, "Read the kept configuration of a VM.",
+           Ends.STOPPED, user_reads),
+)
+test_attack = each(ATTACKS)
