@@ -10,13 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shype.host import guardian
+from shype.host import ended, guardian
 from shype.host.agent import Agent
 from shype.host.census import held, residents, window
 from shype.host.drivers.model import ModelHypervisor
-from shype.host.hypervisor import CreateFailed
-from shype.host.launch import Step, launch
+from shype.host.hypervisor import CreateFailed, Ending
+from shype.host.launch import Step, catch_up, launch
 from shype.host.recovery import recover
+from shype.host.restoring import restore
+from shype.host.saving import save
 from shype.host.stop import stop
 from tests.host.builders import bundle, config, context
 
@@ -129,6 +131,46 @@ class Host(RuleBasedStateMachine):
         else:
             del self.running[domid]
 
+    @precondition(lambda self: set(self.running) - self.zombies)
+    @rule(data=st.data())
+    def guest_reboots(self, data: st.DataObject) -> None:
+        domid = data.draw(st.sampled_from(sorted(set(self.running) - self.zombies)))
+        uuid = self.uuid(domid)
+        self.model.end(domid, Ending.REBOOT)
+        assert self.uuid(domid) == uuid  # it is still there, and so is its place
+        self.the_hypervisor_knows_every_holder()
+        with self.agent.lock.hold(1):
+            catch_up(self.agent)
+        new, = (d.domid for d in self.model.domains() if d.uuid == uuid)
+        assert new != domid
+        self.running[new] = self.running.pop(domid)
+        self.settled = True
+
+    @precondition(lambda self: set(self.running) - self.zombies)
+    @rule(data=st.data())
+    def root_renames(self, data: st.DataObject) -> None:
+        domid = data.draw(st.sampled_from(sorted(set(self.running) - self.zombies)))
+        self.model.rename(domid, self.fresh())
+
+    @precondition(lambda self: set(self.running) - self.zombies)
+    @rule(data=st.data(), other=st.one_of(st.none(), LABELS))
+    def saved_and_restored(self, data: st.DataObject, other: str | None) -> None:
+        """Perhaps with another VM's launch in between, which may take its place."""
+        domid = data.draw(st.sampled_from(sorted(set(self.running) - self.zombies)))
+        label, file = self.running[domid], self.directory / f"{self.fresh()}.img"
+        save(self.agent, str(domid), file)
+        del self.running[domid]
+        if other is not None:
+            self.run(other)
+        outcome = restore(self.agent, file)
+        assert (outcome.domid is not None) == self.free(label)
+        if outcome.domid is not None:
+            self.running[outcome.domid] = label
+        self.settled = True
+
+    def uuid(self, domid: int) -> str:
+        return next(d.uuid for d in self.model.domains() if d.domid == domid)
+
     @rule(label=st.one_of(st.none(), LABELS))
     def root_creates(self, label: str | None) -> None:
         """Behind the agent's back. Only a killed agent's window may be open, for its own label."""
@@ -177,9 +219,11 @@ class Unguarded(Host):
     def __init__(self) -> None:
         super().__init__()
         self.post, guardian.post = guardian.post, lambda agent: None
+        # How often a guest reboots is a matter of time, and of tests/host/test_ended.py.
+        self.most, ended.MOST = ended.MOST, 10**9
 
     def teardown(self) -> None:
-        guardian.post = self.post
+        guardian.post, ended.MOST = self.post, self.most
         super().teardown()
 
 
