@@ -31,6 +31,12 @@ def test_nothing_is_left_of_what_was_seen() -> None:
     assert news(Seen.of(["a", "b"]), []).gap
 
 
+def test_a_ring_that_was_cleared_is_a_gap_though_it_shows_the_same_again() -> None:
+    denial = "avc: denied " + "x" * 150
+    found = news(Seen.of(["boot", denial, denial]), ["more", denial])
+    assert (found.start, found.gap) == (0, True)
+
+
 def test_a_ring_full_of_one_line_tells_no_number() -> None:
     ring = ["same"] * 200
     found = news(Seen.of(ring), ring)

@@ -175,7 +175,8 @@ def _load(file: Path) -> _Memory:
             return _Memory()
         seen = value["seen"]
         return _Memory(
-            Seen(int(seen["count"]), str(seen["whole"]), tuple(map(str, seen["tail"]))),
+            Seen(int(seen["count"]), int(seen["size"]), str(seen["whole"]),
+                 tuple(map(str, seen["tail"]))),
             {str(name): Bucket.from_json(item) for name, item in value["buckets"].items()},
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -187,7 +188,8 @@ def _save(agent: Agent, file: Path, memory: _Memory) -> None:
     seen = memory.seen
     data = canonical.dumps({
         "format": _FORMAT, "boot": boot_id(), "buckets": buckets,
-        "seen": {"count": seen.count, "whole": seen.whole, "tail": list(seen.tail)}})
+        "seen": {"count": seen.count, "size": seen.size, "whole": seen.whole,
+                 "tail": list(seen.tail)}})
     try:
         write_atomic(file, data, 0o600)
     except OSError as error:

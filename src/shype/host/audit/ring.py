@@ -16,20 +16,25 @@ _TAIL = 400
 #: From so many lines on, a ring with nothing but one pattern is called full of it. (Xen's least
 #: ring, 16 KiB, has some hundred denials.)
 _FLOOD = 50
+#: By so many characters the size of a ring may differ that drops whole lines.
+_LINE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A ring as it was: how many lines, the digest of all, and of each of the last ones."""
+    """A ring as it was: how many lines and characters, the digest of all lines, and of each of
+    the last ones."""
 
     count: int = 0
+    size: int = 0
     whole: str = ""
     tail: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, lines: Sequence[str]) -> Seen:
         """``lines`` as they are now."""
-        return cls(len(lines), _digest("\n".join(lines)), tuple(map(_digest, lines[-_TAIL:])))
+        return cls(len(lines), _size(lines), _digest("\n".join(lines)),
+                   tuple(map(_digest, lines[-_TAIL:])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ def news(seen: Seen, lines: Sequence[str]) -> News:
             _FLOOD <= end <= len(seen.tail) and end < seen.count
             and lines[seen.count - end].endswith(lines[0]) for end in fits)
         return News(seen.count, least=least)
-    if not fits:
+    # A ring only grows until it is full: one that shrank was cleared, whatever it shows again.
+    if not fits or _size(lines) < seen.size - _LINE:
         return News(0, gap=True)
     return News(fits[0], least=len(fits) > 1)
 
@@ -74,6 +80,10 @@ def _ends(tail: Sequence[str], now: Sequence[str]) -> list[int]:
             if len(found) == 2:
                 break
     return found
+
+
+def _size(lines: Sequence[str]) -> int:
+    return sum(len(line) + 1 for line in lines)
 
 
 def _digest(text: str) -> str:
