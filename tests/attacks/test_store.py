@@ -60,7 +60,9 @@ def opened(node: str, entries: str, *, within: bool = False) -> Callable[[Arena]
             steps.insert(3, ("a1", "xs_end", "T"))
         done = said(arena, *steps)
         changed = next(d for d, step in zip(done, steps, strict=True) if "set_perms" in step)
-        stopped = changed in ("ENOSPC", "EACCES") and done[-1] == "EACCES"
+        # (what begins with @ can be watched and not read: EINVAL, whoever asks)
+        unread = "EINVAL" if path.startswith("@") else "EACCES"
+        stopped = changed in ("ENOSPC", "EACCES") and done[-1] == unread
         return Ended(Ends.STOPPED if stopped else Ends.OPEN,
                      f"set_perms: {changed}; b1 reads: {done[-1]}")
 
