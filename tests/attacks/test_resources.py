@@ -144,12 +144,12 @@ def asks_xl(*words: str) -> Callable[[Arena], Ended]:
     return attempt
 
 
-def asks_shype(*words: str) -> Callable[[Arena], Ended]:
-    """The attempt to attach with shype; stopped, with nothing left."""
+def asks_shype(id: str, *words: str) -> Callable[[Arena], Ended]:
+    """The attempt to attach with shype; stopped by that id, with nothing left."""
     def attempt(arena: Arena) -> Ended:
         before = devices(arena.lab)
         code, answer = shype(arena.lab, "attach", *words)
-        stopped = code == 1 and devices(arena.lab) == before
+        stopped = code == 1 and reason(answer) == id and devices(arena.lab) == before
         return Ended(Ends.STOPPED if stopped else Ends.OPEN, f"exit code {code}: {reason(answer)}")
 
     return attempt
@@ -243,9 +243,11 @@ ATTACKS = [
     Attack("resources.as-user", By.USER, "A dom0 user changes record, scripts, policy or a disk.",
            Ends.STOPPED, by_a_user),
     Attack("resources.attach", By.ADMIN, "shype is asked to attach a foreign disk.",
-           Ends.STOPPED, asks_shype("red", "disk", "phy:/dev/loop7,xvdb,w")),
+           Ends.STOPPED, asks_shype(
+               "resource.disjoint", "red", "disk", "phy:/dev/loop7,xvdb,w")),
     Attack("resources.attach-path", By.USER, "A disk is attached by a path that a user can swap.",
-           Ends.STOPPED, asks_shype("red", "disk", "file:/home/user/swap,xvdb,w")),
+           Ends.STOPPED, asks_shype(
+               "disk.exchangeable", "red", "disk", "file:/home/user/own,xvdb,w")),
     Attack("resources.xl-disk", By.ADMIN, "xl attaches a foreign disk behind shype's back.",
            Ends.STOPPED, asks_xl("block-attach", "red", "phy:/dev/loop7,xvdb,w")),
     Attack("resources.xl-network", By.ADMIN, "xl attaches a foreign bridge behind shype's back.",
