@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shype.lab import builder, probe
+from shype.lab.guests import config
 from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
 from tests.lab import frames as f
 from tests.lab.network_guests import BRIDGE, MACS, Traffic, up
@@ -145,6 +146,25 @@ def user_flushes(arena: Arena) -> Ended:
     return Ended(Ends.STOPPED if code != 0 and check.code == 0 else Ends.OPEN, said.splitlines()[0])
 
 
+def not_started(arena: Arena, mac: str, because: str) -> Ended:
+    """A further VM with this MAC does not start, and nothing of it is left."""
+    lab = arena.lab
+    lab.put("/etc/xen/vms/late.cfg", config(
+        "late", type="pv", seclabel="red-vm",
+        extra=f'vif = ["bridge={BRIDGE},mac={mac}"]\ncap = 1'))
+    done = lab.run(["shype", "run", "--json", "/etc/xen/vms/late.cfg"], 900)
+    left = "late " in lab.run(["xl", "list"]).out
+    lab.sh("xl destroy late 2>/dev/null")
+    stopped = done.code == 3 and because in done.out and not left
+    if stopped:
+        return Ended(Ends.STOPPED, because)
+    return Ended(Ends.OPEN, done.out + done.err)
+
+
+def taken_mac(arena: Arena) -> Ended:
+    return not_started(arena, MACS["r1"], "network.port")
+
+
 GUEST, ADMIN = By.GUEST, By.ADMIN
 ATTACKS = [
     Attack("network.spoofed-mac", GUEST, "a VM sends as another, in and out of its coalition",
@@ -164,6 +184,8 @@ ATTACKS = [
            Ends.STOPPED, flood),
     Attack("network.unasked-interface", ADMIN, "an interface joins the bridge without shype",
            Ends.STOPPED, unasked_interface),
+    Attack("network.taken-mac", ADMIN, "a configuration gives a VM the MAC of one that runs",
+           Ends.STOPPED, taken_mac),
     Attack("network.flushed", ADMIN, "root flushes nftables", Ends.DETECTED, flushed),
     Attack("network.user-flushes", By.USER, "a user of dom0 flushes nftables and the bridge",
            Ends.STOPPED, user_flushes),
