@@ -154,7 +154,7 @@ def not_started(arena: Arena, mac: str, because: str) -> Ended:
         extra=f'vif = ["bridge={BRIDGE},mac={mac}"]\ncap = 1'))
     done = lab.run(["shype", "run", "--json", "/etc/xen/vms/late.cfg"], 900)
     left = "late " in lab.run(["xl", "list"]).out
-    lab.sh("xl destroy late 2>/dev/null")
+    lab.sh("umount /usr/sbin/nft 2>/dev/null; xl destroy late 2>/dev/null")
     stopped = done.code == 3 and because in done.out and not left
     if stopped:
         return Ended(Ends.STOPPED, because)
@@ -163,6 +163,11 @@ def not_started(arena: Arena, mac: str, because: str) -> Ended:
 
 def taken_mac(arena: Arena) -> Ended:
     return not_started(arena, MACS["r1"], "network.port")
+
+
+def no_filter(arena: Arena) -> Ended:
+    arena.lab.sh("mount --bind /bin/false /usr/sbin/nft")
+    return not_started(arena, "00:16:3e:00:00:77", "network.filter")
 
 
 GUEST, ADMIN = By.GUEST, By.ADMIN
@@ -186,6 +191,8 @@ ATTACKS = [
            Ends.STOPPED, unasked_interface),
     Attack("network.taken-mac", ADMIN, "a configuration gives a VM the MAC of one that runs",
            Ends.STOPPED, taken_mac),
+    Attack("network.no-filter", By.FAULT, "nft fails while a VM with an interface starts",
+           Ends.STOPPED, no_filter),
     Attack("network.flushed", ADMIN, "root flushes nftables", Ends.DETECTED, flushed),
     Attack("network.user-flushes", By.USER, "a user of dom0 flushes nftables and the bridge",
            Ends.STOPPED, user_flushes),
