@@ -37,7 +37,7 @@ CASES = [
     ('level: high,', 'level: "high {crew}",', "label blue-db: level high -> high {crew}"),
     ("high, integrity: hard", "high, integrity: soft", "label blue-db: integrity hard -> soft"),
     ("blue-db: {", "blue-db: {mechanisms: [event], ",
-     "label blue-db: mechanisms -argo -disk -grant -network"),
+     "label blue-db: mechanisms -argo -disk -grant -network -xenstore"),
     ("blue-db: {", "green-db: {was: blue-db, ", "label green-db: renamed, was blue-db"),
     ("blue-db: {", "green-db: {", "label blue-db: removed"),
     ("blue-db: {", "green-db: {", "label green-db: added"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from shype.policy.lattice import Level, LevelRange
-from shype.policy.mechanism import SWITCHABLE
+from shype.policy.mechanism import OPENED, SWITCHABLE
 from shype.policy.model import Guard, Label, Policy
 from shype.policy.names import CoalitionName, LabelName
 
@@ -53,7 +53,7 @@ def _coalitions(policy: Policy) -> Iterator[tuple[str, Policy]]:
             "writes up" if not coalition.write_up else "does not write up":
                 replace(coalition, write_up=not coalition.write_up),
         }
-        if coalition.mechanisms != SWITCHABLE:
+        if coalition.mechanisms != OPENED:
             changed |= {f"closes {m}": replace(coalition, mechanisms=coalition.mechanisms - {m})
                         for m in coalition.mechanisms}
         for what, new in changed.items():
