@@ -27,7 +27,7 @@ TODAY = date(2030, 1, 1)
 #: A day on which every guard of the examples has expired.
 LATER = date(2100, 1, 1)
 #: Rules that no question can depend on: sHype's policy of 2005 labels resources without naming
-#: any, and a coalition of its own for these and for dom0; no coalition of the others opens XenStore.
+#: any, and a coalition of its own for these and for dom0; no coalition elsewhere opens XenStore.
 UNUSED = {
     "coalition ste-management", "label anonymiser switches xenstore off",
     "label statistics switches xenstore off", "resource label res-disk-hda",
