@@ -20,7 +20,7 @@ from bench.policies import write
 from shype.cli import output
 from shype.compile.flask.build import build
 from shype.lab import cost
-from shype.lab.bulk import Bulk, configure, make_disk, transfer
+from shype.lab.bulk import DISK, Bulk, configure, make_disk, transfer
 from shype.lab.cost import Cost, Subject
 from shype.policy.loader import load
 from shype.policy.manifest import Bundle, load_bundle
@@ -28,6 +28,12 @@ from shype.policy.names import LabelName
 
 SIZES = (10, 100, 1000, 5000)
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "banks.yaml"
+#: What the bulk transfers use; a VM gets no disk and no network without a label.
+RESOURCES = f"""
+resources:
+  - {{disk: {DISK}, coalitions: [bank-a]}}
+  - {{network: xenbr0, coalitions: [bank-a]}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,9 @@ class Figures:
 
 def variants(scratch: Path, sizes: Sequence[int]) -> Iterator[Subject]:
     """The hosts, baselines first; guests carry the first label of the policy."""
-    yield from cost.subjects(*_compiled(EXAMPLE, scratch))
+    example = scratch / EXAMPLE.name
+    example.write_text(EXAMPLE.read_text() + RESOURCES)
+    yield from cost.subjects(*_compiled(example, scratch))
     for size in sizes:
         bundle, label = _compiled(write(scratch / f"scale-{size}.yaml", size), scratch)
         yield replace(cost.subjects(bundle, label)[-1], name=f"FLASK, {size} labels by shype")
