@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
+.PHONY: help demo test attacks test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -21,6 +21,9 @@ test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the
 
 findings: $(STAMP) lab ## repeat what docs/findings says about Xen (about five minutes)
 	$(BIN)/pytest -m findings -n 2 --durations 10
+
+attacks: $(STAMP) lab ## try to get past everything, on the real hypervisor; one table at the end
+	$(BIN)/pytest tests/attacks -m lab -n 2
 
 test-fast: $(STAMP) lint ## everything that needs no hypervisor (about two minutes)
 	$(BIN)/pytest -m "not lab"
