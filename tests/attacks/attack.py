@@ -71,7 +71,8 @@ def each(attacks: Sequence[Attack]) -> Any:
     @pytest.mark.parametrize("attack", attacks, ids=[attack.name for attack in attacks])
     def test_attack(attack: Attack, arena: Arena, record_property: Callable[..., None]) -> None:
         ended = attack.attempt(arena)
-        record_property("attack", [attack.name, attack.by, attack.what, ended.how, ended.evidence])
+        row = (attack.name, attack.by, attack.what, ended.how, ended.evidence)
+        record_property("attack", [str(word) for word in row])  # enums do not cross processes
         assert ended.how is attack.expected, f"{attack.what} {ended.evidence}"
 
     return test_attack
