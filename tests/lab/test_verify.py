@@ -30,6 +30,7 @@ from shype.policy.manifest import load_bundle
 from shype.policy.names import LabelName
 from tests.decision import reference_model as model
 from tests.decision.small_policies import world_of
+from tests.lab.test_faults import window
 
 pytestmark = pytest.mark.lab
 
@@ -59,6 +60,7 @@ host: {dom0: manager}
 vms: {device: web, greedy: high}
 """
 HIGH = LabelName("high")
+PORTS = 'ioports = ["2f8-2ff"]'
 LEVELS = ("low", "high", "low-crew", "high-crew")
 #: Guests that run when the matrix has been tried: PVH, PVH, PV; PEER has the label of ONE.
 ONE, OTHER, WEB, PEER = "try-high", "try-release", "try-web", "twin-high"
@@ -90,8 +92,7 @@ def here(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> 
     build(load(folder / "levels.yaml").policy, target="xen-4.17", out=folder / "bundle")
     program = folder / "probe"
     subprocess.run(["gcc", *guest.CFLAGS, "-o", program, *guest.sources()], check=True)
-    ports = 'ioports = ["2f8-2ff"]'
-    files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv", extra=ports)
+    files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv", extra=PORTS)
              for vm in ("device", "greedy")}
     with Lab.up(bundle=folder / "bundle", files=files) as lab:
         lab.put("/usr/local/bin/probe", program.read_bytes(), 0o755)
@@ -230,7 +231,16 @@ def test_a_device_goes_to_its_label_only(here: Verified) -> None:
     done = lab.run(["shype", "run", "/etc/xen/vms/device.cfg"], timeout=300)
     assert done.code == 0, done.out + done.err
     done = lab.run(["shype", "run", "--json", "/etc/xen/vms/greedy.cfg"], timeout=300)
-    assert done.code != 0, done.out
+    assert done.code == 1, done.out + done.err
+    assert json.loads(done.out)["source"] == "agent"
+    # and root, who can open a window, is stopped by the hypervisor
+    context = load_bundle(here.bundle).manifest.labels[HIGH].context
+    lab.put("/run/behind.cfg", config("behind", type="pv", extra=PORTS, seclabel=context))
+    window(lab, HIGH)
+    try:
+        assert lab.run(["xl", "create", "/run/behind.cfg"], timeout=300).code != 0
+    finally:
+        window(lab, None)
     log = lab.run(["xl", "dmesg"]).out
     assert any(
         "avc:  denied" in line and "tclass=resource" in line and "l_high_t" in line
@@ -238,6 +248,7 @@ def test_a_device_goes_to_its_label_only(here: Verified) -> None:
     ), log[-3000:]
     listed = lab.run(["xl", "list"]).out
     assert "greedy" not in listed
+    assert "behind" not in listed
     assert "device" in listed
     lab.run(["xl", "destroy", "device"])
 
