@@ -17,6 +17,9 @@ from tests.lab.test_faults import CONTEXT, shype, wait_in_dom0
 pytestmark = pytest.mark.lab
 
 A_DB = "/etc/xen/vms/a-db.cfg"
+B_DB = "/etc/xen/vms/b-db.cfg"
+#: A guest whose kernel finds nothing to run, and panics.
+CRASHES = "rdinit=/none init=/none"
 #: A guest whose first process is this, and that has nothing else to do than to end.
 ENDS = "rdinit=/bin/busybox -- "
 LOG = "/var/log/xen/console/guest-a-db.log"
@@ -37,6 +40,43 @@ def test_a_guest_that_reboots_itself_runs_again_with_its_label(empty_lab: Lab) -
     assert boolean(lab, "run_bank_a")
     assert not boolean(lab, "win_en")
     assert shype(lab, "stop", "--force", "a-db").value["released"] == ["run_bank_a"]
+
+
+def test_paused_and_renamed_it_keeps_label_and_place(empty_lab: Lab) -> None:
+    lab = empty_lab
+    assert shype(lab, "run", A_DB).code == 0
+    assert shype(lab, "pause", "a-db").code == 0
+    assert shype(lab, "run", B_DB).denial == ("wall.conflict", ["a-db"])
+    assert shype(lab, "unpause", "a-db").code == 0
+    assert lab.run(["xl", "rename", "a-db", "market"]).code == 0  # another VM's name
+    listed = shype(lab, "ps").value["domains"]
+    assert isinstance(listed, list)
+    named = {row["vm"]: row["label"] for row in listed}
+    assert named["market"] == "bank-a-db"
+    assert shype(lab, "run", B_DB).denial == ("wall.conflict", ["market"])
+    assert guests(lab) == {"market": CONTEXT}
+    # root asks for a reboot: it has its own name again, and is decided by it
+    assert shype(lab, "reboot", "--force", "market").code == 0
+    assert guests(lab) == {"a-db": CONTEXT}
+    assert shype(lab, "stop", "--force", "a-db").value["released"] == ["run_bank_a"]
+
+
+def test_a_crashed_guest_that_is_preserved_holds_its_place(empty_lab: Lab) -> None:
+    lab = empty_lab
+    lab.put("/run/crashes.cfg", config("a-db", type="pv", args=CRASHES))  # on_crash: preserve
+    assert shype(lab, "run", "/run/crashes.cfg").code == 0
+    wait_in_dom0(lab, "xl list a-db | grep -qE -e '---[s-]c-'")
+    assert shype(lab, "run", B_DB).denial == ("wall.conflict", ["a-db"])
+    assert guests(lab) == {"a-db": CONTEXT}
+    assert shype(lab, "stop", "--force", "a-db").value["released"] == ["run_bank_a"]
+    # destroyed by Xen's tools, as its configuration says: the next command knows
+    lab.put("/run/crashes.cfg",
+            config("a-db", type="pv", args=CRASHES, extra='on_crash = "destroy"'))
+    assert shype(lab, "run", "/run/crashes.cfg").code == 0
+    wait_in_dom0(lab, "! xl domid a-db >/dev/null 2>&1")
+    assert shype(lab, "run", B_DB).code == 0
+    assert [*guests(lab)] == ["b-db"]
+    assert (boolean(lab, "run_bank_a"), boolean(lab, "run_bank_b")) == (False, True)
 
 
 def test_a_saved_guest_comes_back_only_through_the_window(empty_lab: Lab) -> None:
