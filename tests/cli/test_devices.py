@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shype.base.errors import ShypeError
-from shype.cli import devices, disk, hotplug, output
+from shype.cli import devices, disk, hotplug
 from shype.host.resources.registry import Registry, Used
-from tests.host.builders import context, host, model
-from tests.signing import AUTHOR, keys, sealed
-
-Shell = Callable[..., int]
+from tests.cli.on_model import Shell, options, signed_host
+from tests.cli.on_model import run as run_words
+from tests.host.builders import context, model
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Shell:
     """Run a command against a model on which a-db runs; an error becomes its exit code."""
-    agent = host(tmp_path)
-    (tmp_path / "policy.shype").write_bytes(sealed(tmp_path / "bundle", AUTHOR))
-    keys(tmp_path / "keys")
+    agent = signed_host(tmp_path)
     label = next(name for name in agent.manifest.labels if name == "bank-a-db")
     model(agent).set_booleans(agent.manifest.window_values(label))
     model(agent).create("a-db", context("l_bank_a_db_t"))
     model(agent).set_booleans(agent.manifest.window_values(None))
-    options = [
-        "--bundle", str(tmp_path / "policy.shype"), "--keys", str(tmp_path / "keys"),
-        "--state", str(agent.state), "--driver", "model",
-        "--model-file", str(tmp_path / "model.json"),
-    ]
 
     def shell(*words: str) -> int:
-        top = argparse.ArgumentParser(prog="shype")
-        commands = top.add_subparsers()
-        for module in (devices, disk, hotplug):
-            module.add(commands)
-        given = [] if words[1:2] == ("install",) else options
-        args = top.parse_args([*words, *given])
-        try:
-            return int(args.run(args))
-        except ShypeError as error:
-            output.note(error.id)
-            return error.exit_code
+        given = [] if words[1:2] == ("install",) else options(tmp_path, agent)
+        return run_words((devices.add, disk.add, hotplug.add), (*words, *given))
 
     return shell
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shype.base.errors import ShypeError, Unavailable
-from shype.cli import denials, output
+from shype.cli import denials
 from shype.cli import host as cli
 from shype.cli.agent import open_agent
 from shype.host.admission import Accepted, Record
@@ -21,40 +21,22 @@ from shype.host.hypervisor import CreateFailed
 from shype.host.journal import reservation
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName
-from tests.host.builders import config, context, host, model
-from tests.signing import AUTHOR, STRANGER, keys, sealed
-
-Shell = Callable[..., int]
+from tests.cli.on_model import Shell, options, signed_host
+from tests.cli.on_model import run as run_words
+from tests.host.builders import config, context, model
+from tests.signing import STRANGER, sealed
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    made = host(tmp_path)
-    (tmp_path / "policy.shype").write_bytes(sealed(tmp_path / "bundle", AUTHOR))
-    keys(tmp_path / "keys")
-    return made
+    return signed_host(tmp_path)
 
 
 @pytest.fixture
 def run(tmp_path: Path, agent: Agent) -> Shell:
     """Run a command against the model of ``agent``; an error becomes its exit code."""
-
-    def shell(command: str, *words: object) -> int:
-        top = argparse.ArgumentParser(prog="shype")
-        _add(top)
-        args = top.parse_args([
-            command, "--bundle", str(tmp_path / "policy.shype"), "--keys", str(tmp_path / "keys"),
-            "--state", str(agent.state),
-            "--driver", "model", "--model-file", str(tmp_path / "model.json"),
-            *(str(word) for word in words),
-        ])
-        try:
-            return int(args.run(args))
-        except ShypeError as error:
-            output.note(str(error))
-            return error.exit_code
-
-    return shell
+    given = options(tmp_path, agent)
+    return lambda command, *words: run_words((cli.add, denials.add), (command, *given, *words))
 
 
 #: Nobody may take a saved text of the model for one of a host.

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shype.base.errors import ShypeError
-from shype.cli import output
 from shype.cli import store as cli
 from shype.host.agent import Agent
 from shype.host.launch import launch
 from shype.host.store.store import Acl
-from tests.host.builders import config, host, model
-from tests.signing import AUTHOR, keys, sealed
-
-Shell = Callable[..., int]
+from tests.cli.on_model import Shell, options, signed_host
+from tests.cli.on_model import run as run_words
+from tests.host.builders import config, model
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    made = host(tmp_path)
-    (tmp_path / "policy.shype").write_bytes(sealed(tmp_path / "bundle", AUTHOR))
-    keys(tmp_path / "keys")
-    return made
+    return signed_host(tmp_path)
 
 
 @pytest.fixture
 def run(tmp_path: Path, agent: Agent) -> Shell:
     """Run a verb against the model of ``agent``; an error becomes its exit code."""
-
-    def shell(verb: str, *words: object) -> int:
-        top = argparse.ArgumentParser(prog="shype")
-        cli.add(top.add_subparsers())
-        args = top.parse_args([
-            "store", verb, "--bundle", str(tmp_path / "policy.shype"),
-            "--keys", str(tmp_path / "keys"), "--state", str(agent.state),
-            "--driver", "model", "--model-file", str(tmp_path / "model.json"),
-            *(str(word) for word in words),
-        ])
-        try:
-            return int(args.run(args))
-        except ShypeError as error:
-            output.note(str(error))
-            return error.exit_code
-
-    return shell
+    given = options(tmp_path, agent)
+    return lambda verb, *words: run_words((cli.add,), ("store", verb, *given, *words))
 
 
 def permit(agent: Agent, permissions: int | None) -> None:

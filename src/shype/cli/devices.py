@@ -6,12 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import add_options, open_agent
-from shype.cli.types import seconds
+from shype.cli.agent import open_agent
+from shype.cli.host import command, lock_option, print_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shype.cli.types import Commands
 
 _ATTACH = """\
@@ -43,36 +41,20 @@ exit codes: 0 all of it is permitted, 1 something is not, or is not known
 
 def add(commands: Commands) -> None:
     """Register the commands."""
-    attach = _command(commands, "attach", "give a running VM a disk, a network or a CD", _ATTACH,
+    attach = command(commands, "attach", "give a running VM a disk, a network or a CD", _ATTACH,
                       _attach)
     _subject(attach)
     attach.add_argument("spec", metavar="SPEC", help="as in the VM's configuration")
-    detach = _command(commands, "detach", "take a disk, a network or a CD away", _DETACH, _detach)
+    detach = command(commands, "detach", "take a disk, a network or a CD away", _DETACH, _detach)
     _subject(detach)
     detach.add_argument("device", metavar="DEVICE", help="the guest's name for it, or its number")
-    _command(commands, "devices", "list what VMs have, and whether they may", _DEVICES, _devices)
+    command(commands, "devices", "list what VMs have, and whether they may", _DEVICES, _devices)
 
 
-def _command(
-    commands: Commands, name: str, what: str, epilog: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_options(command)
-    command.set_defaults(run=run)
-    return command
-
-
-def _subject(command: argparse.ArgumentParser) -> None:
-    command.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
-    command.add_argument("kind", choices=("disk", "network", "cd"), help="what it is")
-    command.add_argument(
-        "--lock-timeout", type=seconds, default=30.0, metavar="S",
-        help="seconds to wait while another shype changes this host (default %(default)g)",
-    )
+def _subject(made: argparse.ArgumentParser) -> None:
+    made.add_argument("vm", metavar="NAME|DOMID", help="the VM, by name or domain id")
+    made.add_argument("kind", choices=("disk", "network", "cd"), help="what it is")
+    lock_option(made)
 
 
 def _attach(args: argparse.Namespace) -> int:
@@ -90,9 +72,7 @@ def _attach(args: argparse.Namespace) -> int:
         print(f"{done.domain.name} (domain {done.domain.domid}) has {args.kind} {args.spec}, "
               f"number {', '.join(numbers)}")
     else:
-        print(f"denied by the agent: {done.decision.sentence} [{done.decision.id}]")
-        for span in done.decision.rules:
-            print(f"  rule: {span}")
+        print_refusal(done.decision, "agent")
     return 0 if done.decision.permitted else 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import add_options, open_agent
-from shype.cli.types import seconds
+from shype.cli.host import lock_option
 
 if TYPE_CHECKING:
     from shype.cli.types import Commands
@@ -43,8 +43,7 @@ def add(commands: Commands) -> None:
                            epilog="example: shype disk wipe /dev/vg0/scratch", formatter_class=raw)
     add_options(wipe)
     wipe.add_argument("path", metavar="PATH", help="the file or block device")
-    wipe.add_argument("--lock-timeout", type=seconds, default=30.0, metavar="S",
-                      help="seconds to wait while another shype changes this host (default 30)")
+    lock_option(wipe)
     wipe.set_defaults(run=_wipe)
 
 

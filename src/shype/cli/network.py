@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import add_options, open_agent
+from shype.cli.agent import open_agent
+from shype.cli.host import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shype.cli.types import Commands
     from shype.host.network.matrix import Matrix, Port
     from shype.host.network.vif import Uplink
@@ -55,21 +54,9 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inner = top.add_subparsers(metavar="COMMAND", required=True)
-    _command(inner, "show", "show the matrix and the ports", _SHOW, _show)
-    _command(inner, "check", "compare what is loaded with the policy", _CHECK, _check)
-    _command(inner, "load", "make the bridges filter what the policy says", _LOAD, _load)
-
-
-def _command(
-    commands: Commands, name: str, what: str, epilog: str,
-    run: Callable[[argparse.Namespace], int],
-) -> None:
-    command = commands.add_parser(
-        name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_options(command)
-    command.set_defaults(run=run)
+    command(inner, "show", "show the matrix and the ports", _SHOW, _show)
+    command(inner, "check", "compare what is loaded with the policy", _CHECK, _check)
+    command(inner, "load", "make the bridges filter what the policy says", _LOAD, _load)
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import add_options, open_agent
-from shype.cli.host import show
+from shype.cli.agent import open_agent
+from shype.cli.host import command, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from shype.cli.types import Commands
     from shype.host.store.audit import Opening, Repaired
@@ -67,24 +67,12 @@ def add(commands: Commands) -> None:
         formatter_class=raw, description="Keep VMs from talking through XenStore.",
     )
     verbs = group.add_subparsers(metavar="VERB", required=True)
-    _verb(verbs, "status", "say whether guests can open their nodes to others", _STATUS, _status)
-    lock = _verb(verbs, "lock", "lock the running xenstored, with VMs running", _LOCK, _lock)
-    _verb(verbs, "check", "look for nodes that are open against the policy", _CHECK, _check)
-    _verb(verbs, "repair", "close them, and make the shared directories right", _REPAIR, _repair)
+    command(verbs, "status", "say whether guests can open their nodes to others", _STATUS, _status)
+    lock = command(verbs, "lock", "lock the running xenstored, with VMs running", _LOCK, _lock)
+    command(verbs, "check", "look for nodes that are open against the policy", _CHECK, _check)
+    command(verbs, "repair", "close them, and make the shared directories right", _REPAIR, _repair)
     lock.add_argument("--daemon", type=Path, metavar="FILE",
                       help="the C xenstored that takes over (default: the one that runs)")
-
-
-def _verb(
-    verbs: Commands, name: str, what: str, epilog: str, run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(
-        name, help=what, description=what[0].upper() + what[1:] + ".", epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_options(verb)
-    verb.set_defaults(run=run)
-    return verb
 
 
 def _status(args: argparse.Namespace) -> int:

@@ -5,9 +5,7 @@ Asked before every command.  That the bundle is signed is `shype.policy.signed`'
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,7 +16,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.lock import unwritable
+from shype.host.lock import LaunchLock, unwritable
 from shype.policy.grammar import is_name, is_version, version_order
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
@@ -155,17 +153,8 @@ class Record:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Between reading and writing: two commands with two bundles must not forget one."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(
-                self.path.with_name("accepted.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with LaunchLock(self.path.parent, "accepted.lock").wait():
             yield
-        finally:
-            os.close(handle)
 
 
 def _enforced(agent: Agent) -> bool:

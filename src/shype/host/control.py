@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,13 +9,11 @@ from shype.base.errors import Unavailable
 from shype.decision.decision import Decision
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.ended import is_over
+from shype.host.ended import await_end, is_over
 from shype.host.hypervisor import Domain
 from shype.host.kept import Kept
 from shype.host.launch import catch_up
 from shype.host.stop import find
-
-_POLL = 0.1  # seconds between two looks at the hypervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,8 @@ def reboot(
             return _now(agent, kept)
         agent.hypervisor.shutdown(domain.domid, reboot=True)
     # The lock is free while the guest takes its time.
-    if not _await_end(agent, domain, timeout):
+    left = await_end(agent, domain, timeout)
+    if left is not None and not is_over(left):
         raise Unavailable(
             "reboot.timeout", f"{vm} (domain {domain.domid}) has not ended after {timeout:g} s",
             f"wait longer (--timeout), or shype reboot {vm} --force")
@@ -112,15 +110,6 @@ def _waiting(agent: Agent, vm: str) -> Kept | None:
     live = {domain.uuid for domain in agent.hypervisor.domains()}
     owed = (kept for kept in agent.kept.all() if kept.again or kept.refused is not None)
     return next((kept for kept in owed if kept.vm == vm and kept.uuid not in live), None)
-
-
-def _await_end(agent: Agent, domain: Domain, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while any(d.domid == domain.domid and not is_over(d) for d in agent.hypervisor.domains()):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL)
-    return True
 
 
 def _record(agent: Agent, kind: str, domain: Domain) -> None:

@@ -25,7 +25,7 @@ MOST = 3
 LATELY = 60.0
 #: Seconds that a destroyed domain gets to be gone.
 _GONE = 10.0
-_POLL = 0.05
+_POLL = 0.1  # seconds between two looks at the hypervisor
 
 #: Starts the VM again; returns its domid, or the decision that refuses it.
 Start = Callable[[Kept], int | Decision]
@@ -61,7 +61,8 @@ def follow_up(agent: Agent, start: Start) -> tuple[Followed, ...]:
     done = [_end(agent, resident) for resident in found if is_over(resident.domain)]
     if done:
         settle(agent)
-    live = {resident.domain.uuid: resident.domain for resident in residents(agent)}
+        found = residents(agent)
+    live = {resident.domain.uuid: resident.domain for resident in found}
     for kept in sorted(agent.kept.all(), key=lambda kept: kept.not_before):
         there = live.get(kept.uuid)
         if there is not None and not there.dying:
@@ -80,6 +81,19 @@ def is_over(domain: Domain) -> bool:
     return (
         domain.ended not in (None, Ending.SUSPEND) and not domain.dying and domain.domid != DOM0
     )
+
+
+def await_end(
+    agent: Agent, domain: Domain, timeout: float, *, gone: bool = False
+) -> Domain | None:
+    """Wait until it has ended (or is ``gone``); what it is then, None if it is gone."""
+    deadline = time.monotonic() + timeout
+    while True:
+        now = next((d for d in agent.hypervisor.domains() if d.domid == domain.domid), None)
+        late = time.monotonic() >= deadline
+        if now is None or late or (is_over(now) and not gone):
+            return now
+        time.sleep(_POLL)
 
 
 def next_due(agent: Agent) -> float | None:
@@ -108,7 +122,7 @@ def _end(agent: Agent, resident: Resident) -> Followed | None:
     if kept is not None and again:  # before the domain is gone: a kill in between loses no VM
         kept = agent.kept.change(kept, again=True, refused=None, **_pace(kept))
     agent.hypervisor.destroy(domain.domid)
-    _await_gone(agent, domain)
+    await_end(agent, domain, _GONE, gone=True)  # else it is dying, and keeps its place until then
     if kept is None or not again:
         agent.kept.forget(domain.uuid)
         return Followed(domain.name, ending, action)
@@ -133,14 +147,6 @@ def _dump(agent: Agent, domain: Domain) -> None:
     agent.record(Event(
         kind="vm.dump", result=result, vm=domain.name, domid=domain.domid, message=message,
         deferrable=True))
-
-
-def _await_gone(agent: Agent, domain: Domain) -> None:
-    deadline = time.monotonic() + _GONE
-    while any(d.domid == domain.domid for d in agent.hypervisor.domains()):
-        if time.monotonic() >= deadline:
-            return  # dying: it keeps its place until it is gone
-        time.sleep(_POLL)
 
 
 def _start(agent: Agent, kept: Kept, start: Start) -> Followed:

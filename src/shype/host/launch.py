@@ -114,11 +114,7 @@ def launch(
     failed, the journal stays and every later command tries again.
     """
     def begun() -> Request:
-        observer(Step.LOCKED)
-        catch_up(agent)
-        observer(Step.RECOVERED)
-        require_enforcing(agent)
-        observer(Step.CHECKED)
+        ready(agent, observer)
         return _request(agent, text, None)
 
     with told(LaunchEvents(agent, f"config:{config}")) as tell:
@@ -146,6 +142,15 @@ def told(events: LaunchEvents) -> Iterator[Callable[[Callable[[], Request], Obse
     except BaseException as error:
         events.failed(error)
         raise
+
+
+def ready(agent: Agent, observer: Observer) -> None:
+    """The state is up to date, and the host enforces. Hold the lock. Raises Unavailable."""
+    observer(Step.LOCKED)
+    catch_up(agent)
+    observer(Step.RECOVERED)
+    require_enforcing(agent)
+    observer(Step.CHECKED)
 
 
 def catch_up(agent: Agent) -> tuple[Recovery, tuple[Followed, ...]]:

@@ -18,7 +18,10 @@ _POLL = 0.05  # seconds between two tries
 
 
 class LaunchLock:
-    """The file ``lock`` in the state directory; it also holds its owner's pid, for messages."""
+    """The file ``lock`` in the state directory; it also holds its owner's pid, for messages.
+
+    What has a lock of its own gives another ``name``.
+    """
 
     def __init__(self, state: Path, name: str = "lock") -> None:
         self._path = state / name

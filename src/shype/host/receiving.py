@@ -23,7 +23,7 @@ from shype.host.hypervisor import VmConfig
 from shype.host.image import Head, read_head
 from shype.host.kept import Kept, KeptVms
 from shype.host.labeling import label_for
-from shype.host.launch import Observer, Outcome, Request, Step, catch_up, told
+from shype.host.launch import Observer, Outcome, Request, catch_up, ready, told
 from shype.host.launch_events import LaunchEvents
 from shype.host.restoring import CHUNK, labelling, mismatch, request
 
@@ -56,11 +56,7 @@ def receive(
             head = read_head(line.read)
 
             def begun() -> Request:
-                observer(Step.LOCKED)
-                catch_up(agent)
-                observer(Step.RECOVERED)
-                require_enforcing(agent)
-                observer(Step.CHECKED)
+                ready(agent, observer)
                 return _request(agent, head, line)
 
             with agent.lock.hold(lock_timeout):

@@ -18,12 +18,11 @@ from typing import BinaryIO
 from shype.base.errors import BadInput
 from shype.decision.decision import Decision
 from shype.host.agent import Agent
-from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import Source
 from shype.host.ids import HostId
 from shype.host.image import Head, read_head
 from shype.host.labeling import Labelling, label_for
-from shype.host.launch import Observer, Outcome, Request, Step, catch_up, told
+from shype.host.launch import Observer, Outcome, Request, ready, told
 from shype.host.launch_events import LaunchEvents
 from shype.host.receipt import Receipt, Receipts
 from shype.host.saving import digest
@@ -49,11 +48,7 @@ def restore(
         head = read_head(image.read)
 
         def begun() -> Request:
-            observer(Step.LOCKED)
-            catch_up(agent)
-            observer(Step.RECOVERED)
-            require_enforcing(agent)
-            observer(Step.CHECKED)
+            ready(agent, observer)
             return _request(agent, head, image, foreign)
 
         with agent.lock.hold(lock_timeout):

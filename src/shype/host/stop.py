@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0
-from shype.host.ended import is_over
+from shype.host.ended import await_end, is_over
 from shype.host.hypervisor import Domain
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
 from shype.host.store import audit as store_audit
-
-_POLL = 0.1  # seconds between two looks at the hypervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +46,11 @@ def stop(
         if timeout > 0 and not domain.dying and not is_over(domain):
             agent.hypervisor.shutdown(domain.domid)
     # The lock is free while the guest takes its time; domids are not reused meanwhile.
-    left = _await_end(agent, domain, timeout)
+    left = await_end(agent, domain, timeout)
     destroyed = left is not None and not is_over(left) and force
     if left is not None and (is_over(left) or force):
         agent.hypervisor.destroy(domain.domid)
-        left = _await_end(agent, domain, max(timeout, 10), gone=True)
+        left = await_end(agent, domain, max(timeout, 10), gone=True)
     with agent.lock.hold(lock_timeout):
         if left is not None:
             _mark(agent, domain, stopping=False)
@@ -117,16 +114,3 @@ def find(agent: Agent, vm: str) -> Domain:
         ids = ", ".join(str(d.domid) for d in found)
         raise BadInput("vm.ambiguous", f"several domains are named {vm}", f"give one of: {ids}")
     return found[0]
-
-
-def _await_end(
-    agent: Agent, domain: Domain, timeout: float, *, gone: bool = False
-) -> Domain | None:
-    """Wait until it has ended (or is ``gone``); what it is then, None if it is gone."""
-    deadline = time.monotonic() + timeout
-    while True:
-        now = next((d for d in agent.hypervisor.domains() if d.domid == domain.domid), None)
-        late = time.monotonic() >= deadline
-        if now is None or late or (is_over(now) and not gone):
-            return now
-        time.sleep(_POLL)

@@ -7,10 +7,7 @@ hypervisor's, the verdicts the security server's, and the table is replaced as a
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shype.base.errors import ShypeError, Unavailable
@@ -19,7 +16,7 @@ from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import residents
 from shype.host.journal import boot_id
-from shype.host.lock import unwritable
+from shype.host.lock import LaunchLock
 from shype.host.network.matrix import Matrix, Port, matrix
 from shype.host.network.ruleset import ruleset
 from shype.policy.model import ResourceKind
@@ -72,7 +69,8 @@ def settle(agent: Agent, without: str | None = None) -> Mediated:
     Raises Unavailable: ``network.filter``, ``state.unwritable``, ``audit.unwritable``.
     """
     switch = agent.hypervisor.switch()
-    with _locked(agent):
+    # one change at a time, from looking at the vifs to loading the table
+    with LaunchLock(agent.state, "network.lock").wait():
         now = wanted(agent, without)
         text = ruleset(now)
         changed = text != _last(agent)
@@ -216,20 +214,3 @@ def _last(agent: Agent) -> str | None:
 def _remember(agent: Agent, text: str) -> None:
     with contextlib.suppress(OSError):  # a full disk: then it is recorded once more
         write_atomic(agent.state / _RULESET, f"# {boot_id()}\n{text}".encode(), 0o600)
-
-
-@contextmanager
-def _locked(agent: Agent) -> Iterator[None]:
-    """One change of the bridges at a time, from looking at the vifs to loading the table."""
-    try:
-        agent.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(agent.state / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise unwritable(agent.state, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-

@@ -7,9 +7,7 @@ another until it has been wiped (or the policy gives it the first one back).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 from shype.base import canonical
 from shype.base.errors import Unavailable
 from shype.base.files import read_regular, write_atomic
-from shype.host.lock import unwritable
+from shype.host.lock import LaunchLock, unwritable
 from shype.policy.model import Policy, ResourceLabel
 
 _FORMAT = 1
@@ -101,18 +99,10 @@ class Registry:
     def _locked(self) -> Iterator[None]:
         """Two commands must not forget each other's disks."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.path.with_name("disks.lock"),
-                             os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with LaunchLock(self.path.parent, "disks.lock").wait():
+                yield
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
-        finally:
-            os.close(handle)
 
 
 def _parse(value: object) -> dict[str, Used]:
