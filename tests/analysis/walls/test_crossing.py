@@ -24,7 +24,7 @@ def carries(world: World, x: str, y: str) -> bool:
     """Whether information of ``x`` can arrive at ``y`` while both run."""
     asked = [
         (x, y, "event.send"), (x, y, "argo.send"), (x, y, "grant.copy_to"),
-        (y, x, "grant.map_read"), (y, x, "grant.copy_from"),
+        (y, x, "grant.map_read"), (y, x, "grant.copy_from"), (y, x, "xenstore.read"),
         (x, y, "grant.map_write"), (y, x, "grant.map_write"),
     ]
     return any(may_do(world, s, o, operation) <= PERMISSIONS for s, o, operation in asked)
@@ -56,7 +56,7 @@ def learners(found: Policy, search: Search, source: str) -> set[str]:
     return {label for _, knowing in seen for label in knowing}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(small_policies(levels=False, guards=False))
 def test_what_crosses_a_wall(found: Policy) -> None:
     search = Search(found)
