@@ -16,7 +16,7 @@ demo: $(STAMP) ## set up, boot a real Xen with FLASK, and watch it enforce examp
 	@$(BIN)/shype demo examples/banks.yaml
 
 test: $(STAMP) lint lab ## set up, then linters, all tests, and the tests on the real hypervisor
-	$(BIN)/pytest -m "not lab"
+	$(BIN)/pytest -m "not lab" --hypothesis-profile same
 	$(BIN)/pytest -m "lab and not findings" -n 2 --no-loadscope-reorder --durations 10
 
 findings: $(STAMP) lab ## repeat what docs/findings says about Xen (about five minutes)
@@ -25,7 +25,7 @@ findings: $(STAMP) lab ## repeat what docs/findings says about Xen (about five m
 attacks: $(STAMP) lab ## try to get past everything, on the real hypervisor; one table at the end
 	$(BIN)/pytest tests/attacks -m lab -n 2
 
-test-fast: $(STAMP) lint ## everything that needs no hypervisor (about two minutes)
+test-fast: $(STAMP) lint ## everything that needs no hypervisor, with new random examples
 	$(BIN)/pytest -m "not lab"
 
 lint: $(STAMP) ## ruff and mypy --strict

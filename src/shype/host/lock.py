@@ -14,7 +14,9 @@ from pathlib import Path
 
 from shype.base.errors import Unavailable
 
-_POLL = 0.05  # seconds between two tries
+#: Seconds between two tries, at first and at most. Fifty that wait must not take the processor
+#: from the one that works.
+_SOON, _LATE = 0.05, 1.0
 
 
 class LaunchLock:
@@ -35,9 +37,10 @@ class LaunchLock:
         """
         handle = self._open()
         try:
-            deadline = time.monotonic() + timeout
+            began = time.monotonic()
             while not _try(handle, fcntl.LOCK_EX):
-                if time.monotonic() >= deadline:
+                waited = time.monotonic() - began
+                if waited >= timeout:
                     pid = _owner(handle)
                     who = f"process {pid}" if pid else "another process"
                     look = f", or look at it: ps -fp {pid}" if pid else ""
@@ -45,7 +48,8 @@ class LaunchLock:
                         "lock.busy", f"{who} has been changing this host's VMs for {timeout:g} s",
                         f"wait for it and try again{look}",
                     )
-                time.sleep(_POLL)
+                # At most an eighth longer than it had to be.
+                time.sleep(min(max(_SOON, waited / 8), _LATE, timeout - waited))
             _sign(handle)
             yield
         finally:
