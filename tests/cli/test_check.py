@@ -10,7 +10,7 @@ import pytest
 
 from shype.cli import check
 from shype.policy import schema
-from tests.policy.bad_policies import GOOD
+from tests.policy.good_policies import GOOD
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shype.cli.main import main
-from tests.policy.bad_policies import RICH
+from tests.policy.good_policies import RICH
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,9 @@ relabelling, and every domain may send Argo messages to every other.
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 from shype.compile.flask import tables
 
 DOMAINS = ("dom0", "guest", "apart", "locked", "builder", "sealed", "model")
@@ -100,3 +103,13 @@ def cil(target: str = "xen-4.17") -> str:
                       f"(allow {source}_t {sink}_t (grant (map_read map_write copy unmap)))"]
     lines += ["(allow guest_t locked_t (grant (transfer)))"]
     return "\n".join(lines) + _RULES
+
+
+def compiled(folder: Path) -> Path:
+    """The policy as a binary file in ``folder``."""
+    (folder / "p.cil").write_text(cil())
+    subprocess.run(
+        ["secilc", "-t", "xen", "-M", "false", "-c", "30", "-f", "/dev/null", "-o", "p.bin",
+         "p.cil"], cwd=folder, check=True,
+    )
+    return folder / "p.bin"

@@ -34,7 +34,7 @@ from shype.policy.manifest import Manifest, assemble
 from shype.policy.model import Policy
 from shype.policy.source import Finding
 from tests.analysis.suites.given import Given
-from tests.policy.bad_policies import GOOD
+from tests.policy.good_policies import GOOD
 
 #: Seeds, and every input that once was a defect, by target.
 CORPUS = Path(__file__).with_name("corpus")

@@ -14,7 +14,7 @@ from shype.base.errors import BadInput
 from shype.policy.bundle import policy_from_json, policy_to_json
 from shype.policy.loader import check_text
 from shype.policy.model import Policy
-from tests.policy.bad_policies import RICH, TODAY
+from tests.policy.good_policies import RICH, TODAY
 from tests.policy.strategies import PATIENT, full_policies, policies
 
 

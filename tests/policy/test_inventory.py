@@ -19,7 +19,7 @@ from shype.policy.loader import check, check_text, load
 from shype.policy.model import Resource, ResourceKind, ResourceLabel
 from shype.policy.names import ResourceLabelName
 from shype.policy.source import Severity, Span
-from tests.policy.bad_policies import RICH, TODAY
+from tests.policy.good_policies import RICH, TODAY
 from tests.policy.strategies import PATIENT, resource_names
 
 ALL = """\

@@ -21,7 +21,8 @@ from shype.policy.mechanism import OPENED, Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import CoalitionName, LabelName, ResourceLabelName, VmId, WallName
 from shype.policy.source import Severity, Span
-from tests.policy.bad_policies import CASES, GOOD, RICH
+from tests.policy.bad_policies import CASES
+from tests.policy.good_policies import GOOD, RICH
 from tests.policy.policy_text import policy_yaml
 from tests.policy.strategies import PATIENT, SOURCE, TODAY, full_policies, policies
 

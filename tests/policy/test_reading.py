@@ -17,7 +17,7 @@ from shype.policy.loader import check, load
 from shype.policy.reading import SIZE_LIMIT, read
 from shype.policy.source import Finding, PolicyInvalid, Span
 from tests.host.builders import bundle
-from tests.policy.bad_policies import GOOD
+from tests.policy.good_policies import GOOD
 from tests.signing import AUTHOR, sealed
 
 

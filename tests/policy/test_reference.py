@@ -12,7 +12,7 @@ from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import ResourceKind
 from shype.policy.resources import PATTERN_LIMIT
 from tests.policy import language_page
-from tests.policy.bad_policies import ASSERTED, GOOD
+from tests.policy.good_policies import ASSERTED, GOOD
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/reference/policy-language.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from shype.policy.model import Policy, Resource, ResourceKind, ResourceLabel
 from shype.policy.names import ResourceLabelName
 from shype.policy.resources import ResourceTable, canonical, canonical_name, conflicts, intervals
 from shype.policy.source import Span
-from tests.policy.bad_policies import RICH, TODAY
+from tests.policy.good_policies import RICH, TODAY
 from tests.policy.strategies import PATIENT
 
 DISK, NETWORK, PCI = ResourceKind.DISK, ResourceKind.NETWORK, ResourceKind.PCI

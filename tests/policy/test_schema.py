@@ -29,7 +29,8 @@ from shype.policy.loader import check_text
 from shype.policy.mechanism import SWITCHABLE
 from shype.policy.model import Policy
 from shype.policy.yaml_source import parse
-from tests.policy.bad_policies import CASES, GOOD, RICH
+from tests.policy.bad_policies import CASES
+from tests.policy.good_policies import GOOD, RICH
 from tests.policy.policy_text import policy_yaml
 from tests.policy.strategies import PATIENT, full_policies, policies
 

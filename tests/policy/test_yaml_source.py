@@ -22,7 +22,8 @@ from shype.policy.yaml_source import (
     Sequence,
     parse,
 )
-from tests.policy.bad_policies import CASES, GOOD
+from tests.policy.bad_policies import CASES
+from tests.policy.good_policies import GOOD
 from tests.policy.strategies import PATIENT
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures/policies"
