@@ -44,7 +44,7 @@ def test_the_policy_is_asked_before_the_host(
 
 def test_a_host_without_devices_is_sound(run: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"devices": []}
+    assert json.loads(capsys.readouterr().out) == {"devices": [], "driver": "model"}
     assert run("devices") == 0
     assert "PERMITTED" in capsys.readouterr().out
 
@@ -54,13 +54,14 @@ def test_disks_are_remembered_and_forgotten(
 ) -> None:
     Registry(tmp_path / "state").remember({"file 1 2 3": Used("red", "/srv/a", "a-db")})
     assert run("disk", "list", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["disks"] == [{
-        "key": "file 1 2 3", "label": "red", "path": "/srv/a", "vm": "a-db", "wiping": False}]
+    assert json.loads(capsys.readouterr().out) == {"driver": "model", "disks": [{
+        "key": "file 1 2 3", "label": "red", "path": "/srv/a", "vm": "a-db", "wiping": False}]}
     assert run("disk", "list") == 0
     assert "/srv/a" in capsys.readouterr().out
     (tmp_path / "disk").write_bytes(b"secret")
     assert run("disk", "wipe", str(tmp_path / "disk"), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["bytes"] == 6
+    wiped = json.loads(capsys.readouterr().out)
+    assert (wiped["bytes"], wiped["driver"]) == (6, "model")
     assert (tmp_path / "disk").read_bytes() == bytes(6)
     assert run("disk", "wipe", str(tmp_path / "none")) == 2
     assert run("disk", "wipe", str(tmp_path)) == 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import open_agent
-from shype.cli.host import command, lock_option, print_refusal
+from shype.cli.host import command, lock_option, print_refusal, show
 
 if TYPE_CHECKING:
     from shype.cli.types import Commands
@@ -64,7 +64,7 @@ def _attach(args: argparse.Namespace) -> int:
                   lock_timeout=args.lock_timeout)
     numbers = [backend.number for backend in done.backends]
     if args.json:
-        output.print_json({
+        show(args, {
             "vm": done.domain.name, "domid": done.domain.domid, "label": done.label,
             "attached": numbers, "decision": done.decision.to_json(),
         })
@@ -82,7 +82,7 @@ def _detach(args: argparse.Namespace) -> int:
     domain = detach(open_agent(args), args.vm, Kind(args.kind), args.device,
                     lock_timeout=args.lock_timeout)
     if args.json:
-        output.print_json({"vm": domain.name, "domid": domain.domid, "detached": args.device})
+        show(args, {"vm": domain.name, "domid": domain.domid, "detached": args.device})
     else:
         print(f"{args.kind} {args.device} is taken away from {domain.name}")
     return 0
@@ -93,7 +93,7 @@ def _devices(args: argparse.Namespace) -> int:
 
     found = inventory(open_agent(args))
     if args.json:
-        output.print_json({"devices": [{
+        show(args, {"devices": [{
             "vm": held.vm, "domid": held.holding.backend.domid, "label": held.label,
             "kind": held.holding.backend.kind, "number": held.holding.backend.number,
             "what": held.what, "write": held.holding.write,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import add_options, open_agent
-from shype.cli.host import lock_option
+from shype.cli.host import lock_option, show
 
 if TYPE_CHECKING:
     from shype.cli.types import Commands
@@ -52,7 +52,7 @@ def _list(args: argparse.Namespace) -> int:
 
     known = Registry(open_agent(args).state).read()
     if args.json:
-        output.print_json({"disks": [{
+        show(args, {"disks": [{
             "key": key, "label": used.label, "path": used.path, "vm": used.vm,
             "wiping": used.wiping,
         } for key, used in sorted(known.items())]})
@@ -79,7 +79,7 @@ def _wipe(args: argparse.Namespace) -> int:
     if shown >= 0:
         print(file=sys.stderr)
     if args.json:
-        output.print_json({"wiped": args.path, "bytes": size})
+        show(args, {"wiped": args.path, "bytes": size})
     else:
         print(f"{args.path} holds {size} bytes of zeros, and no label")
     return 0

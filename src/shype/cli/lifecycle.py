@@ -89,8 +89,7 @@ def add(commands: Commands) -> None:
 def _watch(args: argparse.Namespace) -> int:
     from shype.host.watch import watch
 
-    turns = iter([True, False] if args.once else iter(lambda: True, False))
-    watch(open_agent(args), lambda what: _tell(what, args), go_on=lambda: next(turns))
+    watch(open_agent(args), lambda what: _tell(what, args), go_on=lambda: not args.once)
     return 0
 
 

@@ -79,7 +79,7 @@ def _receive(args: argparse.Namespace) -> int:
     agent = open_agent(args)
     if args.query or "--query" in asked:
         announced = Announcement.loads(sys.stdin.buffer.read(16 * 1024 * 1024))
-        output.print_json(answer(agent, announced, args.lock_timeout).to_json())
+        show(args, answer(agent, announced, args.lock_timeout).to_json())
         return 0
     peer = os.environ.get("SSH_CONNECTION", "unknown").split()[0]
     outcome = receive(agent, 0, 1, peer, lock_timeout=args.lock_timeout)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import open_agent
-from shype.cli.host import command
+from shype.cli.host import command, show
 
 if TYPE_CHECKING:
     from shype.cli.types import Commands
@@ -64,7 +64,7 @@ def _show(args: argparse.Namespace) -> int:
 
     found = mediation.wanted(open_agent(args))
     if args.json:
-        output.print_json(_json(found))
+        show(args, _json(found))
         return 0
     for bridge in sorted({c.bridge for c in found.classes.values()}):
         here = {n: c.shown for n, c in sorted(found.classes.items()) if c.bridge == bridge}
@@ -102,7 +102,7 @@ def _check(args: argparse.Namespace) -> int:
 
     done = mediation.check(open_agent(args))
     if args.json:
-        output.print_json({"faults": list(done.faults), **_json(done.matrix)})
+        show(args, {"faults": list(done.faults), **_json(done.matrix)})
     elif not done.faults:
         ports = len(done.matrix.ports)
         print(f"the kernel filters what the policy says: {ports} ports, "
@@ -117,7 +117,7 @@ def _load(args: argparse.Namespace) -> int:
 
     done = mediation.settle(open_agent(args))
     if args.json:
-        output.print_json({"changed": done.changed, **_json(done.matrix)})
+        show(args, {"changed": done.changed, **_json(done.matrix)})
     else:
         print(f"loaded: {len(done.matrix.ports)} ports, {len(done.matrix.pairs)} pairs of labels"
               + ("" if done.changed else " (the same as before)"))

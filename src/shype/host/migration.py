@@ -12,12 +12,11 @@ from shype.base import child
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.ended import is_over
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import Domain
 from shype.host.launch import catch_up
 from shype.host.receiving import Announcement
-from shype.host.stop import find
+from shype.host.stop import find_whole
 from shype.policy.names import LabelName
 
 #: What a receiver runs.
@@ -43,17 +42,12 @@ def migrate(
 ) -> Migrated:
     """Move ``vm`` to ``host``, which ``ssh`` reaches.
 
-    Raises BadInput (``vm.*``), Unavailable (``migrate.*``, ``host.*``).
+    Raises BadInput (``vm.*``), Unavailable (``migrate.*``, ``vm.over``, ``host.*``).
     """
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
         require_enforcing(agent)
-        domain = find(agent, vm)
-        label = agent.manifest.label_of_context(domain.context)
-        if label is None or is_over(domain) or domain.ended or domain.dying:
-            raise Unavailable(
-                "migrate.not-possible", f"{vm} has no label of the policy, or has ended already",
-                "look at `shype ps`")
+        domain, label = find_whole(agent, vm)
     # The lock is free meanwhile: a suspended guest has not ended, and keeps its place.
     reach = (*ssh, host)
     refusal = _ask(agent, domain, label, reach)

@@ -17,12 +17,11 @@ from pathlib import Path
 from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.ended import is_over
 from shype.host.hypervisor import Domain
 from shype.host.image import dumps, read_head
 from shype.host.launch import catch_up
 from shype.host.receipt import Receipt, Receipts
-from shype.host.stop import find
+from shype.host.stop import find_whole
 from shype.policy.names import LabelName
 
 #: Bytes of a head are collected until there are so many, at most.
@@ -49,16 +48,11 @@ def save(agent: Agent, vm: str, file: Path, *, lock_timeout: float = 30) -> Save
     """Save ``vm`` to the new file ``file``, and end it.
 
     Raises BadInput (``vm.*``, ``save.exists``), Unavailable (``save.failed``,
-    ``save.unlabelled``, ...): then the VM goes on.
+    ``vm.over``, ...): then the VM goes on.
     """
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
-        domain = find(agent, vm)
-        label = agent.manifest.label_of_context(domain.context)
-        if label is None or is_over(domain) or domain.ended or domain.dying:
-            raise Unavailable(
-                "save.not-possible", f"{vm} has no label of the policy, or has ended already",
-                "look at `shype ps`")
+        domain, label = find_whole(agent, vm)
         _record(agent, domain, label, Result.PERMITTED, file)
     # The lock is free meanwhile: a suspended guest has not ended, and keeps its place.
     try:

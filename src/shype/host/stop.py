@@ -13,6 +13,7 @@ from shype.host.hypervisor import Domain
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
 from shype.host.store import audit as store_audit
+from shype.policy.names import LabelName
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +115,17 @@ def find(agent: Agent, vm: str) -> Domain:
         ids = ", ".join(str(d.domid) for d in found)
         raise BadInput("vm.ambiguous", f"several domains are named {vm}", f"give one of: {ids}")
     return found[0]
+
+
+def find_whole(agent: Agent, vm: str) -> tuple[Domain, LabelName]:
+    """The domain ``vm`` and its label, if all of it can go elsewhere: into a file, to a host.
+
+    Hold the lock, after `catch_up`. Raises as `find`, and Unavailable (``vm.over``).
+    """
+    domain = find(agent, vm)
+    label = agent.manifest.label_of_context(domain.context)
+    if label is None or domain.ended or domain.dying:
+        raise Unavailable(
+            "vm.over", f"{vm} has no label of the policy, or has ended already",
+            "look at `shype ps`")
+    return domain, label

@@ -20,14 +20,17 @@ AGAIN = 5.0
 def watch(
     agent: Agent, tell: Callable[[Followed | ShypeError], None], *, go_on: Callable[[], bool],
 ) -> None:
-    """Follow every ending, until ``go_on`` says no; ``tell`` hears of each, and of errors.
+    """Follow every ending, until ``go_on`` says no after a look; ``tell`` hears of each, and of
+    errors.
 
     What goes wrong is tried again: this never ends by itself.  Raises Unavailable
     (``watch.running``) if another process watches this host.
     """
     with _alone(agent), agent.hypervisor.endings() as wait:
+        due = _look(agent, tell)
         while go_on():
-            wait(_look(agent, tell))
+            wait(due)
+            due = _look(agent, tell)
 
 
 def _look(agent: Agent, tell: Callable[[Followed | ShypeError], None]) -> float:
