@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,111 @@ def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
             time.sleep(0.02)
     finally:
         parent.kill()
+
+
+# -- feed and drain -------------------------------------------------------------------------------
+
+
+def test_feed_gives_the_stream_and_returns_what_was_printed() -> None:
+    done = child.feed(["sh", "-c", "cat; echo said >&2"], lambda ended: iter([b"one ", b"two"]),
+                      timeout=30)
+    assert (done.code, done.out, done.err) == (0, "one two", "said\n")
+
+
+def test_feed_closes_a_stream_that_goes_on_when_the_child_has_had_enough() -> None:
+    closed = list[str]()
+
+    def source(ended: Callable[[], bool]) -> Iterator[bytes]:
+        try:
+            while not ended():
+                yield bytes(65536)
+        finally:
+            closed.append("closed")
+
+    done = child.feed(["head", "-c", "100000"], source, timeout=30)
+    assert (len(done.out), closed) == (100000, ["closed"])
+
+
+def test_a_child_that_fails_in_the_midst_of_its_stream_says_why() -> None:
+    with pytest.raises(child.ChildFailed, match="no more") as caught:
+        child.feed(["sh", "-c", "echo no more >&2; exit 3"],
+                   lambda ended: iter([bytes(1 << 20)] * 9), timeout=30)
+    assert caught.value.done.code == 3
+
+
+def test_a_source_that_fails_ends_the_child() -> None:
+    pids = list[int]()
+
+    def source(ended: Callable[[], bool]) -> Iterator[bytes]:
+        yield b"begin"
+        pids.extend(_children())
+        raise OSError("the sender broke off")
+
+    with pytest.raises(OSError, match="broke off"):
+        child.feed(["sleep", "60"], source, timeout=30)
+    assert pids
+    assert not any(_alive(pid) for pid in pids)
+
+
+def test_feed_does_not_wait_for_ever_after_the_stream() -> None:
+    with pytest.raises(child.ChildFailed, match=r"within 0\.2 s"):
+        child.feed(["sleep", "60"], lambda ended: iter(()), timeout=0.2)
+
+
+def test_drain_gives_all_that_is_printed() -> None:
+    taken = list[bytes]()
+    done = child.drain(["sh", "-c", "head -c 3000000 /dev/zero; echo said >&2"], taken.append,
+                       timeout=30)
+    assert sum(map(len, taken)) == 3000000
+    assert (done.out, done.err) == ("", "said\n")
+
+
+def test_a_child_whose_output_nobody_takes_may_put_right_what_it_began(tmp_path: Path) -> None:
+    """xl resumes a guest when its image cannot be written: it must hear EPIPE and not die."""
+    def full(chunk: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    script = (f"head -c 100000000 /dev/zero 2>{tmp_path}/heard; echo resumed > {tmp_path}/guest; "
+              "exit 1")
+    with pytest.raises(OSError, match="No space"):
+        child.drain(["sh", "-c", script], full, timeout=30)
+    assert (tmp_path / "guest").read_text() == "resumed\n"
+    assert "Broken pipe" in (tmp_path / "heard").read_text()
+
+
+def test_drain_kills_a_child_that_puts_nothing_right() -> None:
+    pids = list[int]()
+
+    def full(chunk: bytes) -> None:
+        pids.extend(_children())
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        child.drain(["sh", "-c", "echo x; exec sleep 60"], full, timeout=0.2)
+    assert pids
+    assert not any(_alive(pid) for pid in pids)
+
+
+def test_drain_tells_of_a_failure_and_of_a_missing_program() -> None:
+    with pytest.raises(child.ChildFailed, match="it broke"):
+        child.drain(["sh", "-c", "echo it broke >&2; exit 3"], lambda chunk: None, timeout=30)
+    with pytest.raises(Unavailable):
+        child.drain(["xl-that-is-not-there"], lambda chunk: None, timeout=30)
+
+
+def test_a_conversation() -> None:
+    with child.conversation(["sh", "-c", "read a; echo $a; cat >&2; exit 3"]) as (to, of, said):
+        to.write(b"hello\n")
+        to.flush()
+        assert of.readline() == b"hello\n"
+        to.write(b"for people")
+        to.flush()
+        assert said() == "for people"
+
+
+def _children() -> list[int]:
+    words = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(word) for word in words]
 
 
 def _alive(pid: int) -> bool:

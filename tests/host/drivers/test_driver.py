@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,96 @@ def test_xl_dies_with_the_agent(xl: Path) -> None:
     while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# -- images and migrations ------------------------------------------------------------------------
+
+
+def test_an_image_is_saved_as_xl_writes_it(xl: Path) -> None:
+    taken = list[bytes]()
+    case(xl, "save", 'head -c 3000000 /dev/zero > "$4"; echo Saving >&2')
+    XenHypervisor().save(3, taken.append)
+    assert sum(map(len, taken)) == 3000000
+    assert calls(xl) == ["save -p 3 /proc/self/fd/1"]  # paused: its end is the agent's
+
+
+def test_xl_that_cannot_save_says_why(xl: Path) -> None:
+    case(xl, "save", "echo 'Failed to save domain, resuming domain' >&2; exit 1")
+    with pytest.raises(Unavailable, match="resuming domain") as caught:
+        XenHypervisor().save(3, lambda chunk: None)
+    assert caught.value.id == "xl.failed"
+
+
+def test_an_image_that_nobody_takes_lets_xl_resume_the_guest(xl: Path) -> None:
+    def full(chunk: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    case(xl, "save", f'head -c 100000000 /dev/zero > "$4" 2>/dev/null || echo yes > {xl}/resumed')
+    with pytest.raises(OSError, match="No space"):
+        XenHypervisor().save(3, full)
+    assert (xl / "resumed").read_text() == "yes\n"
+
+
+def test_an_image_is_restored_paused_and_shypes_scripts_know_that_it_is_decided(xl: Path) -> None:
+    case(xl, "restore", f'cat "$3" > {xl}/got; echo $SHYPE_DECIDED >> {xl}/got')
+    XenHypervisor().restore_paused(lambda ended: iter([b"head,", b"memory,"]))
+    assert (xl / "got").read_text() == "head,memory,1\n"
+    assert calls(xl) == ["restore -p /proc/self/fd/0"]
+
+
+def test_a_restoration_that_xl_cannot_do(xl: Path) -> None:
+    case(xl, "restore", "echo 'libxl: error: domain creation fail: Permission denied' >&2; exit 1")
+    with pytest.raises(CreateFailed, match="Permission denied"):
+        XenHypervisor().restore_paused(lambda ended: iter([bytes(1 << 20)] * 4))
+
+
+def test_a_source_that_breaks_off_ends_the_restoration(xl: Path) -> None:
+    def source(ended: Callable[[], bool]) -> Iterator[bytes]:
+        yield b"head"
+        while not (xl / "pid").exists():
+            time.sleep(0.01)
+        raise Unavailable("receive.broken-off", "the sender broke off")
+
+    case(xl, "restore", f"echo $$ > {xl}/part; mv {xl}/part {xl}/pid; exec sleep 60")
+    with pytest.raises(Unavailable, match="broke off"):
+        XenHypervisor().restore_paused(source)
+    assert not alive(int((xl / "pid").read_text()))
+
+
+def test_a_migration_is_xls(xl: Path) -> None:
+    case(xl, "migrate", "[ \"$5\" = 'exec ssh host2 shype receive' ]")
+    XenHypervisor().migrate(3, "exec ssh host2 shype receive")
+    assert calls(xl) == ["migrate -s  3 exec ssh host2 shype receive"]
+    case(xl, "migrate", "echo 'Migration failed, resuming at sender.' >&2; exit 1")
+    with pytest.raises(Unavailable, match="resuming at sender") as caught:
+        XenHypervisor().migrate(3, "exec ssh host2 shype receive")
+    assert caught.value.id == "xl.failed"
+
+
+@pytest.mark.parametrize("what", ["restore", "save", "migrate"])
+def test_which_xl_dies_with_the_agent(xl: Path, what: str) -> None:
+    """One that builds must; one that gives a guest away must put it right again instead."""
+    case(xl, what, f"echo $$ > {xl}/part; mv {xl}/part {xl}/pid; read end < {xl}/end; "
+                   f"echo done > {xl}/done")
+    os.mkfifo(xl / "end")
+    act = {"restore": "restore_paused(lambda ended: iter([b'x']))",
+           "save": "save(3, lambda chunk: None)", "migrate": "migrate(3, 'true')"}[what]
+    agent = subprocess.Popen([
+        sys.executable, "-c",
+        f"from shype.host.drivers.xen.driver import XenHypervisor\nXenHypervisor().{act}"])
+    deadline = time.monotonic() + 30
+    while not (xl / "pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pid = int((xl / "pid").read_text())
+    os.kill(agent.pid, signal.SIGKILL)
+    agent.wait()
+    if what != "restore":
+        (xl / "end").write_text("now\n")
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert (xl / "done").exists() is (what != "restore")
 
 
 def alive(pid: int) -> bool:
