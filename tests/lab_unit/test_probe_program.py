@@ -84,7 +84,7 @@ def test_bad_requests_are_errors(program: Path, line: str) -> None:
     "event_offer 1", "event_bind 1 2", "event_send 3", "grant_offer 1 ro text",
     "grant_map 1 8 rw text", "grant_copy 1 8 from", "argo_send 1 7 text",
     "bool_get name", "bool_set name 1", "policy_load", "enforce_set 0", "foreign_map 1 4096",
-    "control 1",
+    "control 1", "end 5",
     "bench_send 3 10", "bench_copy 1 8 10", "bench_map 1 8 10", "bool_list", "flask_facts",
     "event_plant 1 2 3", "event_status 1 2", "grant_compose 1 8 1 9 text", "lookups_send 0 1 2 01",
 ])
@@ -99,7 +99,7 @@ def test_without_xen_everything_is_an_error_never_ok_or_denied(
 @pytest.mark.parametrize("request_", [
     "event_offer", "event_offer -1", "event_bind 1", "grant_offer 1 xx text", "grant_map 1 2",
     "grant_copy 1 2 sideways", "argo_register 1", "bool_set name 7",
-    "enforce_set", "foreign_map 1", "control",
+    "enforce_set", "foreign_map 1", "control", "end", "end now",
     "bench_send 1 0", "bench_map 1 2 many", "grant_compose 1 8 1 9 Text", "grant_compose 1 8 1 9",
     "grant_flags", "grant_keep 1", "grant_transit 1 2", "grant_listen 1 2 3",
     "grant_signal 1 2 3 4 012", "lookups_send 10 1 2 012",

@@ -40,6 +40,7 @@ static const struct {
     {"enforce_set", op_enforce_set},
     {"foreign_map", op_foreign_map},
     {"control", op_control},
+    {"end", op_end},
     {"bench_send", op_bench_send},
     {"bench_copy", op_bench_copy},
     {"bench_map", op_bench_map},

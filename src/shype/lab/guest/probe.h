@@ -64,6 +64,7 @@ uint64_t now_tsc(void);
 #define HYPERVISOR_xen_version 17
 #define HYPERVISOR_grant_table_op 20
 #define HYPERVISOR_xsm_op 27
+#define HYPERVISOR_sched_op 29
 #define HYPERVISOR_event_channel_op 32
 #define HYPERVISOR_domctl 36
 #define HYPERVISOR_argo_op 39
@@ -135,6 +136,7 @@ void op_xs_burst(const struct request *q, struct reply *r);
 void op_ping(const struct request *q, struct reply *r);
 void op_info(const struct request *q, struct reply *r);
 void op_foreign_map(const struct request *q, struct reply *r);
+void op_end(const struct request *q, struct reply *r);
 void op_control(const struct request *q, struct reply *r);
 
 /* bench.c */
