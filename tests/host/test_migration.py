@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from shype.host.hypervisor import Ending
 from shype.host.launch import catch_up, launch
 from shype.host.migration import Migrated, migrate
 from shype.host.receiving import Announcement, incoming
+from shype.host.stop import stop
 from shype.policy.model import Enforcement
 from tests.host.builders import BANKS, config, host, model
 from tests.host.invariants import assert_sound, guests
@@ -116,6 +118,30 @@ def test_the_receivers_wall_is_taken(
         assert done.refusal[0] == "wall.conflict"
     assert guests(two) == {"b-db": "bank-b-db"}
     stays(one, two)
+
+
+def test_both_sides_record_what_the_receiver_answers(
+    tmp_path: Path, hosts: tuple[Agent, Agent]
+) -> None:
+    one, two = hosts
+    launch(two, config(tmp_path, "b-db"))
+    move(one, two)
+    stop(two, "b-db", force=True, timeout=0)
+    move(one, two)
+    asked = [r for r in records(two) if r["kind"] == "receive.ask"]
+    assert [(r["result"], r["rule"], r["vm"], r["subject"], r["object"]) for r in asked] == [
+        ("refused", "wall.conflict", "a-db", "bank-a-db", "host:unknown"),
+        ("permitted", "wall.free", "a-db", "bank-a-db", "host:unknown")]
+    assert "bank-a-db may not start" in str(asked[0]["sentence"])
+    sent = [r for r in records(one) if r["kind"] == "vm.migrate"]
+    assert [(r["result"], r.get("error")) for r in sent] == [
+        ("refused", "wall.conflict"), ("permitted", None), ("done", None)]
+    assert "bank-a-db may not start" in str(sent[0]["message"])
+
+
+def records(agent: Agent) -> list[dict[str, object]]:
+    """The audit trail."""
+    return [json.loads(line) for line in (agent.state / "audit" / "audit.jsonl").open()]
 
 
 @pytest.mark.parametrize("how", ["", "liar"])

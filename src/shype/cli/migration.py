@@ -76,12 +76,12 @@ def _receive(args: argparse.Namespace) -> int:
     from shype.host.receiving import Announcement, answer, receive
 
     asked = os.environ.get("SSH_ORIGINAL_COMMAND", "").split()
+    peer = next(iter(os.environ.get("SSH_CONNECTION", "").split()), "unknown")
     agent = open_agent(args)
     if args.query or "--query" in asked:
         announced = Announcement.loads(sys.stdin.buffer.read(16 * 1024 * 1024))
-        show(args, answer(agent, announced, args.lock_timeout).to_json())
+        show(args, answer(agent, announced, peer, args.lock_timeout).to_json())
         return 0
-    peer = os.environ.get("SSH_CONNECTION", "unknown").split()[0]
     outcome = receive(agent, 0, 1, peer, lock_timeout=args.lock_timeout)
     if outcome.domid is None:
         output.note(f"denied by the {outcome.source} of the receiving host: "

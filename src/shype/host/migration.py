@@ -52,7 +52,7 @@ def migrate(
     reach = (*ssh, host)
     refusal = _ask(agent, domain, label, reach)
     if refusal is not None:
-        _record(agent, domain, label, Result.REFUSED, host, refusal[0])
+        _record(agent, domain, label, Result.REFUSED, host, *refusal)
         return Migrated(domain.name, label, host, refusal=refusal)
     _record(agent, domain, label, Result.PERMITTED, host)
     failed: Unavailable | None = None
@@ -70,7 +70,7 @@ def migrate(
         return Migrated(domain.name, label, host, released)
     said = failed.message if failed is not None else "xl says nothing"
     problem = _unsettled(domain, left, host, said)
-    _record(agent, domain, label, Result.FAILED, host, problem.id)
+    _record(agent, domain, label, Result.FAILED, host, problem.id, problem.message)
     raise problem
 
 
@@ -116,9 +116,10 @@ def _ask(
 
 def _record(
     agent: Agent, domain: Domain, label: LabelName, result: Result, host: str,
-    error: str | None = None,
+    error: str | None = None, message: str = "",
 ) -> None:
     agent.record(Event(
         kind="vm.migrate", result=result, vm=domain.name, domid=domain.domid, subject=label,
-        object=f"host:{host}", error=error, deferrable=result is not Result.PERMITTED,
+        object=f"host:{host}", error=error, message=message,
+        deferrable=result is not Result.PERMITTED,
     ))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.decision.decision import Decision
 from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
 from shype.host.census import residents, running
 from shype.host.hostcheck import require_enforcing, require_policy
 from shype.host.hypervisor import VmConfig
@@ -26,6 +27,7 @@ from shype.host.labeling import label_for
 from shype.host.launch import Observer, Outcome, Request, catch_up, ready, told
 from shype.host.launch_events import LaunchEvents
 from shype.host.restoring import CHUNK, labelling, mismatch, request
+from shype.policy.names import LabelName
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 READY = b"domain received, ready to unpause\0"
@@ -172,24 +174,35 @@ class Announcement:
                 "is it a `shype migrate` of the same version?") from error
 
 
-def answer(agent: Agent, announced: Announcement, lock_timeout: float = 30) -> Decision:
+def answer(
+    agent: Agent, announced: Announcement, peer: str = "unknown", lock_timeout: float = 30
+) -> Decision:
     """Whether this host would take the VM now; asked again, of the VM itself, when it comes.
 
-    Raises Unavailable if this host does not enforce.
+    What it answers ``peer`` is on record. Raises Unavailable if this host does not enforce.
     """
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
         require_enforcing(agent)
         vm = VmConfig(announced.vm, announced.uuid, None, None)
-        named = label_for(vm, agent.policy, agent.manifest)
-        if named.label is None:
-            if named.refusal is None:
-                raise ShypeError("label.none", f"{vm.name} has no label")
-            return named.refusal
-        if named.label != announced.label:
-            return mismatch(agent, vm.name, named.label, announced.label)
-        decision = agent.server.launch(named.label, running(residents(agent)))
-        if decision.permitted:
+        label, decision = _answer(agent, vm, announced.label)
+        agent.record(Event(
+            kind="receive.ask", vm=vm.name, subject=label, decision=decision,
+            result=Result.PERMITTED if decision.permitted else Result.REFUSED,
+            object=f"host:{peer}", deferrable=not decision.permitted,
+            details={"uuid": vm.uuid, "claimed": announced.label}))
+        if decision.permitted and label is not None:
             incoming(agent).put(Kept(
-                vm.name, vm.uuid, named.label, announced.config, announced.actions))
+                vm.name, vm.uuid, label, announced.config, announced.actions))
         return decision
+
+
+def _answer(agent: Agent, vm: VmConfig, claimed: str) -> tuple[LabelName | None, Decision]:
+    named = label_for(vm, agent.policy, agent.manifest)
+    if named.label is None:
+        if named.refusal is None:
+            raise ShypeError("label.none", f"{vm.name} has no label")
+        return None, named.refusal
+    if named.label != claimed:
+        return named.label, mismatch(agent, vm.name, named.label, claimed)
+    return named.label, agent.server.launch(named.label, running(residents(agent)))
