@@ -28,27 +28,29 @@ def test_one_of_everything() -> None:
     found = devices(read("every-device"))
     assert found.disks == (
         Disk("/dev/loop0", "xvda"), Disk("/srv/red-1", "xvdb"),
-        Disk("/srv/red-2.qcow2", "xvdc", "qcow2"), Disk("/srv/red-3", "xvdd", write=False),
+        Disk("/srv/red-2.qcow2", "xvdc", "qcow2"),
+        Disk("/srv/red-3", "xvdd", write=False, by_name=True),
         Disk("iqn=a,portal=b", "xvde", script="block-iscsi"),
-        Disk("/srv/cd.iso", "xvdf", write=False, cdrom=True), Disk("/srv/red-4", "xvdi"),
+        Disk("/srv/cd.iso", "xvdf", write=False, cdrom=True, by_name=True),
+        Disk("/srv/red-4", "xvdi"),
     )
     assert found.nics == (
         Nic("xenbr0", 0), Nic("xenbr0", 1, "/tmp/x"), Nic("xenbr0", 2), Nic("xenbr0", 3))
     others = [one for one in found.all if not isinstance(one, (Disk, Nic))]
-    assert others == [
+    assert [one.what for one in others if isinstance(one, Forbidden)] == [
+        "disk /srv/red-4 by virtio", "frame buffer on 0.0.0.0",
+        "a keyboard that QEMU does not serve", "a device of the kind dtdevs, /soc/uart",
+        "a socket device", "a display", "a sound card",
+    ]
+    assert [one for one in others if not isinstance(one, Forbidden)] == [
         Peer("disk /x", "other"), Part(ResourceKind.PCI, "0000:03:00.0"),
         Part(ResourceKind.PCI, "0000:00:04.0"), Peer("vTPM", "vtpmmgr"),
-        others[4], Other("p9", "/"), Other("channel", "/tmp/s"), Other("usb", "1-2"),
+        Other("p9", "/"), Other("channel", "/tmp/s"), Other("usb", "1-2"),
         BootFile("/guest/vmlinux", "kernel"), BootFile("/guest/initrd", "RAM disk"),
         BootFile("/x.dtb", "tables"), Part(ResourceKind.IRQ, "3"),
         Part(ResourceKind.IOPORT, "0x2f8-0x2ff"),
         Part(ResourceKind.MEMORY, "0xfed40000-0xfed40fff"),
-        Other("dtdevs", "/soc/uart"), Other("pvcallsifs", "Domain-0-0"), others[-2], others[-1],
     ]
-    screen = others[4]
-    assert isinstance(screen, Forbidden)
-    assert screen.what == "frame buffer on 0.0.0.0"
-    assert [one.scheme for one in others[-2:] if isinstance(one, Other)] == ["vdispls", "vsnds"]
 
 
 def test_a_device_model_reads_files_and_shows_a_screen() -> None:
@@ -64,7 +66,59 @@ def test_a_device_model_reads_files_and_shows_a_screen() -> None:
 
 def test_a_kind_of_device_that_nobody_knows_yet_is_not_overlooked() -> None:
     config = {"c_info": {"name": "a"}, "b_info": {}, "newdevs": [{"path": "/x"}], "vkbs": [{}]}
-    assert devices(config).all == (Other("newdevs", "/x"),)
+    assert devices(config).all == (
+        Forbidden("a device of the kind newdevs, /x", "nobody knows what it leads to"),)
+
+
+#: A device of each kind that has a backend, and what it is called.
+WITH_BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "disks": ("disk /x", {"pdev_path": "/x", "vdev": "xvda", "format": "raw"}),
+    "nics": ("network b", {"bridge": "b"}), "vtpms": ("vTPM", {}),
+    "vfbs": ("frame buffer", {"vnc": {"listen": "127.0.0.1"}}), "vkbs": ("keyboard", {}),
+    "p9s": ("shared directory", {"path": "/x"}), "usbctrls": ("USB controller", {}),
+    "channels": ("channel", {"connection.pty": {}}), "vdispls": ("display", {}),
+    "vsnds": ("sound card", {}), "pvcallsifs": ("socket device", {}),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_BACKENDS)
+@pytest.mark.parametrize("backend", [{"backend_domname": "net"}, {"backend_domid": 3}])
+def test_a_backend_in_another_domain_is_asked_about(kind: str, backend: dict[str, Any]) -> None:
+    what, item = WITH_BACKENDS[kind]
+    found = devices({kind: [{**item, **backend}]}).all
+    assert Peer(what, str(*backend.values())) in found
+
+
+@pytest.mark.parametrize(("kind", "left"), [
+    ("vfbs", ()), ("vkbs", ()), ("usbctrls", ()), ("channels", ()),
+    ("vtpms", (Peer("vTPM", "Domain-0"),)),
+])
+def test_a_backend_in_dom0_is_dom0s(kind: str, left: tuple[Peer, ...]) -> None:
+    item = WITH_BACKENDS[kind][1]
+    for dom0 in ({}, {"backend_domname": "Domain-0"}, {"backend_domid": 0}):
+        assert devices({kind: [{**item, **dom0}]}).all == left
+
+
+@pytest.mark.parametrize(("build", "by_name", "refused"), [
+    ({"type.pv": {}}, False, False), ({"type.hvm": {}}, True, False),
+    ({"bootloader": "pygrub", "type.pv": {}}, True, False),
+    ({"type.pv": {"bootloader": "/home/user/x"}}, True, True),
+    ({"bootloader": "/home/user/x"}, True, True),
+    ({"bootloader": "pygrub", "bootloader_args": ["--kernel=/etc/shadow"]}, True, True),
+])
+def test_who_opens_a_disk_by_its_name(
+    build: dict[str, Any], by_name: bool, refused: bool
+) -> None:
+    disk, *more = devices({"b_info": build, "disks": [
+        {"pdev_path": "/a", "vdev": "xvda", "format": "raw", "readwrite": 1}]}).all
+    assert disk == Disk("/a", "xvda", by_name=by_name)
+    assert [type(one) for one in more] == [Forbidden] * refused
+
+
+def test_frames_that_would_be_mirrored_are_refused() -> None:
+    found = devices({"nics": [{"bridge": "b", "colo_sock_mirror_ip": "10.0.0.9"}]}).all
+    assert found[0] == Nic("b")
+    assert isinstance(found[1], Forbidden)
 
 
 def test_stock_scripts_and_an_empty_drive_are_no_devices_of_their_own() -> None:

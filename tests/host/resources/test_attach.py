@@ -11,6 +11,7 @@ from shype.base.errors import BadInput, ShypeError
 from shype.host.agent import Agent
 from shype.host.resources import hotplug
 from shype.host.resources.attach import Kind, attach, detach
+from shype.host.resources.backend import Exchanged, require
 from shype.host.resources.inventory import inventory
 from shype.host.resources.registry import Registry
 from shype.host.resources.wipe import wipe
@@ -67,6 +68,18 @@ def test_a_cd_is_changed_by_decision(agent: Agent, tmp_path: Path) -> None:
         with pytest.raises(BadInput) as caught:
             attach(agent, "red", Kind.CD, text)
         assert caught.value.id == "attach.spec"
+
+
+def test_an_empty_drive_holds_nothing(agent: Agent) -> None:
+    domid = model(agent).domains()[1].domid
+    for number, params in (("hdc", "aio:"), ("hdd", "")):
+        model(agent).node("qdisk", domid, number, **{"params": params, "device-type": "cdrom"})
+    require(model(agent).backends(), domid, ())
+    assert inventory(agent) == ()
+    model(agent).node("qdisk", domid, "hde", **{"params": "aio:", "device-type": "disk"})
+    with pytest.raises(Exchanged):
+        require(model(agent).backends(), domid, ())
+    assert [held.sound for held in inventory(agent)] == [False]
 
 
 def test_what_is_refused_never_reaches_xl(agent: Agent, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def holding(backend: Backend) -> Holding:
     return Holding(backend)
 
 
+def empty(backend: Backend) -> bool:
+    """Whether it is a CD drive without a medium (``params``: nothing, or ``FORMAT:``)."""
+    values = backend.values
+    return (backend.kind == "qdisk" and values.get("device-type") == "cdrom"
+            and not values.get("params", "").partition(":")[2])
+
+
 def interface(backend: Backend) -> str:
     """The name of an interface's end in dom0."""
     return backend.values.get("vifname") or f"vif{backend.domid}.{backend.number}"
@@ -66,7 +73,7 @@ def require(found: Sequence[Backend], domid: int, judged: Sequence[Judged]) -> N
     configuration, which is fixed.
     """
     for backend in found:
-        if backend.domid != domid or backend.kind not in (*DISKS, "vif"):
+        if backend.domid != domid or backend.kind not in (*DISKS, "vif") or empty(backend):
             continue
         for problem in _problems(holding(backend), judged):
             raise Exchanged(

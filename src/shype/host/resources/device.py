@@ -13,7 +13,8 @@ class Disk:
     """A disk: ``target`` as written, ``format`` as xl calls it (``raw``, ``qcow2``, ...).
 
     ``vdev`` is the guest's name for it (``xvda``).  ``script`` is None unless the configuration
-    names a hotplug script, ``backend`` None unless it names another domain than dom0.
+    names a hotplug script.  ``by_name``: a program in dom0 (QEMU, a boot loader) opens it by its
+    path, later, and nobody can look at what it got.
     """
 
     target: str
@@ -22,7 +23,7 @@ class Disk:
     write: bool = True
     cdrom: bool = False
     script: str | None = None
-    backend: str | None = None
+    by_name: bool = False
 
     @property
     def about(self) -> str:

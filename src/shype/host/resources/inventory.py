@@ -13,7 +13,7 @@ from shype.decision.decision import Decision
 from shype.host.agent import Agent
 from shype.host.census import residents
 from shype.host.resources import identity
-from shype.host.resources.backend import DISKS, Holding, holding
+from shype.host.resources.backend import DISKS, Holding, empty, holding
 from shype.host.resources.device import Disk, Nic
 from shype.host.resources.grant import peers
 from shype.host.resources.identity import Identity, Thing
@@ -51,7 +51,7 @@ def _all(agent: Agent) -> Iterator[Held]:
     known = {r.domain.domid: r for r in residents(agent)}
     judges: dict[int, Judge] = {}
     for backend in agent.hypervisor.backends():
-        if backend.kind not in (*DISKS, "vif"):
+        if backend.kind not in (*DISKS, "vif") or empty(backend):
             continue
         held = holding(backend)
         resident = known.get(backend.domid)

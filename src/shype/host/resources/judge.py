@@ -107,7 +107,7 @@ class Judge:
         if disk.format == "raw":
             thing = _data(identity.look(disk.target))
             yield self._thing(disk, thing, access)
-            if self.paths_matter:
+            if self.paths_matter or disk.by_name:
                 yield from self._exchangeable(disk, disk.target)
         elif disk.format == "qcow2":
             for member in qcow2.chain(disk.target):

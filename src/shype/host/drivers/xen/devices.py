@@ -1,7 +1,7 @@
 """The devices in what ``xl create -n`` prints (libxl_domain_config as JSON; defaults left out).
 
-What is not known here and is not empty becomes an `Other` of its own name, so that a later
-libxl's new kind of device is refused and not overlooked.
+What is not known here and is not empty becomes `Forbidden`, so that a later libxl's new kind of
+device is refused and not overlooked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ DOM0_NAMES = (None, "", "0", "Domain-0")
 _LOOPBACK = (None, "", "127.0.0.1", "::1", "localhost")
 #: Top-level keys that hold no device: identity, build, and what happens at the VM's end.
 _PLAIN = ("c_info", "b_info", "on_poweroff", "on_reboot", "on_watchdog", "on_crash",
-          "on_soft_reset", "vkbs")
+          "on_soft_reset")
+#: Xen's own boot loader, which reads a VM's disk in dom0.
+_BOOT_LOADERS = ("pygrub", "/usr/bin/pygrub")  # libxl looks for both in its own directory
+#: Devices that programs in dom0 serve of which nobody can tell what they lead to, and why.
+_SERVED = {
+    "vdispls": ("display", "a program in dom0 would show it to people of no label"),
+    "vsnds": ("sound card", "a program in dom0 would play and record for the VM"),
+    "pvcallsifs": ("socket device", "the VM would use dom0's own network"),
+}
 #: Emulated USB devices without a content of their own.
 _HARMLESS_USB = ("tablet", "mouse", "keyboard")
 
@@ -44,18 +52,22 @@ def devices(config: Mapping[str, Any]) -> Devices:
 
 
 def _all(config: Mapping[str, Any]) -> Iterator[Device]:
+    build = config.get("b_info") or {}
+    for item in _list(config, "disks"):
+        yield from _disk(item, by_name="type.hvm" in build or _loader(build) is not None)
     readers = {
-        "disks": _disk, "nics": _nic, "pcidevs": _pci, "vtpms": _vtpm, "vfbs": _vfb, "p9s": _p9,
+        "nics": _nic, "pcidevs": _pci, "vtpms": _vtpm, "vfbs": _vfb, "vkbs": _vkb, "p9s": _p9,
         "channels": _channel, "usbdevs": _usb, "usbctrls": _usb_controller,
     }
     for key, reader in readers.items():
         for item in _list(config, key):
             yield from reader(item)
-    yield from _build(config.get("b_info") or {})
+    yield from _build(build)
     for key, value in config.items():
-        if key not in readers and key not in _PLAIN and value not in ([], {}, None):
-            for item in value if isinstance(value, list) else [value]:
-                yield Other(key, _text(item))
+        if key in ("disks", *readers, *_PLAIN) or value in ([], {}, None):
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            yield _unknown(key, item)
 
 
 def _list(value: Mapping[str, Any], key: str) -> list[Any]:
@@ -67,28 +79,50 @@ def _list(value: Mapping[str, Any], key: str) -> list[Any]:
     return found
 
 
-def _disk(item: Mapping[str, Any]) -> Iterator[Device]:
-    cdrom = bool(item.get("is_cdrom"))
+def _unknown(key: str, item: Any) -> Device:
+    what, why = _SERVED.get(
+        key, (f"device of the kind {key}, {_text(item)}", "nobody knows what it leads to"))
+    if key in _SERVED and _elsewhere(item):
+        return Peer(what, _backend(item))
+    return Forbidden(f"a {what}", why)
+
+
+def _elsewhere(item: Mapping[str, Any]) -> bool:
+    """Whether the backend is in another domain than dom0."""
+    return item.get("backend_domname") not in DOM0_NAMES or bool(item.get("backend_domid"))
+
+
+def _disk(item: Mapping[str, Any], *, by_name: bool) -> Iterator[Device]:
+    """``by_name``: a device model or boot loader opens the VM's disks by their paths.
+
+    QEMU does so, too, where it is the backend: what libxl has told it to serve, and CDs.
+    """
+    cdrom, backend = bool(item.get("is_cdrom")), item.get("backend")
     target, form = str(item.get("pdev_path") or ""), str(item.get("format") or "unknown")
     if not target and cdrom:
         return  # an empty drive
-    if item.get("backend_domname") not in DOM0_NAMES or item.get("backend_domid"):
+    if _elsewhere(item):
         yield Peer(f"disk {target}", _backend(item))
         return
     yield Disk(
         target, str(item["vdev"]), form, bool(item.get("readwrite")), cdrom,
-        _script(item, "disk"),
+        _script(item, "disk"), by_name=by_name or cdrom or backend == "qdisk",
     )
     if item.get("colo_enable") in (True, "True"):
         yield Forbidden(f"disk {target} with COLO", "it is sent to another machine")
+    if backend == "standalone" or item.get("specification") == "virtio":
+        yield Forbidden(f"disk {target} by virtio",
+                        "a program that libxl does not know would serve it")
 
 
 def _nic(item: Mapping[str, Any]) -> Iterator[Device]:
     bridge = str(item.get("bridge") or DEFAULT_BRIDGE)
-    if item.get("backend_domname") not in DOM0_NAMES or item.get("backend_domid"):
+    if _elsewhere(item):
         yield Peer(f"network {bridge}", _backend(item))
         return
     yield Nic(bridge, int(item.get("devid", 0)), _script(item, "network"))
+    if any(key.startswith("colo") and value for key, value in item.items()):
+        yield Forbidden(f"network {bridge} with COLO", "its frames are sent to another machine")
 
 
 def _script(item: Mapping[str, Any], kind: str) -> str | None:
@@ -113,11 +147,23 @@ def _pci(item: Mapping[str, Any]) -> Iterator[Device]:
 
 
 def _vtpm(item: Mapping[str, Any]) -> Iterator[Device]:
-    yield Peer("vTPM", _backend(item) if item.get("backend_domname") else "Domain-0")
+    """What it seals and measures is kept by the backend, so dom0 is asked about as well."""
+    yield Peer("vTPM", _backend(item) if _elsewhere(item) else "Domain-0")
 
 
 def _vfb(item: Mapping[str, Any]) -> Iterator[Device]:
+    if _elsewhere(item):
+        yield Peer("frame buffer", _backend(item))
     yield from _screen(item, "frame buffer")
+
+
+def _vkb(item: Mapping[str, Any]) -> Iterator[Device]:
+    """A keyboard of dom0's own QEMU has no content; one of another backend is what that sends."""
+    if _elsewhere(item):
+        yield Peer("keyboard", _backend(item))
+    elif item.get("backend_type") not in (None, "qemu"):
+        yield Forbidden("a keyboard that QEMU does not serve",
+                        "a program that libxl does not know would type into the VM")
 
 
 def _screen(item: Mapping[str, Any], what: str) -> Iterator[Device]:
@@ -134,11 +180,13 @@ def _screen(item: Mapping[str, Any], what: str) -> Iterator[Device]:
 
 def _p9(item: Mapping[str, Any]) -> Iterator[Device]:
     yield Other("p9", str(item.get("path")))
-    if item.get("backend_domname") not in DOM0_NAMES:
+    if _elsewhere(item):
         yield Peer("shared directory", _backend(item))
 
 
 def _channel(item: Mapping[str, Any]) -> Iterator[Device]:
+    if _elsewhere(item):
+        yield Peer("channel", _backend(item))
     if "connection.pty" not in item:  # a terminal of dom0, for root
         path = (item.get("connection.socket") or {}).get("path")
         yield Other("channel", str(path or _text(item)))
@@ -150,7 +198,7 @@ def _usb(item: Mapping[str, Any]) -> Iterator[Device]:
 
 
 def _usb_controller(item: Mapping[str, Any]) -> Iterator[Device]:
-    if item.get("backend_domname") not in DOM0_NAMES:
+    if _elsewhere(item):
         yield Peer("USB controller", _backend(item))
 
 
@@ -161,9 +209,16 @@ def _build(info: Mapping[str, Any]) -> Iterator[Device]:
         for place in (info, machine):
             if place.get(key):
                 yield BootFile(str(place[key]), what)
-    for key in ("system_firmware", "smbios_firmware", "acpi_firmware"):
+    for key in ("system_firmware", "smbios_firmware", "acpi_firmware", "pvshim_path"):
         if machine.get(key):
             yield BootFile(str(machine[key]), "firmware")
+    for key in ("stubdomain_kernel", "stubdomain_ramdisk"):
+        if info.get(key):
+            yield BootFile(str(info[key]), "device model")
+    loader, told = _loader(info), info.get("bootloader_args") or machine.get("bootloader_args")
+    if loader and (loader not in _BOOT_LOADERS or told):
+        yield Forbidden(f"a boot loader of its own ({loader}{' with arguments' if told else ''})",
+                        "it runs as root in dom0 and may open anything")
     for number in _list(info, "irqs"):
         yield Part(ResourceKind.IRQ, str(int(number)))
     for item in _list(info, "ioports"):
@@ -190,6 +245,10 @@ def _build(info: Mapping[str, Any]) -> Iterator[Device]:
         yield Other("sound", str(machine["soundhw"]))
     if machine.get("gfx_passthru") in (True, "True"):
         yield Other("graphics", "host")
+
+
+def _loader(info: Mapping[str, Any]) -> str | None:
+    return info.get("bootloader") or (info.get("type.pv") or {}).get("bootloader") or None
 
 
 def _texts(machine: Mapping[str, Any], key: str) -> list[str]:
