@@ -90,7 +90,7 @@ DOM0_ON_VM: Mapping[Mechanism, Grants] = MappingProxyType({
         "getaddrsize setpagingmempool unpause getvcpuinfo getvcpucontext resume",
         domain2="resource_map set_cpu_policy get_cpu_policy setclaim setscheduler settsc gettsc "
         "get_vnumainfo get_domain_state",
-        hvm="sethvmc gethvmc setparam getparam altp2mhvm",
+        hvm="sethvmc gethvmc setparam getparam altp2mhvm dm",
         shadow="disable logdirty",
     ),
 })

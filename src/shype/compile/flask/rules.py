@@ -1,7 +1,7 @@
 """The rule kinds, and the rules that do not depend on the policy's content.
 
 Least privilege: a permission is here because an operation asked for it (an
-AVC that started empty, one operation at a time, Xen 4.17, PV and PVH guests)
+AVC that started empty, one operation at a time, Xen 4.17, PV, PVH and HVM guests)
 or because a named requirement needs it; its reason stands beside it and goes
 into the CIL as a comment.  docs/reference/flask-encoding.md is generated from
 these tuples.
@@ -183,6 +183,9 @@ MANAGE: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "hvm", "altp2mhvm",
            "create, PVH: libxl sets the parameter, to \"disabled\" unless configured, and gives "
            "the VM up if it may not (using alternate views needs altp2mhvm_op, which nobody has)"),
+    _allow(DOM0_TYPE, MANAGED, "hvm", "dm",
+           "HVM: the device model in dom0 answers the VM's accesses to emulated devices and raises "
+           "their interrupts"),
     _allow(DOM0_TYPE, MANAGED, "mmu", "map_read map_write adjust memorymap",
            "create: dom0 fills the VM's memory"),
     _allow(DOM0_TYPE, MANAGED, "mmu", "pinpage mmuext_op", "create, PV: first page tables"),
