@@ -58,6 +58,44 @@ def test_keys_outlive_a_boot(sys: Path) -> None:
                     "block uuid LVM-abc"]
 
 
+def path_to(sys: Path, name: str, number: str, wwid: str) -> Identity:
+    """One more disk with one partition, as a further path to a logical unit is seen."""
+    disk = sys / "devices" / name
+    major, minor = map(int, number.split(":"))
+    for place, text in ((disk, number), (disk / f"{name}1", f"{major}:{minor + 1}")):
+        place.mkdir(parents=True)
+        (place / "dev").write_text(text + "\n")
+        (sys / "dev" / "block" / text).symlink_to(place)
+    (disk / f"{name}1" / "partition").write_text("1\n")
+    (disk / "device").mkdir()
+    (disk / "device" / "wwid").write_text(wwid + "\n")
+    (sys / "block" / name).symlink_to(disk)
+    return Identity("block", (major, minor))
+
+
+def test_two_paths_of_a_logical_unit_are_one_disk(sys: Path) -> None:
+    (sys / "block").mkdir()
+    (sys / "block" / "sda").symlink_to(sys / "devices" / "sda")
+    other = path_to(sys, "sdb", "8:16", "naa.5000c500  a")
+    stranger = path_to(sys, "sdc", "8:32", "naa.5000c500b")
+    part = Identity("block", (8, 17))
+    assert identity.twins(DISK, sys) == (other,)
+    assert identity.twins(other, sys) == (DISK,)
+    assert identity.twins(PART, sys) == (part,)  # the same partition, not the whole
+    assert identity.twins(part, sys) == (PART,)
+    assert identity.twins(stranger, sys) == ()
+    assert identity.twins(MAPPED, sys) == ()
+    assert identity.twins(Identity("file", (8, 0), 7), sys) == ()
+
+
+@pytest.mark.parametrize("wwid", ["", "t10.ATA     QEMU HARDDISK"])
+def test_names_that_many_disks_share_make_no_twins(sys: Path, wwid: str) -> None:
+    (sys / "block").mkdir()
+    for number, name in enumerate(("sdb", "sdc"), 1):
+        one = path_to(sys, name, f"8:{number * 16}", wwid)
+    assert identity.twins(one, sys) == ()
+
+
 def test_a_file_is_its_inode(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     first = identity.look(str(tmp_path / "a"))

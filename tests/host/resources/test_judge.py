@@ -118,6 +118,22 @@ def test_every_file_behind_an_image_is_asked_for(tmp_path: Path, srv: Path) -> N
     assert verdict(one, disk(plain, "vhd")) == ["device.forbidden"]
 
 
+def test_a_further_path_to_a_disk_has_its_label(
+    tmp_path: Path, srv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a LUN that two block devices lead to (here files: what is tried is the judge)."""
+    def twins(*names: str) -> None:
+        found = [identity.look(str(srv / name)).identity for name in names]
+        monkeypatch.setattr(identity, "twins", lambda one: tuple(
+            other for other in found if one in found and other != one))
+
+    twins("blue-1", "other")
+    assert verdict(judge(tmp_path), disk(srv / "other")) == ["resource.disjoint"]
+    assert verdict(judge(tmp_path, label="blue-vm"), disk(srv / "other")) == ["resource.shared"]
+    twins("blue-1", "red-1")  # one disk to which the policy gives two labels
+    assert verdict(judge(tmp_path), disk(srv / "red-1")) == ["disk.two-labels"]
+
+
 def test_a_backing_file_is_only_read(tmp_path: Path, srv: Path) -> None:
     found = judge(tmp_path).judge([disk(srv / "red-1", write=False)])
     assert found[0].decision.sentence.startswith("red-vm may read disk")

@@ -1,7 +1,8 @@
 """What a path leads to: the thing itself, whatever names it has.
 
 A block device is its device number, a file its file system and inode.  Symbolic links, hard
-links, bind mounts and renames change names, never these.  A loop device is the file behind it.
+links, bind mounts and renames change names, never these.  A loop device is the file behind it;
+several block devices may be paths to one disk (`twins`).
 
 Linux: Documentation/ABI/testing/sysfs-block, include/uapi/linux/loop.h, include/linux/kdev_t.h.
 """
@@ -27,6 +28,8 @@ _LOOP_MAJOR = 7
 _FS_IOC_GETVERSION = 0x80087601
 #: Layers of devices on one another: more is a mistake.
 _DEPTH = 16
+#: Vendor names of disks: many of one kind have the same one, if they tell no serial number.
+_SHARED_NAMES = "t10."
 SYS = Path("/sys")
 
 
@@ -150,6 +153,45 @@ def _loop(identity: Identity, sys: Path) -> Identity | None:
     if itself:  # bound to a block device
         return block(itself)
     return Identity("file", (os.major(device), os.minor(device)), inode)
+
+
+def twins(identity: Identity, sys: Path = SYS) -> tuple[Identity, ...]:
+    """The other block devices that are the same disk (partition): further paths to one LUN.
+
+    iSCSI, Fibre Channel and SAS show a disk once for each path.  What is the same is the name
+    that the disk itself tells (SPC-4, VPD page 0x83; NVMe: namespace identifiers).
+    """
+    directory = _directory(identity, sys)
+    if directory is None:
+        return ()
+    part = _word(directory / "partition")
+    disk = directory if part is None else directory.parent
+    name = _unit(disk)
+    if name is None:
+        return ()
+    found: list[Identity] = []
+    for other in sorted((sys / "block").iterdir()):
+        if _unit(other) != name:
+            continue
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            for place in (other,) if part is None else sorted(other.iterdir()):
+                if _word(place / "partition") == part:
+                    found += _number(place)
+    return tuple(one for one in found if one != identity)
+
+
+def selves(identity: Identity) -> tuple[Identity, ...]:
+    """A thing as itself, as what is behind it, and as the other paths to either."""
+    own = dict.fromkeys((identity, behind(identity)))
+    return tuple(dict.fromkeys((*own, *(twin for one in own for twin in twins(one)))))
+
+
+def _unit(disk: Path) -> str | None:
+    for place in ("device/wwid", "wwid"):
+        word = _word(disk / place)
+        if word and not word.startswith(_SHARED_NAMES):
+            return word
+    return None
 
 
 def node_name(identity: Identity, sys: Path = SYS) -> str | None:

@@ -175,7 +175,7 @@ class Judge:
 
     def _around(self, thing: Thing, *, up: bool) -> Iterator[Resource]:
         """Labels of the devices that a block device is made of, or that are made of it."""
-        for one in dict.fromkeys((thing.identity, identity.behind(thing.identity))):
+        for one in identity.selves(thing.identity):
             for neighbour in identity.closure(one, up=up):
                 name = identity.node_name(neighbour) or ""
                 yield from self.labels.named(Thing(neighbour, name)).entries

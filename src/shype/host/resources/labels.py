@@ -55,9 +55,9 @@ class Labels:
 
         Its names are: its real path, what the kernel calls it, and every path that an entry
         names and that leads to it (symbolic and hard links, other mounts).  A loop device has
-        the names of the file behind it, too.
+        the names of the file behind it, too, and a disk those of the other paths to it.
         """
-        things = {thing.identity, identity.behind(thing.identity)}
+        things = identity.selves(thing.identity)
         names = {thing.path} if thing.path.startswith("/") else set()
         names |= {name for one in things if (name := identity.node_name(one)) is not None}
         found = [e for name in sorted(names) if (e := self._by_name(name)) is not None]

@@ -72,7 +72,13 @@ def _open(thing: Thing, path: str) -> int:
 
 
 def _require_unused(agent: Agent, thing: Thing) -> None:
-    mine = {thing.identity, identity.behind(thing.identity)}
+    mine = identity.selves(thing.identity)
+    for twin in identity.twins(thing.identity):  # the kernel does not know that it is the same disk
+        node = identity.node_name(twin) or ""
+        try:
+            os.close(os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL))
+        except OSError as error:
+            raise _in_use(thing, f"whatever has {node}, another path to it") from error
     for backend in agent.hypervisor.backends():
         held = holding(backend)
         if held.thing in mine:
