@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from shype.host.launch import Step
+from shype.lab.guests import config
 from shype.lab.host import Lab
+from tests.lab.conftest import STILL, guests
 
 pytestmark = pytest.mark.lab
 
@@ -60,3 +63,31 @@ def test_refusals_name_who_decided(empty_lab: Lab) -> None:
     stopped = lab.run(["shype", "stop", "--json", "a-db", "--force"], timeout=200)
     assert json.loads(stopped.out)["released"] == ["run_bank_a"]
     assert lab.run(["shype", "status"], timeout=200).code == 0
+
+
+def test_of_fifty_requests_at_once_one_side_of_the_wall_wins(empty_lab: Lab) -> None:
+    """Six VMs of two banks that must not meet, each asked for by eight or nine people at once."""
+    lab = empty_lab
+    sides = {f"crowd-{number}": f"bank-{'ab'[number % 2]}-db" for number in range(6)}
+    for vm, label in sides.items():
+        lab.put(f"/etc/xen/vms/{vm}.cfg", config(vm, type="pv", seclabel=label, extra=STILL))
+    wanted = [f"crowd-{number % 6}" for number in range(50)]
+    with ThreadPoolExecutor(len(wanted)) as crowd:
+        asked = [crowd.submit(lab.run, ["shype", "run", "--json", "--lock-timeout", "1500",
+                                        f"/etc/xen/vms/{vm}.cfg"], 1600) for vm in wanted]
+        meanwhile = []
+        while not all(one.done() for one in asked):
+            meanwhile.append(set(guests(lab).values()))
+            wait(asked, timeout=5)
+    answers = [(vm, one.result().code, json.loads(one.result().out))
+               for vm, one in zip(wanted, asked, strict=True)]
+    winner = next(sides[vm] for vm, code, _ in answers if code == 0)
+    runs = [vm for vm in sides if sides[vm] == winner]
+    context = f"u:r:l_{winner.replace('-', '_')}_t:s0"
+    assert guests(lab) == dict.fromkeys(runs, context)
+    assert all(seen <= {context} for seen in meanwhile)
+    assert sorted(vm for vm, code, _ in answers if code == 0) == runs
+    others = [(vm, code, said.get("error") or said["decision"]["id"])
+              for vm, code, said in answers if code != 0]
+    assert sorted(set(others)) == sorted(
+        (vm, 2, "vm.running") if vm in runs else (vm, 1, "wall.conflict") for vm in sides)
