@@ -188,25 +188,29 @@ def feed(
 
 
 def drain(
-    argv: Sequence[str | os.PathLike[str]], sink: Callable[[bytes], None], *, timeout: float,
-    die_with_parent: bool = False,
+    argv: Sequence[str | os.PathLike[str]], sink: Callable[[bytes], None], *,
+    timeout: float | None,
 ) -> Completed:
     """Run ``argv``, give its standard output to ``sink`` as it comes, and wait for it.
 
-    If ``sink`` raises, the child finds its output closed (EPIPE, and no signal) and may put
-    right what it has begun, ``timeout`` seconds long; then the error goes on.  Raises as `run`.
+    If ``sink`` raises or the caller is interrupted, the child finds its output closed (EPIPE) and
+    may put right what it has begun, ``timeout`` seconds long (None: as long as it takes, or until
+    the next interrupt); then the error goes on.  It is in a session of its own: what a terminal
+    sends to all in its foreground does not reach it.  Raises as `run`.
     """
-    with _piped(argv, None, subprocess.PIPE, die_with_parent) as (process, complete):
+    with _piped(argv, None, subprocess.PIPE, False, own_session=True) as (process, complete):
         assert process.stdout is not None
         try:
             while chunk := os.read(process.stdout.fileno(), _CHUNK):
                 sink(chunk)
+            return complete(timeout)
+        except ChildFailed:
+            raise
         except BaseException:
             process.stdout.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout)
             raise
-        return complete(timeout)
 
 
 @contextlib.contextmanager
@@ -233,8 +237,8 @@ def conversation(
 @contextlib.contextmanager
 def _piped(
     argv: Sequence[str | os.PathLike[str]], stdin: int | None, stdout: int | None,
-    die_with_parent: bool,
-) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[float], Completed]]]:
+    die_with_parent: bool, *, own_session: bool = False,
+) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[float | None], Completed]]]:
     words = tuple(os.fspath(word) for word in argv)
     if shutil.which(words[0]) is None:
         raise missing_tool(words[0])
@@ -247,7 +251,7 @@ def _piped(
             words, stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=out if stdout is None else stdout, stderr=err,
             # Python ignores SIGPIPE, and so does the child then: it hears of EPIPE.
-            restore_signals=False,
+            restore_signals=False, start_new_session=own_session,
         )
 
         def result(code: int) -> Completed:
@@ -257,7 +261,7 @@ def _piped(
                 said.append(_text(file.read()))
             return Completed(words, code, *said)
 
-        def complete(timeout: float) -> Completed:
+        def complete(timeout: float | None) -> Completed:
             try:
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired as late:

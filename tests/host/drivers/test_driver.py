@@ -236,6 +236,26 @@ def test_which_xl_dies_with_the_agent(xl: Path, what: str) -> None:
     assert (xl / "done").exists() is (what != "restore")
 
 
+@pytest.mark.parametrize("what", ["save", "migrate"])
+def test_ctrl_c_leaves_no_guest_suspended(xl: Path, what: str) -> None:
+    """A terminal interrupts all that is in the foreground; xl must put the guest right first."""
+    case(xl, what, f"echo > {xl}/begun; while test -e {xl}/begun && echo x; do :; done; "
+                   f"sleep 0.5; echo > {xl}/resumed; exit 1")
+    act = {"save": "save(3, lambda chunk: None)", "migrate": "migrate(3, 'true')"}[what]
+    agent = subprocess.Popen([
+        sys.executable, "-c",
+        f"from shype.host.drivers.xen.driver import XenHypervisor\nXenHypervisor().{act}"],
+        start_new_session=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (xl / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(agent.pid, signal.SIGINT)
+    (xl / "begun").unlink()
+    assert b"KeyboardInterrupt" in agent.communicate(timeout=30)[1]
+    assert (xl / "resumed").exists()
+
+
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

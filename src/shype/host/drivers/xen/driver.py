@@ -133,9 +133,10 @@ class XenHypervisor:
 
     def migrate(self, domid: int, command: str) -> None:
         """See the protocol."""
-        # Not dying with the caller either: xl would leave the guest suspended.
+        # Not dying with the caller either, nor of Ctrl-C: xl would leave the guest suspended.
         try:
-            child.run(("xl", "migrate", "-s", "", str(domid), command))
+            child.drain(("xl", "migrate", "-s", "", str(domid), command), lambda said: None,
+                        timeout=None)
         except child.ChildFailed as error:
             raise Unavailable("xl.failed", error.message) from error
 
