@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.host.agent import Agent
+from shype.host.drivers.config import new_uuid
 from shype.host.hypervisor import Ending
+from shype.host.image import dumps
 from shype.host.launch import catch_up, launch
 from shype.host.migration import Migrated, migrate
-from shype.host.receiving import Announcement, incoming
+from shype.host.receiving import Announcement, incoming, receive
 from shype.host.stop import stop
 from shype.policy.model import Enforcement
-from tests.host.builders import BANKS, config, host, model
+from tests.host.builders import BANKS, config, context, host, model
 from tests.host.invariants import assert_sound, guests
 from tests.host.test_kill import until_sound
 
@@ -210,6 +213,29 @@ def test_killed_when_it_had_been_given_away(
     assert one.hypervisor.boolean("run_bank_a") is True
     until_sound(two)
     assert guests(two) == {}
+
+
+@pytest.mark.parametrize("after", ["nothing", "head", "memory"])
+def test_a_sender_that_falls_silent_does_not_hold_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """A cable that is cut says nothing: who receives would keep the launch lock for ever."""
+    monkeypatch.setattr("shype.host.receiving._PATIENCE", 0.5)
+    agent = host(tmp_path)
+    label = context("l_bank_a_db_t")
+    create = {"name": "a-db", "uuid": new_uuid(), "ssid_label": label}
+    head = dumps({"c_info": create, "b_info": {}})
+    sent = {"nothing": b"", "head": head[:50], "memory": head + f"memory of {label}\n".encode()}
+    (hear, to_hear), (told, tell) = os.pipe(), os.pipe()
+    os.write(to_hear, sent[after])  # and the pipe stays open
+    with pytest.raises(Unavailable) as caught:
+        receive(agent, hear, tell, "host1")
+    assert caught.value.id == "receive.broken-off"
+    assert guests(agent) == {}
+    assert_sound(agent)
+    assert launch(agent, config(tmp_path, "b-db")).domid is not None
+    for end in (hear, to_hear, told, tell):
+        os.close(end)
 
 
 def test_no_connection(hosts: tuple[Agent, Agent]) -> None:

@@ -9,10 +9,13 @@ import pytest
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host.census import window
-from shype.host.drivers.model import ModelHypervisor
+from shype.host.drivers.model import UNLABELLED, ModelHypervisor
+from shype.host.hypervisor import Ending
 from shype.host.journal import reservation
 from shype.host.launch import launch
+from shype.host.migration import migrate
 from shype.host.recovery import recover
+from shype.host.saving import save
 from shype.host.status import status
 from shype.host.stop import stop
 from shype.policy.model import Enforcement
@@ -167,3 +170,22 @@ def test_a_journal_of_another_boot_destroys_nobody(
         assert recover(agent).destroyed == ()
     assert guests(agent) == {"a-db": "bank-a-db"}
     assert_sound(agent)
+
+
+@pytest.mark.parametrize("why", ["dying", "suspended", "foreign"])
+def test_what_is_over_goes_nowhere(tmp_path: Path, why: str) -> None:
+    """Neither into a file nor to a host: one that goes somewhere already is suspended."""
+    agent = host(tmp_path)
+    launch(agent, config(tmp_path, "a-db"))
+    if why == "dying":
+        model(agent).exit(1, zombie=True)
+    elif why == "suspended":
+        model(agent)._change(1, ended=Ending.SUSPEND)
+    else:
+        model(agent)._change(1, context=UNLABELLED)
+    for leave in (lambda: save(agent, "a-db", tmp_path / "a.img"),
+                  lambda: migrate(agent, "a-db", "host2", ("false",))):
+        with pytest.raises(Unavailable) as caught:
+            leave()
+        assert caught.value.id == "vm.over"
+    assert not (tmp_path / "a.img").exists()

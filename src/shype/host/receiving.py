@@ -119,13 +119,20 @@ class _Line:
         return data
 
     def memory(self, ended: Callable[[], bool]) -> Iterator[bytes]:
-        """What the sender sends, until the toolstack has had enough of it."""
+        """What the sender sends, until the toolstack has had enough of it.
+
+        Raises Unavailable if the sender falls silent before: the launch lock is held meanwhile.
+        """
+        silent = 0.0
         while not ended():
             if select.select([self._hear], [], [], _LOOK)[0]:
                 chunk = os.read(self._hear, CHUNK)
                 if not chunk:
                     return
                 yield chunk
+                silent = 0.0
+            elif (silent := silent + _LOOK) >= _PATIENCE:
+                raise _broken()
 
 
 def _broken() -> Unavailable:
