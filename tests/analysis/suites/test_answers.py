@@ -16,7 +16,8 @@ from tests.decision import reference_model as model
 from tests.decision.small_policies import TODAY, policies_with_resources, resource_of, world_of
 
 HEAD = f"shype-test: 1\npolicy: given.yaml\ntoday: {TODAY}\ntests:\n  drawn:\n"
-MECHANISMS = ("event", "grant", "argo", "disk", "network")
+MECHANISMS = ("event", "grant", "argo", "disk", "network", "xenstore")
+TOGETHER = ("event", "grant", "argo", "xenstore")  # of these, both must run
 NAMES = {"disk": "/dev/x", "network": "br-y"}
 
 
@@ -47,7 +48,7 @@ class Naive:
         for operation, (mechanism, both, _) in model.OPERATIONS.items():
             if mechanism not in mechanisms:
                 continue
-            if mechanism in ("event", "grant", "argo") and not self.beside(a, b):
+            if mechanism in TOGETHER and not self.beside(a, b):
                 continue
             ways = [model.S_TO_O] if mechanism == "event" else both
             if model.S_TO_O in ways and self.may(a, b, operation):
