@@ -283,11 +283,12 @@ def _build(
     finally:
         close()
     observer(Step.CLOSED)
-    domid = _verify(record, hypervisor.domains())
+    made = residents(agent)
+    domid = _verify(record, tuple(resident.domain for resident in made))
     if granted.judged:  # what the backends got, before the guest can use it
         require(hypervisor.backends(), domid, granted.judged)
     observer(Step.VERIFIED)
-    store_audit.admit(agent, domid)
+    store_audit.admit(agent, made, fresh=domid)
     kept = _kept(request, record.label, domid)
     agent.kept.put(kept)
     observer(Step.KEPT)
@@ -298,7 +299,7 @@ def _build(
     agent.discard_prepared()
     agent.journal.finish()
     observer(Step.DONE)
-    _forget_others(agent, kept)
+    _forget_others(agent, kept, made)
     return domid
 
 
@@ -309,10 +310,10 @@ def _kept(request: Request, label: LabelName, domid: int) -> Kept:
     return fresh if before is None else replace(fresh, again=True, starts=before.starts)
 
 
-def _forget_others(agent: Agent, kept: Kept) -> None:
+def _forget_others(agent: Agent, kept: Kept, found: tuple[Resident, ...]) -> None:
     if kept.again:
         agent.kept.change(kept, again=False)
-    live = {domain.uuid for domain in agent.hypervisor.domains()}
+    live = {resident.domain.uuid for resident in found}
     for other in agent.kept.all():
         if other.vm == kept.vm and other.uuid not in live:
             agent.kept.forget(other.uuid)  # it was waiting; somebody has started it by hand

@@ -88,7 +88,7 @@ def test_what_is_there_for_a_number_is_not_for_the_next_domain_of_it(
     left = f"/local/domain/{a}/shype/to-{desk}/left"
     with agent.hypervisor.store() as store:
         store.write(left, b"for another")
-    admit(agent, desk)
+    admit(agent, fresh=desk)
     with agent.hypervisor.store() as store:
         assert left not in store.acls()
     assert acl(agent, f"/local/domain/{a}/shype/to-{desk}") == f"n{a} r{desk}"
@@ -168,7 +168,7 @@ def test_a_store_that_was_opened_during_a_launch_stops_it(agent: Agent, tmp_path
     with model(agent)._contents() as contents:
         contents.permissions = 5
     with pytest.raises(Unavailable) as caught:
-        admit(agent, a)
+        admit(agent, fresh=a)
     assert caught.value.id == "host.xenstore-open"
 
 

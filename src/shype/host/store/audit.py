@@ -6,7 +6,7 @@ by looking at every node, and taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
@@ -14,7 +14,7 @@ from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.census import Resident
+from shype.host.census import Resident, residents
 from shype.host.store.lockdown import require_locked
 from shype.host.store.sharing import Shared, guests, reconcile
 from shype.host.store.store import Acl, Store, StoreError
@@ -78,9 +78,10 @@ def _shut_out(acl: Acl, domid: int, rights: str) -> bool:
     return domid != acl.owner and bool(own) and own[0] not in rights
 
 
-def openings(agent: Agent, acls: Mapping[str, Acl]) -> tuple[Opening, ...]:
-    """All that the lists ``acls`` open against the policy, between the VMs that run."""
-    found = guests(agent)
+def openings(
+    agent: Agent, found: Mapping[int, Resident], acls: Mapping[str, Acl]
+) -> tuple[Opening, ...]:
+    """All that the lists ``acls`` open against the policy, between the guests ``found``."""
     running = frozenset(found)
     return tuple(
         Opening(path, acl, found[writer], found[reader], decision)
@@ -116,7 +117,8 @@ def closed(acl: Acl, bad: frozenset[int]) -> Acl:
 def check(agent: Agent) -> tuple[Opening, ...]:
     """Look at every node and change nothing. Raises Unavailable (``host.no-xenstore``...)."""
     with agent.hypervisor.store() as store:
-        return openings(agent, store.acls())
+        acls = store.acls()
+        return openings(agent, guests(residents(agent)), acls)
 
 
 def repair(agent: Agent, *, lock_timeout: float = 30) -> Repaired:
@@ -125,14 +127,21 @@ def repair(agent: Agent, *, lock_timeout: float = 30) -> Repaired:
         return settle(agent, store)
 
 
-def settle(agent: Agent, store: Store, *, fresh: int | None = None) -> Repaired:
-    """As `repair`, with the launch lock held; ``fresh`` as in `reconcile`."""
-    shared = reconcile(agent, store, fresh=fresh)
-    found = openings(agent, store.acls())
-    for path in dict.fromkeys(opening.path for opening in found):
-        here = [opening for opening in found if opening.path == path]
+def settle(
+    agent: Agent, store: Store, found: Sequence[Resident] | None = None, *,
+    fresh: int | None = None,
+) -> Repaired:
+    """As `repair`, with the launch lock held; ``fresh`` as in `reconcile`.
+
+    ``found``: who runs, if the caller has just looked.
+    """
+    live = guests(residents(agent) if found is None else found)
+    shared = reconcile(agent, store, live, fresh=fresh)
+    opened = openings(agent, live, store.acls())
+    for path in dict.fromkeys(opening.path for opening in opened):
+        here = [opening for opening in opened if opening.path == path]
         _close(agent, store, here)
-    return Repaired(found, shared)
+    return Repaired(opened, shared)
 
 
 def _close(agent: Agent, store: Store, found: list[Opening]) -> None:
@@ -155,21 +164,23 @@ def _close(agent: Agent, store: Store, found: list[Opening]) -> None:
         ))
 
 
-def admit(agent: Agent, fresh: int | None = None) -> None:
+def admit(
+    agent: Agent, found: Sequence[Resident] | None = None, *, fresh: int | None = None
+) -> None:
     """Before a domain (``fresh``: a new one) gets anything: the store is locked, and in order.
 
-    Raises Unavailable: then it must not get it, or not run.
+    ``found`` as in `settle`. Raises Unavailable: then it must not get it, or not run.
     """
     with agent.hypervisor.store() as store:
         require_locked(store)
-        settle(agent, store, fresh=fresh)
+        settle(agent, store, found, fresh=fresh)
 
 
 def leave(agent: Agent) -> None:
     """After a domain is gone: its directories go too, unless the store does not answer."""
     try:
         with agent.hypervisor.store() as store:
-            reconcile(agent, store)
+            reconcile(agent, store, guests(residents(agent)))
     except Unavailable as error:
         agent.record(Event(kind="store.unshare", result=Result.FAILED, error=error.id,
                            message=error.message, deferrable=True))

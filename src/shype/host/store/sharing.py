@@ -10,13 +10,13 @@ by domid, where the policy lets Y read what X writes (``xenstore.read``):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shype.decision.operation import Operation
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.census import DOM0, Resident, residents
+from shype.host.census import DOM0, Resident
 from shype.host.store.store import Acl, Store, StoreError
 from shype.policy.names import LabelName
 
@@ -49,9 +49,9 @@ class Shared:
     removed: tuple[str, ...]
 
 
-def guests(agent: Agent) -> dict[int, Resident]:
+def guests(found: Sequence[Resident]) -> dict[int, Resident]:
     """The VMs that run, by domid; those that end already get nothing."""
-    return {r.domain.domid: r for r in residents(agent)
+    return {r.domain.domid: r for r in found
             if r.domain.domid != DOM0 and not r.domain.dying}
 
 
@@ -65,13 +65,15 @@ def shares(agent: Agent, found: Mapping[int, Resident]) -> Iterator[Share]:
                 yield Share(writer, reader)
 
 
-def reconcile(agent: Agent, store: Store, *, fresh: int | None = None) -> Shared:
+def reconcile(
+    agent: Agent, store: Store, found: Mapping[int, Resident], *, fresh: int | None = None
+) -> Shared:
     """Make what is missing, and remove what is not permitted, or is there for nobody any more.
 
+    ``found`` are the `guests`.
     ``fresh`` is a domain that was just created: what is there for its number was another
     domain's, and goes. Raises Unavailable (``host.no-xenstore``, ``store.*``, ``audit.*``).
     """
-    found = guests(agent)
     wanted = {share.path: share for share in shares(agent, found)}
     pointers = {share.pointer for share in wanted.values()}
     there, removed = set[str](), []
