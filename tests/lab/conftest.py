@@ -29,15 +29,17 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 STILL = "cap = 1"
 #: `Lab.up` with the test's clean-up.
 Factory = Callable[..., Lab]
-#: The files that take longest. Begun first, they do not end alone on one of two cores.
-LONGEST = ("test_verify", "test_demo", "test_loaded", "test_launch", "test_tutorial",
-           "test_faults", "test_bundles")
+#: The files that take longest. Begun first, they do not end alone on one of two cores. The two
+#: about networks are far apart: the second goes on from what the first has saved.
+LONGEST = ("lab/test_network", "attacks/test_resources", "lab/test_lifecycle", "lab/test_verify",
+           "attacks/test_store", "lab/test_launch", "lab/test_faults", "attacks/test_network",
+           "lab/test_loaded", "lab/test_demo", "lab/test_store", "lab/test_tutorial")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the order within a file stays."""
     def rank(item: pytest.Item) -> int:
-        name = item.path.stem
+        name = f"{item.path.parent.name}/{item.path.stem}"
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=rank)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from pathlib import Path
 
 import pytest
 
 from shype.base.errors import Unavailable
+from shype.host.store import client
 from shype.host.store.client import Client
 from shype.host.store.store import Acl, StoreError
 from tests.host.store.daemon import daemon
@@ -97,4 +99,19 @@ def test_odd_answers_are_errors(tmp_path: Path, answer: tuple[int, bytes], id: s
 def test_no_daemon(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         Client(tmp_path / "socket")
+    assert caught.value.id == "host.no-xenstore"
+
+
+def test_a_daemon_that_is_gone_is_seen_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "socket"
+    monkeypatch.setattr(client, "SOCKETS", (place, tmp_path / "old"))
+    client.require_listener()  # no socket at all: the daemon is in another domain
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        client.require_listener()
+    with pytest.raises(Unavailable) as caught:
+        client.require_listener()
     assert caught.value.id == "host.no-xenstore"

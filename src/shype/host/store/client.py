@@ -232,6 +232,16 @@ def _words(data: bytes) -> tuple[str, ...]:
     return tuple(word.decode("utf-8", "surrogateescape") for word in data.split(b"\0") if word)
 
 
+def require_listener() -> None:
+    """Somebody listens at the daemon's socket, if it has one here.
+
+    xl would wait a minute for a daemon that is gone. Raises Unavailable (``host.no-xenstore``).
+    """
+    if any(place.exists() for place in SOCKETS):  # else it may run in a domain of its own
+        with Client():
+            pass
+
+
 def _silent(why: str) -> Unavailable:
     return Unavailable(
         "host.no-xenstore", f"xenstored does not answer ({why})",

@@ -18,7 +18,7 @@ from shype.host.hypervisor import Backend, CreateFailed, Domain, Source, VmConfi
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
 from shype.host.resources.scripts import DECIDED
-from shype.host.store.client import Client
+from shype.host.store.client import Client, require_listener
 from shype.policy.model import Enforcement
 
 #: Seconds that xl may take: to answer a question, to build a VM.
@@ -82,6 +82,7 @@ class XenHypervisor:
 
     def domains(self) -> tuple[Domain, ...]:
         """See the protocol."""
+        require_listener()
         return xl.domains(_ask("list", "-v").out)
 
     def read_config(self, path: Path) -> VmConfig:
