@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
-from shype.host.network.switch import Listing
+from shype.host.network.switch import Listing, Refused
 from shype.host.network.vif import Uplink, Vif
 from shype.policy.names import LabelName
 from tests.host import builders
@@ -52,6 +52,7 @@ class MemorySwitch:
     fastened: set[str] = field(default_factory=set)
     loads: int = 0
     broken: bool = False
+    frames: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     def vifs(self) -> tuple[Vif, ...]:
         return tuple(self.present)
@@ -63,6 +64,7 @@ class MemorySwitch:
         if self.broken:
             raise Unavailable("network.filter", "nft does not work")
         self.loaded, self.loads = ruleset, self.loads + 1
+        self.frames.clear()
 
     def listing(self) -> Listing | None:
         return None if self.loaded is None else self.rendered(self.loaded)
@@ -70,6 +72,9 @@ class MemorySwitch:
     def rendered(self, ruleset: str) -> Listing:
         # An object of the name "all" whose body is the text.
         return ({"chain": {"name": "all", "text": ruleset}},)
+
+    def refused(self) -> Refused:
+        return Refused(self.loads or None, dict(self.frames))
 
     def fasten(self, vif: Vif) -> None:
         self.fastened.add(vif.name)

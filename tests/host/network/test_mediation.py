@@ -93,7 +93,7 @@ def test_a_vm_whose_port_cannot_be_filtered_does_not_start(tmp_path: Path) -> No
     assert [d.domid for d in agent.hypervisor.domains()] == [0]
     switch.present[:] = [vif(3)]
     assert launch(agent, config(tmp_path, "vm", 'seclabel = "red-vm"')).domid == 3
-    assert '"vif3.0" : goto own_3_0' in str(switch.loaded)
+    assert '"vif3.0" . 00:16:3e:00:00:03 : goto free' in str(switch.loaded)
 
 
 def test_a_vm_without_interfaces_starts_without_a_filter(tmp_path: Path) -> None:

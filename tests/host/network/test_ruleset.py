@@ -10,6 +10,7 @@ import pytest
 
 from shype.decision.security_server import SecurityServer
 from shype.host.network.matrix import Matrix, matrix
+from shype.host.network.reasons import Reason
 from shype.host.network.ruleset import ruleset
 from shype.host.network.vif import Uplink, assigned_addresses
 from shype.policy.names import LabelName
@@ -48,8 +49,13 @@ def test_every_port_is_known_and_only_classes_send(made: Matrix) -> None:
     for name in ("vif1.0", "vif2.0", "vif3.0", "web", "eth1.10", "eth1.20"):
         assert f'"{name}"' in block(text, "set ports")[1]
     gate = block(text, "map gate")[1]
-    assert '"vif3.0" : drop' in gate  # of unknown label
-    assert '"web" : goto own_4_0' in gate
+    assert '"vif3.0" : goto refuse_closed' in gate  # of unknown label
+    # Whoever does not speak in its own name comes here.
+    assert '"web" : goto refuse_mac' in gate
+    own = block(text, "map own")[1]
+    assert '"web" . 00:16:3e:00:00:04 : goto free' in own
+    assert '"vif2.0" . 00:16:3e:00:00:02 : goto pinned' in own
+    assert "vif3.0" not in own
     assert '"eth1.10" : goto outside' in gate
     for direction in ("sender", "receiver"):
         listed = block(text, f"map {direction}")[1]
@@ -57,39 +63,60 @@ def test_every_port_is_known_and_only_classes_send(made: Matrix) -> None:
         assert '"vif3.0"' not in listed
         assert '"eth1.20"' not in listed  # it is another VLAN than its name says
     assert block(text, "map matrix")[1].count("goto pass") == len(made.pairs)
-    assert '"vif3.0" : drop' in block(text, "map to_dom0")[1]
+    assert '"vif3.0" : goto refuse_to_dom0' in block(text, "map to_dom0")[1]
 
 
 @pytest.mark.parametrize("hook", ["prerouting", "forward", "input", "output"])
 def test_what_nobody_has_labelled_passes_no_hook(made: Matrix, hook: str) -> None:
     rules = block(ruleset(made), f"chain {hook}")
     assert rules[0].startswith(f"type filter hook {hook} ")
-    assert re.fullmatch(r'[io]ifname "vif\*" drop', rules[-1])
+    assert re.fullmatch(r'[io]ifname "vif\*" (drop|goto refuse_stranger)', rules[-1])
+    assert block(ruleset(made), "chain refuse_stranger")[-1] == "drop"
 
 
 def test_a_vm_speaks_in_its_own_name(made: Matrix) -> None:
     text = ruleset(made)
-    free, pinned = block(text, "chain own_1_0"), block(text, "chain own_2_0")
-    assert free[0] == "ether saddr != 00:16:3e:00:00:01 drop"
-    assert "ether type arp arp saddr ether != 00:16:3e:00:00:01 drop" in free
-    assert not any("saddr ip" in rule or "ip saddr" in rule for rule in free)
-    assert "ether type ip ip saddr != { 10.0.0.2 } drop" in pinned
-    assert "ether type arp arp saddr ip != { 10.0.0.2, 0.0.0.0 } drop" in pinned
-    own = "{ fd00::2, fe80::216:3eff:fe00:2, :: }"
-    assert f"ether type ip6 ip6 saddr != {own} drop" in pinned
-    assert pinned.index("ether type ip ip saddr != { 10.0.0.2 } drop") < pinned.index(
-        "ether type ip accept")
+    free, pinned = block(text, "chain free"), block(text, "chain pinned")
+    assert not any("saddr" in rule for rule in free)
+    assert "ether type arp iifname . arp saddr ether != @macs goto refuse_arp" in block(
+        text, "chain others")
+    four = "ether type ip iifname . ip saddr != @four goto refuse_address"
+    assert pinned.index(four) < pinned.index("ether type ip accept")
+    assert block(text, "set four")[1] == 'elements = { "vif2.0" . 10.0.0.2 }'
+    assert block(text, "set six")[1] == (
+        'elements = { "vif2.0" . fd00::2, "vif2.0" . fe80::216:3eff:fe00:2 }')
 
 
 def test_an_address_of_one_family_only_leaves_the_other_none(made: Matrix) -> None:
     six = replace(made.ports[1].vif, addresses=assigned_addresses("fd00::2") or ())
     only = replace(made, ports=(replace(made.ports[1], vif=six),))
-    rules = block(ruleset(only), "chain own_2_0")
-    assert rules.index("ether type ip drop") < rules.index("ether type ip accept")
-    assert "ether type arp arp saddr ip != { 0.0.0.0 } drop" in rules
+    assert block(ruleset(only), "set four") == ["type ifname . ipv4_addr"]
+    assert "goto pinned" in block(ruleset(only), "map own")[1]
+
+
+def test_every_frame_that_is_dropped_is_counted_or_goes_to_a_stranger(made: Matrix) -> None:
+    text = ruleset(made)
+    for reason in Reason:
+        rules = block(text, f"chain {reason.chain}")
+        assert rules[0].startswith("add @refused {")
+        assert rules[1:] == ["drop"]
+    drops = [line.strip() for line in text.splitlines() if re.search(r"\bdrop\b", line)]
+    assert sorted(set(drops)) == ["drop", 'oifname "vif*" drop']
+
+
+def test_more_ports_are_more_elements_and_no_more_rules_or_sets(tmp_path: Path) -> None:
+    server = SecurityServer(builders.policy(tmp_path, TEXT))
+
+    def lines(count: int) -> list[str]:
+        found = [(replace(vif(n), addresses=assigned_addresses(f"10.0.0.{n}") or ()),
+                  LabelName("red-vm")) for n in range(1, count + 1)]
+        return [line for line in ruleset(matrix(server, found)).splitlines()
+                if "elements" not in line]
+
+    assert lines(1) == lines(200)
 
 
 def test_without_ports_the_table_still_keeps_strangers_out(tmp_path: Path) -> None:
     text = ruleset(matrix(SecurityServer(builders.policy(tmp_path, TEXT)), []))
     assert "elements" not in text
-    assert text.count('"vif*" drop') == 5
+    assert len(re.findall(r'"vif\*" (drop|goto refuse_stranger)', text)) == 5

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from shype.base import child
 from shype.base.errors import Unavailable
+from shype.host.network.reasons import REFUSED
 from shype.host.network.ruleset import TABLE
-from shype.host.network.switch import Listing, canonical
+from shype.host.network.switch import Listing, Refused, canonical
 from shype.host.network.vif import Uplink, Vif, assigned_addresses, assigned_mac
 
 #: Seconds that a tool may take: a table of 10,000 pairs is loaded in a tenth of one.
@@ -59,17 +61,18 @@ class LinuxSwitch:
 
     def listing(self) -> Listing | None:
         """See the protocol."""
-        command = ("nft", "-j", "list", "table", "bridge", TABLE)
-        done = child.run(command, check=False, timeout=_LIMIT)
-        if done.code != 0:
-            if "No such file" in done.err:
-                return None
-            raise _failed(done.err.strip())
-        return _parse(done.out)
+        found = _listed("table", "bridge", TABLE)
+        return None if found is None else canonical(found)
 
     def rendered(self, ruleset: str) -> Listing:
         """See the protocol."""
-        return _parse(_run(("unshare", "-n", "sh", "-c", _RENDER), ruleset).out)
+        return canonical(_parse(_run(("unshare", "-n", "sh", "-c", _RENDER), ruleset).out))
+
+    def refused(self) -> Refused:
+        """See the protocol. Only the set is listed: a table may have thousands of ports."""
+        tables = _listed("tables", "bridge")
+        found = _listed("set", "bridge", TABLE, REFUSED)
+        return Refused() if tables is None or found is None else counts([*tables, *found])
 
     def fasten(self, vif: Vif) -> None:
         """See the protocol."""
@@ -162,11 +165,40 @@ def _run(command: tuple[str, ...], text: str = "") -> child.Completed:
         raise _failed(error.done.err.strip() or error.message) from error
 
 
-def _parse(text: str) -> Listing:
+def _listed(*what: str) -> list[dict[str, Any]] | None:
+    """What ``nft -j list`` prints; None if there is no such thing."""
+    done = child.run(("nft", "-j", "list", *what), check=False, timeout=_LIMIT)
+    if done.code != 0:
+        if "No such file" in done.err:
+            return None
+        raise _failed(done.err.strip())
+    return _parse(done.out)
+
+
+def counts(found: Sequence[Mapping[str, Any]]) -> Refused:
+    """What of a listing is about refused frames. Raises Unavailable (``network.filter``)."""
+    table, frames = None, {}
     try:
-        return canonical(json.loads(text)["nftables"])
+        for item in found:
+            named = item.get("table", {})
+            if (named.get("family"), named.get("name")) == ("bridge", TABLE):
+                table = int(named["handle"])
+            listed = item.get("set", {})
+            for element in listed.get("elem", ()) if listed.get("name") == REFUSED else ():
+                inner = element["elem"]
+                sender, receiver, reason = inner["val"]["concat"]
+                frames[str(sender), str(receiver), int(reason)] = int(inner["counter"]["packets"])
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        raise _failed(f"`nft -j list set` printed {str(found)[:200]}") from error
+    return Refused(table, frames)
+
+
+def _parse(text: str) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = json.loads(text)["nftables"]
     except (ValueError, KeyError, TypeError) as error:
         raise _failed(f"`nft -j list table` printed {text[:200]!r}") from error
+    return found
 
 
 def _failed(what: str) -> Unavailable:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from shype.host.network.reasons import REFUSED
 from shype.host.network.vif import Uplink, Vif
 
 #: A loaded table as the kernel lists it: its objects, without handles, elements in order.
 Listing = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Frames that the table refused since it was loaded.
+
+    ``frames``: (port that sent, port that was to get it, number of the `Reason`) -> how many;
+    the sender twice where no receiver is told apart.  ``table`` is another number each time that
+    it is loaded, None if none is.
+    """
+
+    table: int | None = None
+    frames: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
 
 
 class Switch(Protocol):
@@ -31,6 +46,9 @@ class Switch(Protocol):
 
     def rendered(self, ruleset: str) -> Listing:
         """What `listing` would be if ``ruleset`` were loaded."""
+
+    def refused(self) -> Refused:
+        """What the loaded table has refused."""
 
     def fasten(self, vif: Vif) -> None:
         """Let the bridge know the port's MAC, and learn nothing from what its VM sends."""
@@ -61,6 +79,10 @@ class NoSwitch:
         """See the protocol."""
         return ()
 
+    def refused(self) -> Refused:
+        """See the protocol."""
+        return Refused()
+
     def fasten(self, vif: Vif) -> None:
         """See the protocol."""
 
@@ -72,9 +94,17 @@ class NoSwitch:
 def canonical(found: Sequence[dict[str, Any]]) -> Listing:
     """The objects of ``nft -j list table`` in a form that two kernels give alike.
 
-    Handles are numbers of one kernel, and the elements of a hash set have no order.
+    Handles are numbers of one kernel, the elements of a hash set have no order, and what has
+    been refused is no part of the rules.
     """
-    return tuple(_bare(item) for item in found if "metainfo" not in item)
+    return tuple(_bare(_uncounted(item)) for item in found if "metainfo" not in item)
+
+
+def _uncounted(item: dict[str, Any]) -> dict[str, Any]:
+    found = item.get("set")
+    if not isinstance(found, dict) or found.get("name") != REFUSED:
+        return item
+    return {"set": {key: value for key, value in found.items() if key != "elem"}}
 
 
 def _bare(value: Any) -> Any:
