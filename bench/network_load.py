@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from bench.policies import write
@@ -56,7 +57,7 @@ def timed(file: Path) -> tuple[float, ...]:
     for _ in range(ROUNDS):
         done = child.run(("unshare", "-n", "sh", "-c", STEPS, file), timeout=600)
         at = list(map(float, done.out.split()))
-        rounds.append([after - before for before, after in zip(at, at[1:], strict=False)])
+        rounds.append([after - before for before, after in pairwise(at)])
     return tuple(min(each) for each in zip(*rounds, strict=True))
 
 

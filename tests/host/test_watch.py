@@ -1,33 +1,46 @@
-"""The watcher: it looks, waits for an ending, and looks again."""
+"""The watcher: it looks, waits for an ending, and looks again; what was refused meanwhile is on
+record before the hypervisor's ring forgets it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.decision.operation import Operation
+from shype.host import watch as watching
 from shype.host.agent import Agent
+from shype.host.audit.collect import collect
+from shype.host.audit.reader import records
 from shype.host.drivers.model import ModelHypervisor
+from shype.host.drivers.model_state import RING
 from shype.host.ended import Followed
 from shype.host.hypervisor import Ending
 from shype.host.launch import launch
 from shype.host.watch import AGAIN, LOOK, watch
 from shype.policy.model import Enforcement
+from tests.host.audit.builders import FullDisk
 from tests.host.builders import config, host, model
 from tests.host.invariants import assert_sound, guests
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the watcher wanted to wait, each time; it does not."""
+    """How long the watcher wanted to wait, each time; it does not, nor glances in between."""
     wanted = list[float]()
+    monkeypatch.setattr(watching, "GLANCE", 10 * LOOK)
 
     @contextlib.contextmanager
-    def endings(self: ModelHypervisor) -> Iterator[Callable[[float], None]]:
-        yield wanted.append
+    def endings(self: ModelHypervisor) -> Iterator[Callable[[float], bool]]:
+        def wait(seconds: float) -> bool:
+            wanted.append(seconds)
+            return True
+
+        yield wait
 
     monkeypatch.setattr(ModelHypervisor, "endings", endings)
     return wanted
@@ -100,3 +113,85 @@ def test_one_watcher_for_a_host(tmp_path: Path, waits: list[float]) -> None:
 
     watch(agent, lambda what: None, go_on=second)
     assert waits == []
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "GLANCE", 0.001)
+
+
+def kept(agent: Agent, *kinds: str) -> list[dict[str, Any]]:
+    return [dict(r.body) for r in records(agent.trail.directory) if r.body["kind"] in kinds]
+
+
+def two(directory: Path) -> Agent:
+    agent = host(directory)
+    for vm in ("a-db", "market"):
+        assert launch(agent, config(directory, vm)).domid is not None
+    return agent
+
+
+def test_denials_are_recorded_though_no_command_is_given_and_the_ring_wraps(
+    tmp_path: Path, quick: None
+) -> None:
+    agent = two(tmp_path)
+    rounds = iter(range(20))
+
+    def go_on() -> bool:
+        number = next(rounds, None)
+        for _ in range(RING // 10 if number is not None else 0):
+            model(agent).attempt(1, 2, Operation.EVENT_SEND)
+        return number is not None
+
+    watch(agent, lambda _: None, go_on=go_on)
+    waiting = collect(agent).waiting  # and the last one, too
+    assert kept(agent, "denial.gap", "denial.more") == []
+    # Alike ones are merged while they wait for a record: none is lost.
+    told = sum(r["details"]["times"] for r in kept(agent, "denial"))
+    assert told + waiting == 2 * RING
+
+
+def test_a_look_without_news_writes_nothing(tmp_path: Path, quick: None) -> None:
+    agent = two(tmp_path)
+    rounds = iter([True] * 50)
+    watch(agent, lambda _: None, go_on=lambda: next(rounds, False))
+    before = agent.trail.path.read_bytes()
+    file = agent.trail.directory / "collected.json"
+    at = file.stat().st_mtime_ns
+    rounds = iter([True] * 50)
+    watch(agent, lambda _: None, go_on=lambda: next(rounds, False))
+    assert agent.trail.path.read_bytes() == before
+    assert file.stat().st_mtime_ns == at
+
+
+def test_an_ending_is_still_followed_at_once(tmp_path: Path, quick: None) -> None:
+    agent = two(tmp_path)
+    heard: list[Followed | ShypeError] = []
+    turns = 0
+
+    def go_on() -> bool:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            model(agent).end(1, Ending.REBOOT)
+        return turns < 2000 and not heard
+
+    watch(agent, heard.append, go_on=go_on)
+    followed, = heard
+    assert isinstance(followed, Followed)
+    assert (followed.vm, followed.domid) == ("a-db", 3)
+
+
+def test_a_trail_without_room_is_told_and_not_four_times_a_second(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    heard: list[Followed | ShypeError] = []
+    disk = FullDisk(monkeypatch, agent.trail)
+    model(agent).attempt(1, 2, Operation.EVENT_SEND)
+    rounds = iter([True] * 100)
+    watch(agent, heard.append, go_on=lambda: next(rounds, False))
+    assert [error.id for error in heard if isinstance(error, ShypeError)] == ["audit.unwritable"]
+    disk.full = False
+    watch(agent, heard.append, go_on=lambda: False)
+    assert [r["details"]["times"] for r in kept(agent, "denial")] == [1]

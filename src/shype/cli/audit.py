@@ -78,11 +78,12 @@ examples:
   shype audit export --to journald --cursor /var/lib/shype/journald.cursor
 """
 _COLLECT = """\
-Commands that change something do this at their end. From a timer it catches
-what happens between them: Xen keeps denials in a small ring that is overwritten
-(conring_size= makes it larger), and says so in the trail if it was. What is
-alike is one record with a count; each VM has records of its own, 20 at once and
-one more a minute; what is above that is counted and recorded later.
+Denials of the hypervisor, and frames that dom0's bridges refused. Commands that
+change something do this at their end, and `shype watch` all the time: Xen keeps
+denials in a small ring that is overwritten (conring_size= makes it larger); if
+it was, the trail says how much. What is alike is one record with a count; each
+VM has records of its own, 20 at once and one more a minute; what is above that
+is counted and recorded later.
 
 example: shype audit collect
 """
@@ -126,7 +127,8 @@ def add(commands: Commands) -> None:
     export.add_argument("--to", choices=("stdout", "syslog", "journald"), default="stdout",
                         help="standard output, or the local daemon (default %(default)s)")
     export.add_argument("--cursor", type=Path, metavar="FILE", help="go on where FILE says")
-    gather = verb("collect", "put the hypervisor's denials on record", _COLLECT, _collect)
+    gather = verb("collect", "put on record what hypervisor and bridges refused", _COLLECT,
+                  _collect)
     add_options(gather)
     rotate = verb("rotate", "close the current file and begin another",
                   "example: shype audit rotate\n", _rotate)
@@ -196,19 +198,25 @@ def _tell(report: Report) -> None:
 
 def _collect(args: argparse.Namespace) -> int:
     from shype.cli.agent import open_agent
-    from shype.host.audit.collect import collect
+    from shype.host.gather import gather
 
-    done = collect(open_agent(args))
+    both = gather(open_agent(args))
+    done, frames = both.denials, both.frames
     if args.json:
-        output.print_json({"denials": done.denials, "records": done.records,
-                           "waiting": done.waiting, "gap": done.gap})
+        output.print_json({
+            "denials": done.denials, "records": done.records, "waiting": done.waiting,
+            "lost": done.lost, "frames": {
+                "refused": frames.frames, "records": frames.records, "waiting": frames.waiting}})
         return 0
-    print(f"{done.denials} new denials, {done.records} records")
-    if done.waiting:
-        print(f"{done.waiting} denials wait: their VMs caused too many records")
-    if done.gap:
-        output.note("warning: the hypervisor's ring was overwritten or cleared: earlier denials "
-                    "may be lost (see conring_size= of Xen)")
+    print(f"{done.denials} new denials, {done.records} records; {frames.frames} new refused "
+          f"frames, {frames.records} records")
+    if done.waiting or frames.waiting:
+        print(f"{done.waiting} denials and {frames.waiting} frames wait: their VMs caused too many "
+              "records")
+    if done.lost:
+        output.note(f"warning: {done.lost} bytes of the hypervisor's console were overwritten or "
+                    "cleared before they could be read, and denials with them (keep `shype watch` "
+                    "running; see conring_size= of Xen)")
     return 0
 
 

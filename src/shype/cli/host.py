@@ -135,10 +135,10 @@ def print_outcome(outcome: Outcome, args: argparse.Namespace) -> int:
 
 
 def _collect(agent: Agent) -> None:
-    """The command has done its work: what the hypervisor denied meanwhile goes on record."""
-    from shype.host.audit.collect import collect_quietly
+    """The command has done its work: what was refused meanwhile goes on record."""
+    from shype.host.gather import gather_quietly
 
-    problem = collect_quietly(agent)
+    problem = gather_quietly(agent)
     if problem is not None:
         output.note(f"warning: denials were not put on record: {problem}")
 

@@ -21,6 +21,8 @@ A guest that reboots or crashes is kept as it is, with its memory and its place
 in the wall, until its end has been followed up: destroyed, or destroyed and
 started again through the launch window, decided anew. This does it at once.
 Without it the next command that changes the host does (run, stop, reboot, ...).
+It also puts on record what hypervisor and bridges refuse (`shype audit show`),
+before the hypervisor's small ring is overwritten.
 One process for a host, for as long as it runs; it ends with SIGTERM.
 
 example: shype watch

@@ -88,6 +88,20 @@ class Backend:
     values: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleText:
+    """A piece of the hypervisor's console. ``start``: how many bytes had been printed before it
+    since the hypervisor booted, modulo 2**32."""
+
+    start: int
+    text: bytes
+
+    @property
+    def end(self) -> int:
+        """The position behind it."""
+        return (self.start + len(self.text)) % 2**32
+
+
 #: Where the bytes of an image come from; see `Hypervisor.restore_paused`.
 Source = Callable[[Callable[[], bool]], Iterator[bytes]]
 
@@ -167,11 +181,11 @@ class Hypervisor(Protocol):
     def dump(self, domid: int, into: Path) -> None:
         """Write the memory of a domain to the new file ``into``, which only root may read."""
 
-    def endings(self) -> AbstractContextManager[Callable[[float], None]]:
+    def endings(self) -> AbstractContextManager[Callable[[float], bool]]:
         """A function that waits until a domain has ended or gone, at most so many seconds.
 
         One that ends while the caller does something else is not missed: then the next wait
-        returns at once.  It may return without reason.
+        returns at once.  It returns whether there is reason to look; there may be none.
         """
 
     def destroy(self, domid: int) -> None:
@@ -192,8 +206,11 @@ class Hypervisor(Protocol):
     def backends(self) -> tuple[Backend, ...]:
         """The backends in dom0 of all domains."""
 
-    def console(self) -> tuple[str, ...]:
-        """The lines still in the hypervisor's console ring, oldest first."""
+    def console(self, after: int | None) -> ConsoleText:
+        """What is in the hypervisor's console ring behind the position ``after``; None: all.
+
+        It starts later than ``after`` iff what was there is overwritten or cleared.
+        """
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""

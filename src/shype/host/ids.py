@@ -27,3 +27,6 @@ class HostId(StrEnum):
     SECURITY_LOCKED = "security.locked"
     NOT_GRANTED = "avc.not-granted"
     GARBLED = "avc.garbled"
+    FRAME_NAME = "frame.not-own"
+    FRAME_KIND = "frame.kind"
+    FRAME_STRANGER = "frame.stranger"

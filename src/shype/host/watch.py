@@ -1,39 +1,88 @@
-"""`shype watch`: takes guests that have ended, all the time; one process for a host."""
+"""`shype watch`: takes guests that have ended, and puts on record what was refused, all the time;
+one process for a host."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from shype.base.errors import ShypeError, Unavailable
 from shype.host.agent import Agent
+from shype.host.audit.collect import collect
 from shype.host.ended import Followed, next_due
 from shype.host.launch import catch_up
 from shype.host.lock import LaunchLock
+from shype.host.network import mediation
 
 #: Seconds without word of an ending after which it looks all the same.
 LOOK = 60.0
 #: Seconds until it tries again what it could not do.
 AGAIN = 5.0
+#: Seconds between two glances at the hypervisor's console, whose ring has 16 KiB by default:
+#: some hundred denials.
+GLANCE = 0.25
+
+_Tell = Callable[[Followed | ShypeError], None]
 
 
-def watch(
-    agent: Agent, tell: Callable[[Followed | ShypeError], None], *, go_on: Callable[[], bool],
-) -> None:
-    """Follow every ending, until ``go_on`` says no after a look; ``tell`` hears of each, and of
-    errors.
+def watch(agent: Agent, tell: _Tell, *, go_on: Callable[[], bool]) -> None:
+    """Follow every ending, and record every denial, until ``go_on`` says no (it is asked after
+    each glance); ``tell`` hears of each ending, and of errors.
 
     What goes wrong is tried again: this never ends by itself.  Raises Unavailable
     (``watch.running``) if another process watches this host.
     """
     with _alone(agent), agent.hypervisor.endings() as wait:
-        due = _look(agent, tell)
+        collector = _Collector(agent, tell)
+        left = _look(agent, tell)
+        collector.all()
         while go_on():
-            wait(due)
-            due = _look(agent, tell)
+            began = time.monotonic()
+            ended = wait(min(GLANCE, left))
+            left -= time.monotonic() - began
+            if ended or left <= 0:
+                left = _look(agent, tell)
+                collector.all()
+            else:
+                collector.denials()
 
 
-def _look(agent: Agent, tell: Callable[[Followed | ShypeError], None]) -> float:
+class _Collector:
+    """Collects when there is something new, and from time to time what waits for its record."""
+
+    def __init__(self, agent: Agent, tell: _Tell) -> None:
+        self._agent, self._tell = agent, tell
+        self._seen: int | None = None
+        self._not_before = 0.0
+
+    def denials(self) -> None:
+        """If the console has said anything: that is asked in the hypervisor, without a process."""
+        if time.monotonic() < self._not_before:
+            return
+        with self._told():
+            now = self._agent.hypervisor.console(self._seen)
+            if self._seen is None or now.end != self._seen:
+                collect(self._agent)
+                self._seen = now.end
+
+    def all(self) -> None:
+        """Denials and refused frames, those that wait included."""
+        with self._told():
+            collect(self._agent)
+        with self._told():
+            mediation.take(self._agent)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except ShypeError as error:
+            self._not_before = time.monotonic() + AGAIN  # not four times a second
+            self._tell(error)
+
+
+def _look(agent: Agent, tell: _Tell) -> float:
     """Look once; seconds until the next look at the latest."""
     try:
         with agent.lock.hold(AGAIN):

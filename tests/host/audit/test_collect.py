@@ -15,6 +15,7 @@ from shype.host.audit import limiter
 from shype.host.audit.collect import collect
 from shype.host.audit.reader import records
 from shype.host.drivers.model import ModelHypervisor
+from shype.host.hypervisor import ConsoleText
 from shype.host.launch import launch
 from tests.host.audit.builders import FullDisk
 from tests.host.builders import config, host, model
@@ -35,13 +36,19 @@ def two(directory: Path) -> Agent:
 
 
 class Console:
-    """What the model's console shows, whatever happened."""
+    """What the model's console shows, whatever happened; its ring has ``size`` lines."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int = 100) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int = 100, printed: int = 0) -> None:
         self.lines: list[str] = []
-        self.size = size
-        monkeypatch.setattr(ModelHypervisor, "console",
-                            lambda _: tuple(self.lines[-self.size:]))
+        self.size, self.printed = size, printed
+        monkeypatch.setattr(ModelHypervisor, "console", lambda _, after: self.read(after))
+
+    def read(self, after: int | None) -> ConsoleText:
+        text = "".join(f"{line}\n" for line in self.lines).encode()
+        kept = "".join(f"{line}\n" for line in self.lines[-self.size:]).encode()
+        end = self.printed + len(text)
+        back = len(kept) if after is None else min(len(kept), (end - after) % 2**32)
+        return ConsoleText((end - back) % 2**32, kept[len(kept) - back:])
 
     def deny(self, source: int, target: int, permission: str = "send", times: int = 1) -> None:
         types = {1: "l_bank_a_db_t", 2: "l_market_data_t", 0: "dom0_t"}
@@ -56,7 +63,7 @@ def test_a_denial_is_recorded_once_with_labels_and_rule(tmp_path: Path) -> None:
     for _ in range(3):
         model(agent).attempt(1, 2, Operation.EVENT_SEND)
     done = collect(agent)
-    assert (done.denials, done.records, done.waiting, done.gap) == (3, 1, 0, False)
+    assert (done.denials, done.records, done.waiting, done.lost) == (3, 1, 0, 0)
     assert collect(agent).records == 0
     record, = denials(agent)
     assert (record["vm"], record["subject"]) == ("a-db", "bank-a-db")
@@ -95,21 +102,50 @@ def test_a_flood_of_one_guest_is_held_back_and_no_other_guests_denial_is(
     assert [d["kind"] for d in denials(agent)].count("denial.more") <= 2
 
 
-def test_a_ring_that_was_overwritten_leaves_a_record_of_the_gap(
+def test_what_was_overwritten_is_told_in_bytes_and_the_rest_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = two(tmp_path)
     console = Console(monkeypatch, size=60)
     console.deny(1, 2)
-    collect(agent)
+    assert collect(agent).lost == 0
     console.deny(2, 1, times=500)
     done = collect(agent)
-    assert done.gap
+    assert (done.lost, done.denials) == (440 * len(f"{console.lines[-1]}\n"), 60)
     assert [d["kind"] for d in denials(agent)] == ["denial", "denial.gap", "denial"]
-    # the flood goes on: the ring looks the same, and that is said
-    collect(agent)
-    assert denials(agent)[-1]["details"]["at_least"] is True
-    assert denials(agent)[-1]["details"]["times"] == 0
+    assert denials(agent)[1]["details"] == {"bytes": done.lost}
+    # The flood goes on, the ring looks the same, and nothing is lost or counted twice.
+    console.deny(2, 1, times=60)
+    done = collect(agent)
+    assert (done.lost, done.denials) == (0, 60)
+    assert denials(agent)[-1]["details"]["times"] == 60
+
+
+def test_a_line_that_is_half_printed_is_recorded_once_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch)
+    console.deny(1, 2)
+    console.deny(2, 1)
+    whole = console.read(None).text
+    for end in range(len(whole) + 1):
+        monkeypatch.setattr(ModelHypervisor, "console", lambda _, after, end=end: ConsoleText(
+            after or 0, whole[after or 0:end]))
+        assert collect(agent).lost == 0
+    assert [(d["vm"], d["details"]["times"]) for d in denials(agent)] == [
+        ("a-db", 1), ("market", 1)]
+
+
+def test_positions_begin_anew_after_four_gigabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch, printed=2**32 - 100)
+    for _ in range(5):
+        console.deny(1, 2)
+        assert (collect(agent).denials, collect(agent).denials) == (1, 0)
+    assert sum(d["details"]["times"] for d in denials(agent)) == 5
 
 
 def test_on_a_full_disk_denials_stay_in_the_ring_and_come_later(

@@ -48,7 +48,7 @@ def made(ports: Mapping[str, str]) -> dict[str, socket.socket]:
 
 def heard(end: socket.socket) -> list[str]:
     """The marks of what has come; frames that it sent itself do not count."""
-    marks = []
+    marks: list[str] = []
     while True:
         try:
             frame, where = end.recvfrom(2048)

@@ -18,13 +18,12 @@ from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.audit.limiter import Bucket, Waiting
-from shype.host.audit.ring import Seen, news
 from shype.host.avc import AvcDenial, parse
 from shype.host.census import Resident, residents, running
 from shype.host.denials import explain
 from shype.host.journal import boot_id
 
-_FORMAT = 1
+_FORMAT = 2
 _MAX_FILE = 4 * 1024 * 1024
 
 
@@ -32,20 +31,22 @@ _MAX_FILE = 4 * 1024 * 1024
 class Collected:
     """How many denials are new, how many records were made, how many denials still wait.
 
-    ``gap``: denials before these were lost, nobody knows how many.
+    ``lost``: bytes of the hypervisor's console that were overwritten or cleared before they could
+    be read; nobody knows whether there were denials in them.
     """
 
     denials: int = 0
     records: int = 0
     waiting: int = 0
-    gap: bool = False
+    lost: int = 0
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered from one time to the next, in one boot."""
+    """What is remembered from one time to the next, in one boot: the position in the console up
+    to which it was read (None: not at all), and what waits for a record."""
 
-    seen: Seen = field(default_factory=Seen)
+    position: int | None = None
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
 
@@ -58,46 +59,40 @@ def collect(agent: Agent) -> Collected:
 
     Raises Unavailable: ``audit.unwritable``, ``audit.broken``, what the hypervisor raises.
     """
-    lines = agent.hypervisor.console()
     with _alone(agent) as alone:
         if not alone:
             return Collected()
         file = agent.trail.directory / "collected.json"
         memory = _load(file)
-        found = news(memory.seen, lines)
-        denied = [d for line in lines[found.start:] if (d := parse(line)) is not None]
-        flood = parse(lines[-1]) if found.least and not denied and lines else None
+        before = memory.position
+        found = agent.hypervisor.console(before)
+        # A line that is still being printed is left for the next time.
+        whole = found.text[:found.text.rfind(b"\n") + 1]
+        lost = 0 if before is None else (found.start - before) % 2**32
+        denied = [d for line in whole.decode("ascii", "replace").splitlines()
+                  if (d := parse(line)) is not None]
         now = time.monotonic()
         for bucket in memory.buckets.values():
             bucket.refill(now)
-        for denial in denied or filter(None, [flood]):
+        for denial in denied:
             bucket = memory.buckets.setdefault(_source(denial), Bucket(at=now))
-            bucket.add(_kind(denial), denial.raw, times=1 if denied else 0, least=found.least)
-        if found.gap:
+            bucket.add(_kind(denial), denial.raw)
+        if lost:
             agent.record(Event(
-                kind="denial.gap", result=Result.DONE,
-                message="the hypervisor's ring was overwritten or cleared: denials before these "
-                "may be lost"))
-        before, memory.seen = memory.seen, Seen.of(lines)
+                kind="denial.gap", result=Result.DONE, details={"bytes": lost},
+                message="the hypervisor's ring was overwritten or cleared before it could be "
+                "read: denials may be lost"))
+        memory.position = (found.start + len(whole)) % 2**32
         try:
             made = _record(agent, memory)
         except ShypeError:
             with contextlib.suppress(ShypeError):  # what was recorded is not to come again
                 _save(agent, file, memory)
             raise
-        if memory.seen != before or made:
+        if memory.position != before or made:
             _save(agent, file, memory)
         waiting = sum(bucket.held for bucket in memory.buckets.values())
-        return Collected(len(denied), made, waiting, found.gap)
-
-
-def collect_quietly(agent: Agent) -> ShypeError | None:
-    """The same at the end of a command that has done its work: why it failed, or None."""
-    try:
-        collect(agent)
-    except ShypeError as error:
-        return error
-    return None
+        return Collected(len(denied), made, waiting, lost)
 
 
 def _record(agent: Agent, memory: _Memory) -> int:
@@ -135,9 +130,8 @@ def _event(agent: Agent, waiting: Waiting, found: tuple[Resident, ...]) -> Event
         vm=None if denial.source is None else names.get(denial.source),
         subject=explained.source, object=target, object_label=explained.target,
         decision=explained.decision, details={
-            "by": "hypervisor", "times": waiting.times, "at_least": waiting.least,
-            "class": denial.tclass, "permissions": list(denial.permissions),
-            "line": denial.raw})
+            "by": "hypervisor", "times": waiting.times, "class": denial.tclass,
+            "permissions": list(denial.permissions), "line": denial.raw})
 
 
 def _source(denial: AvcDenial) -> str:
@@ -173,10 +167,8 @@ def _load(file: Path) -> _Memory:
         value: dict[str, Any] = json.loads(read_regular(file, _MAX_FILE))
         if value["format"] != _FORMAT or value["boot"] != boot_id():
             return _Memory()
-        seen = value["seen"]
         return _Memory(
-            Seen(int(seen["count"]), int(seen["size"]), str(seen["whole"]),
-                 tuple(map(str, seen["tail"]))),
+            None if value["position"] is None else int(value["position"]),
             {str(name): Bucket.from_json(item) for name, item in value["buckets"].items()},
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -185,11 +177,8 @@ def _load(file: Path) -> _Memory:
 
 def _save(agent: Agent, file: Path, memory: _Memory) -> None:
     buckets = {name: b.to_json() for name, b in memory.buckets.items() if not b.idle}
-    seen = memory.seen
     data = canonical.dumps({
-        "format": _FORMAT, "boot": boot_id(), "buckets": buckets,
-        "seen": {"count": seen.count, "size": seen.size, "whole": seen.whole,
-                 "tail": list(seen.tail)}})
+        "format": _FORMAT, "boot": boot_id(), "buckets": buckets, "position": memory.position})
     try:
         write_atomic(file, data, 0o600)
     except OSError as error:

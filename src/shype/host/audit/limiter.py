@@ -19,11 +19,10 @@ MOST_WAITING = 50
 
 @dataclass(slots=True)
 class Waiting:
-    """Denials of one kind: the first line, how often, and whether that is only the least."""
+    """Denials of one kind: the first line, and how often."""
 
     line: str
     times: int
-    least: bool = False
 
 
 @dataclass(slots=True)
@@ -44,14 +43,13 @@ class Bucket:
         self.tokens = min(BURST, self.tokens + max(0.0, now - self.at) / REFILL)
         self.at = now
 
-    def add(self, kind: str, line: str, *, times: int, least: bool) -> None:
+    def add(self, kind: str, line: str, *, times: int = 1) -> None:
         """``times`` denials of a kind, which wait to be recorded."""
         known = self.waiting.get(kind)
         if known is not None:
             known.times += times
-            known.least |= least
         elif len(self.waiting) < MOST_WAITING:
-            self.waiting[kind] = Waiting(line, times, least)
+            self.waiting[kind] = Waiting(line, times)
         else:
             self.more += times
 
@@ -76,14 +74,13 @@ class Bucket:
         """As it is kept."""
         return {
             "tokens": self.tokens, "at": self.at, "more": self.more,
-            "waiting": [[kind, w.line, w.times, w.least] for kind, w in self.waiting.items()],
+            "waiting": [[kind, w.line, w.times] for kind, w in self.waiting.items()],
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Bucket:
         """Raises KeyError, TypeError or ValueError on anything else than `to_json` made."""
         waiting = {
-            str(kind): Waiting(str(line), int(times), bool(least))
-            for kind, line, times, least in value["waiting"]
+            str(kind): Waiting(str(line), int(times)) for kind, line, times in value["waiting"]
         }
         return cls(float(value["tokens"]), float(value["at"]), waiting, int(value["more"]))

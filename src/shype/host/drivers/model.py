@@ -27,9 +27,17 @@ from shype.decision.security_server import SecurityServer
 from shype.host import image
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
-from shype.host.drivers.model_state import State, boot, dump, load
+from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
 from shype.host.drivers.model_store import Contents, ModelStore
-from shype.host.hypervisor import Backend, CreateFailed, Domain, Ending, Source, VmConfig
+from shype.host.hypervisor import (
+    Backend,
+    ConsoleText,
+    CreateFailed,
+    Domain,
+    Ending,
+    Source,
+    VmConfig,
+)
 from shype.host.network.switch import NoSwitch, Switch
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
@@ -41,8 +49,6 @@ UNLABELLED = "u:r:domU_t:s0"
 NAMELESS = "(null)"
 #: Bytes of memory that a domain has.
 MEMORY = 65536
-#: Lines that the console ring keeps.
-RING = 200
 
 
 
@@ -186,18 +192,18 @@ class ModelHypervisor:
             file.write(f"memory of domain {domid}\n".encode())
 
     @contextlib.contextmanager
-    def endings(self) -> Iterator[Callable[[float], None]]:
+    def endings(self) -> Iterator[Callable[[float], bool]]:
         """See the protocol."""
         seen = {domain.domid for domain in self.domains() if not domain.ended}
 
-        def wait(seconds: float) -> None:
+        def wait(seconds: float) -> bool:
             nonlocal seen
             deadline = time.monotonic() + seconds
             while True:
                 now = {domain.domid for domain in self.domains() if not domain.ended}
-                if seen - now or time.monotonic() >= deadline:
-                    seen = now
-                    return
+                gone, seen = seen - now, now
+                if gone or time.monotonic() >= deadline:
+                    return bool(gone)
                 time.sleep(0.02)
 
         yield wait
@@ -225,9 +231,10 @@ class ModelHypervisor:
         """See the protocol; the model has no devices."""
         return ()
 
-    def console(self) -> tuple[str, ...]:
-        """See the protocol; the model prints nothing but denials."""
-        return self.denials()
+    def console(self, after: int | None) -> ConsoleText:
+        """See the protocol."""
+        with self._state() as state:
+            return console(state, after)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
@@ -254,7 +261,7 @@ class ModelHypervisor:
                 raise CreateFailed(f"xl: Invalid seclabel: {context}")
             elif not self._may_create(context, state.booleans):
                 dom0 = self._manifest.dom0.context
-                _log(state, f"(XEN) avc:  denied  {{ create }} for current=d0 scontext={dom0} "
+                log(state, f"(XEN) avc:  denied  {{ create }} for current=d0 scontext={dom0} "
                             f"tcontext={context} tclass=domain")
                 if state.enforcement is Enforcement.ENFORCING:
                     raise CreateFailed("xl: domain creation fail: Permission denied")
@@ -319,8 +326,8 @@ class ModelHypervisor:
                 raise BadInput("vm.unknown", f"no domain {who} with a label runs")
             decision = self._server.decide(a, b, operation)
             if not decision.permitted:
-                tclass, permission = _PERMISSION[operation]
-                _log(state, f"(XEN) avc:  denied  {{ {permission} }} for source=d{source} "
+                tclass, permission = PERMISSION[operation]
+                log(state, f"(XEN) avc:  denied  {{ {permission} }} for source=d{source} "
                             f"target=d{target} scontext={found[source]} tcontext={found[target]} "
                             f"tclass={tclass}")
             return decision
@@ -381,18 +388,6 @@ class ModelHypervisor:
                     new = dump(state)
                     if new != old:
                         write_atomic(self._file, new)
-
-
-_PERMISSION = {
-    Operation.EVENT_SEND: ("event", "create"), Operation.MAP_READ: ("grant", "map_read"),
-    Operation.MAP_WRITE: ("grant", "map_read map_write"), Operation.COPY_FROM: ("grant", "copy"),
-    Operation.COPY_TO: ("grant", "copy"), Operation.ARGO_SEND: ("argo", "send"),
-    Operation.FOREIGN_MAP: ("mmu", "map_read map_write"), Operation.CONTROL: ("domain", "pause"),
-}
-
-
-def _log(state: State, line: str) -> None:
-    state.console = [*state.console, line][-RING:]
 
 
 def _no_devices() -> Unavailable:

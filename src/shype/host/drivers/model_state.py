@@ -8,10 +8,21 @@ from typing import Any
 
 from shype.base import canonical
 from shype.base.errors import BadInput
+from shype.decision.operation import Operation
 from shype.host.drivers.model_store import Contents
-from shype.host.hypervisor import Domain, Ending
+from shype.host.hypervisor import ConsoleText, Domain, Ending
 from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
+
+#: Lines that the console ring keeps.
+RING = 200
+#: Xen's class and permission for what one domain tries on another.
+PERMISSION = {
+    Operation.EVENT_SEND: ("event", "create"), Operation.MAP_READ: ("grant", "map_read"),
+    Operation.MAP_WRITE: ("grant", "map_read map_write"), Operation.COPY_FROM: ("grant", "copy"),
+    Operation.COPY_TO: ("grant", "copy"), Operation.ARGO_SEND: ("argo", "send"),
+    Operation.FOREIGN_MAP: ("mmu", "map_read map_write"), Operation.CONTROL: ("domain", "pause"),
+}
 
 
 @dataclass
@@ -24,6 +35,8 @@ class State:
     domains: list[Domain]
     next: int = 1
     console: list[str] = field(default_factory=list)
+    #: Bytes that the console has printed, those that its ring has dropped included.
+    printed: int = 0
     #: by domid (as text): what its configuration tells the toolstack to do when it ends
     actions: dict[str, dict[str, str]] = field(default_factory=dict)
     store: Contents = field(default_factory=Contents)
@@ -41,7 +54,8 @@ def dump(state: State) -> bytes:
     """As the file has it."""
     return canonical.dumps({
         "target": state.target, "enforcement": state.enforcement, "booleans": state.booleans,
-        "next": state.next, "console": state.console, "actions": state.actions,
+        "next": state.next, "console": state.console, "printed": state.printed,
+        "actions": state.actions,
         "domains": [asdict(domain) for domain in state.domains],
         "store": state.store.to_json(),
     })
@@ -54,11 +68,25 @@ def load(data: bytes) -> State:
         return State(
             value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
             [_domain(domain) for domain in value["domains"]], value["next"], value["console"],
-            value["actions"], Contents.from_json(value["store"]),
+            value["printed"], value["actions"], Contents.from_json(value["store"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         problem = f"the model's file is damaged: {error}"
         raise BadInput("model.corrupt", problem, "remove it") from error
+
+
+def log(state: State, line: str) -> None:
+    """Print a line on the console; its ring keeps `RING`."""
+    state.console = [*state.console, line][-RING:]
+    state.printed += len(line.encode()) + 1
+
+
+def console(state: State, after: int | None) -> ConsoleText:
+    """See `shype.host.hypervisor.Hypervisor.console`; nothing but denials is printed."""
+    text = "".join(f"{line}\n" for line in state.console).encode()
+    first = state.printed - len(text)
+    begin = first if after is None or not first <= after <= state.printed else after
+    return ConsoleText(begin, text[begin - first:])
 
 
 def _domain(value: dict[str, Any]) -> Domain:

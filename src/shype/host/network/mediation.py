@@ -14,9 +14,10 @@ from shype.base.errors import ShypeError, Unavailable
 from shype.base.files import write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.census import residents
+from shype.host.census import Resident, residents
 from shype.host.journal import boot_id
 from shype.host.lock import LaunchLock
+from shype.host.network import refused
 from shype.host.network.matrix import Matrix, Port, matrix
 from shype.host.network.ruleset import ruleset
 from shype.policy.model import ResourceKind
@@ -53,11 +54,16 @@ def concerned(agent: Agent) -> bool:
 
 def wanted(agent: Agent, without: str | None = None) -> Matrix:
     """What the policy says of the vifs that there are (but for the interface ``without``)."""
+    return _wanted(agent, without)[0]
+
+
+def _wanted(agent: Agent, without: str | None) -> tuple[Matrix, tuple[Resident, ...]]:
     switch = agent.hypervisor.switch()
     vifs = tuple(v for v in switch.vifs() if v.name != without)
-    labels = {r.domain.domid: r.label for r in residents(agent)} if vifs else {}
+    found = residents(agent) if vifs else ()
+    labels = {r.domain.domid: r.label for r in found}
     return matrix(agent.server, ((vif, labels.get(vif.domid)) for vif in vifs),
-                  switch.uplinks())
+                  switch.uplinks()), found
 
 
 def settle(agent: Agent, without: str | None = None) -> Mediated:
@@ -71,7 +77,7 @@ def settle(agent: Agent, without: str | None = None) -> Mediated:
     switch = agent.hypervisor.switch()
     # one change at a time, from looking at the vifs to loading the table
     with LaunchLock(agent.state, "network.lock").wait():
-        now = wanted(agent, without)
+        now, found = _wanted(agent, without)
         text = ruleset(now)
         changed = text != _last(agent)
         if changed:
@@ -81,7 +87,10 @@ def settle(agent: Agent, without: str | None = None) -> Mediated:
                 "pairs": len(now.pairs),
                 "uplinks": [up.name for up, number in now.uplinks if number],
             }))
+        with contextlib.suppress(ShypeError):  # what is refused is refused, counted or not
+            refused.take(agent)  # the new table's counters begin anew
         switch.load(text)  # always: who knows what has become of the table
+        refused.remember(agent, now, found)
         if changed:
             _remember(agent, text)
         for port in now.ports:
@@ -138,6 +147,14 @@ def tidy(agent: Agent) -> None:
         agent.record(Event(
             kind="network.load", result=Result.FAILED, error=error.id, message=error.message,
             deferrable=True))
+
+
+def take(agent: Agent) -> refused.Taken:
+    """Put on record what the bridges have refused. Raises as `refused.take`."""
+    if not concerned(agent):
+        return refused.Taken()
+    with LaunchLock(agent.state, "network.lock").wait():
+        return refused.take(agent)
 
 
 def faults(agent: Agent) -> tuple[str, ...]:

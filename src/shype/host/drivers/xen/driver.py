@@ -12,9 +12,9 @@ from shype.base import child
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.host.drivers.config import derive, kept
-from shype.host.drivers.xen import xenstore, xl
+from shype.host.drivers.xen import console, xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
-from shype.host.hypervisor import Backend, CreateFailed, Domain, Source, VmConfig
+from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, Source, VmConfig
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
 from shype.host.resources.scripts import DECIDED
@@ -174,7 +174,7 @@ class XenHypervisor:
         except child.ChildFailed as error:
             raise Unavailable("xl.failed", error.message, "is there room for it?") from error
 
-    def endings(self) -> AbstractContextManager[Callable[[float], None]]:
+    def endings(self) -> AbstractContextManager[Callable[[float], bool]]:
         """See the protocol."""
         return xenstore.endings()
 
@@ -200,9 +200,9 @@ class XenHypervisor:
             raise Unavailable("xl.failed", error.message, "is xenstored running?") from error
         return xl.backends(done.out)
 
-    def console(self) -> tuple[str, ...]:
+    def console(self, after: int | None) -> ConsoleText:
         """See the protocol."""
-        return tuple(_ask("dmesg").out.splitlines())
+        return console.read(after)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""

@@ -54,16 +54,17 @@ Caller = Callable[[int], int]
 
 def privcmd(address: int) -> int:
     """The real `Caller`. Raises FileNotFoundError if this is not a Xen dom0."""
-    return _hypercall(HYPERCALL_XSM_OP, address)
+    return hypercall(HYPERCALL_XSM_OP, address)
 
 
 def release() -> tuple[int, int]:
     """Major and minor number of the Xen release. Raises OSError if there is no Xen."""
-    number = _hypercall(_HYPERCALL_XEN_VERSION, _XENVER_VERSION)
+    number = hypercall(_HYPERCALL_XEN_VERSION, _XENVER_VERSION)
     return number >> 16, number & 0xFFFF
 
 
-def _hypercall(number: int, first: int) -> int:
+def hypercall(number: int, first: int) -> int:
+    """Any hypercall of one argument. Raises OSError."""
     handle = os.open(PRIVCMD, os.O_RDWR | os.O_CLOEXEC)
     try:
         call = bytearray(CALL.pack(number, first, 0, 0, 0, 0))

@@ -27,7 +27,7 @@ _SPECIAL = b"@releaseDomain\0shype\0"
 
 
 @contextlib.contextmanager
-def endings(path: Path = SOCKET) -> Iterator[Callable[[float], None]]:
+def endings(path: Path = SOCKET) -> Iterator[Callable[[float], bool]]:
     """A function that waits for an ending; see `shype.host.hypervisor.Hypervisor.endings`.
 
     Without an answer from xenstored (or when it ends) the function only sleeps, at most
@@ -45,8 +45,9 @@ def endings(path: Path = SOCKET) -> Iterator[Callable[[float], None]]:
         yield heard.wait
 
 
-def _sleep(seconds: float) -> None:
+def _sleep(seconds: float) -> bool:
     time.sleep(min(seconds, POLL))
+    return True
 
 
 class _Link:
@@ -55,15 +56,15 @@ class _Link:
     def __init__(self, link: socket.socket) -> None:
         self._link: socket.socket | None = link
 
-    def wait(self, seconds: float) -> None:
-        """Until something is heard, at most ``seconds``."""
+    def wait(self, seconds: float) -> bool:
+        """Until something is heard, at most ``seconds``; whether to look."""
         if self._link is None:
-            _sleep(seconds)
-            return
+            return _sleep(seconds)
         if not select.select([self._link], [], [], seconds)[0]:
-            return
+            return False
         try:
             if not self._link.recv(65536):
                 self._link = None
         except OSError:
             self._link = None
+        return True
