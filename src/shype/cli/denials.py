@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _EPILOG = """\
 The hypervisor's lines carry no time: whether a wall stood against a start is
 judged by who runs now. Lines about which the policy says nothing are shown as
-they are.
+they are. Behind them: frames that dom0's bridges refused since their table was
+loaded (broadcasts, too: `shype network show`).
 
 example: shype denials --json
 """
@@ -24,15 +25,21 @@ example: shype denials --json
 
 def add(commands: Commands) -> None:
     """Register the command."""
-    command(commands, "denials", "explain what the hypervisor denied", _EPILOG, _denials)
+    command(commands, "denials", "explain what the hypervisor and the bridges denied", _EPILOG, _denials)
 
 
 def _denials(args: argparse.Namespace) -> int:
+    from shype.decision.wording import printable
     from shype.host.denials import denials
+    from shype.host.network import mediation
+    from shype.host.network.refused import refusals
 
-    found = denials(open_agent(args))
+    agent = open_agent(args)
+    found = denials(agent)
+    frames = refusals(agent) if mediation.concerned(agent) else ()
     if args.json:
-        show(args, {"denials": [_denial_json(item) for item in found]})
+        show(args, {"denials": [_denial_json(item) for item in found],
+                    "frames": [each.to_json() for each in frames]})
         return 0
     for item in found:
         times = f" ({item.times} times)" if item.times > 1 else ""
@@ -45,6 +52,8 @@ def _denials(args: argparse.Namespace) -> int:
         for span in item.decision.rules:
             print(f"  rule: {span}")
         print(f"  {item.denial.raw}")
+    for each in frames:
+        print(f"refused on the bridge ({each.frames} frames): {printable(each.told)}")
     if not found:
         output.note("the hypervisor has denied nothing that is still in its console ring")
     return 0

@@ -44,8 +44,9 @@ _STATUS = """\
 example: shype status
 exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
 and bridges true; 1 something to look at (an open window, an unfinished launch,
-a VM without a known label, a changed filter on the bridges); 3 the host cannot
-enforce
+a VM without a known label, a changed filter on the bridges, a device that its
+VM may not have, no veto in the hotplug scripts though the policy labels disks
+or networks, an audit trail without room); 3 the host cannot enforce
 """
 _RECOVER = """\
 Closes the launch window, destroys what a killed launch half made, and sets the
@@ -282,6 +283,9 @@ def _status(args: argparse.Namespace) -> int:
             output.note(f"shype: error: {now.problem}")
         elif now.store_problem is not None:
             output.note(f"shype: error: {now.store_problem}")
+        elif any(point.wrong for point in now.points):
+            for point in (point for point in now.points if point.wrong):
+                output.note(f"shype: {point.name}: {point}")
         elif not now.sound:
             output.note("something is unfinished or open: `shype recover` closes and repairs it")
     if not now.able:
@@ -302,7 +306,6 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         ("policy", f"{ref.name} {ref.version} ({agent.manifest.target})"),
         ("digest", agent.manifest.digest),
         ("loaded", "ok" if now.problem is None else f"NO [{now.problem.id}]"),
-        ("xenstore", "locked" if now.store_problem is None else f"NO [{now.store_problem.id}]"),
         ("launch window", _window_word(now.window)),
     ]
     for wall in now.wall:
@@ -314,7 +317,7 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         rows.append((f"wall member {wall.member}", word))
     rows += [("unknown domain", text) for text in now.unknown]
     rows += [("expired guard", f"{text}: stop it, or renew it") for text in now.expired]
-    rows += [("network", f"WRONG: {text}") for text in now.network]
+    rows += [(point.name, str(point)) for point in now.points]
     if now.unfinished is not None:
         left = now.unfinished
         rows.append(("journal", f"unfinished launch of {left.vm} ({left.label}), pid {left.pid}"))
@@ -322,23 +325,9 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         rows.append(("journal", f"damaged [{now.journal_problem.id}]"))
     else:
         rows.append(("journal", "no unfinished launch"))
-    rows.append(("audit trail", _trail_word(agent, now)))
     if now.busy is not None:
         rows.append(("busy", f"pid {now.busy or 'unknown'} is changing this host's VMs"))
     return rows
-
-
-def _trail_word(agent: Agent, now: Status) -> str:
-    if now.trail_problem is not None:
-        return f"{now.trail_problem.message} [{now.trail_problem.id}]"
-    if now.trail is None:
-        return "no record yet"
-    word = f"anchor {now.trail.seq}:{now.trail.hash[:16]}"
-    if now.trail.reserve or now.trail.lost:
-        word += "; NO ROOM: nothing starts, and what ends is kept in its reserve"
-    if agent.trail.places.key.exists():
-        word += "; its key is still on this host (shype audit key)"
-    return word
 
 
 def _status_json(agent: Agent, now: Status) -> dict[str, object]:
@@ -356,7 +345,7 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
         "wall": {w.member: {"runs": w.runs, "known": w.known} for w in now.wall},
         "unknown": list(now.unknown),
         "expired": list(now.expired),
-        "network": list(now.network),
+        "network": list(now.network), "points": [point.to_json() for point in now.points],
         "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
         "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
         "busy": now.busy,

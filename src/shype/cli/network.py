@@ -25,6 +25,8 @@ example: shype network show
 _SHOW = """\
 Who may send to whom (+), by bridge and label, and the ports. dom0 stands for
 its own interface on the bridge. A closed port says why nothing passes there.
+Then what was refused since the table was last loaded, by VM and reason;
+`shype audit show --kind network.refuse` has all that was not a broadcast.
 
 example: shype network show
 """
@@ -60,11 +62,15 @@ def add(commands: Commands) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
+    from shype.decision.wording import printable
     from shype.host.network import mediation
+    from shype.host.network.refused import refusals
 
-    found = mediation.wanted(open_agent(args))
+    agent = open_agent(args)
+    found = mediation.wanted(agent)
+    counted = refusals(agent) if mediation.concerned(agent) else ()
     if args.json:
-        show(args, _json(found))
+        show(args, {**_json(found), "refused": [each.to_json() for each in counted]})
         return 0
     for bridge in sorted({c.bridge for c in found.classes.values()}):
         here = {n: c.shown for n, c in sorted(found.classes.items()) if c.bridge == bridge}
@@ -81,6 +87,9 @@ def _show(args: argparse.Namespace) -> int:
                   *((up.name, "-", up.bridge, "outside", "-", _vlan(up),
                      "open" if number else "closed: it is called after another VLAN")
                     for up, number in found.uplinks)])
+    if counted:
+        output.table("refused since the table was loaded", ("FRAMES", "WHAT"),
+                     [(str(each.frames), printable(each.told)) for each in counted])
     return 0
 
 

@@ -206,6 +206,9 @@ class Hypervisor(Protocol):
     def backends(self) -> tuple[Backend, ...]:
         """The backends in dom0 of all domains."""
 
+    def scripts(self) -> Path | None:
+        """The directory of the toolstack's hotplug scripts; None if it has none."""
+
     def console(self, after: int | None) -> ConsoleText:
         """What is in the hypervisor's console ring behind the position ``after``; None: all.
 

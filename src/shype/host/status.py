@@ -13,6 +13,7 @@ from shype.host.census import Resident, Window, held, residents, window
 from shype.host.hostcheck import require_policy
 from shype.host.journal import Reservation
 from shype.host.network import mediation
+from shype.host.points import Point, points, store_point, trail_point
 from shype.host.store.lockdown import require_locked
 from shype.policy.model import Enforcement
 from shype.policy.names import MemberName
@@ -37,7 +38,7 @@ class Status:
     """The host's state. ``problem`` is why it cannot enforce the policy at all, and then the
     window and the wall are unknown.  ``expired`` are guards that run after their last day.
     ``store_problem`` is why guests may talk through XenStore, past the policy; ``network`` what
-    is wrong with the filter on dom0's bridges."""
+    is wrong with the filter on dom0's bridges; ``points``: on what else enforcement rests."""
 
     enforcement: Enforcement
     problem: Unavailable | None
@@ -52,15 +53,18 @@ class Status:
     trail: Head | None = None
     trail_problem: Unavailable | None = None
     network: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
 
     @property
     def sound(self) -> bool:
         """Enforcing, our policy, window closed, wall and bridges true, guards valid, nothing
-        unfinished, and an audit trail that is as it was left."""
+        unfinished, an audit trail that is as it was left and takes records, and no other point
+        that the policy demands amiss."""
         return (
             self.able and self.window is not None and not self.window.open
             and all(state.safe for state in self.wall) and not self.unknown
             and not self.expired and not self.network
+            and not any(point.wrong for point in self.points)
             and self.unfinished is None and self.journal_problem is None
             and self.trail_problem is None
         )
@@ -81,6 +85,7 @@ def status(agent: Agent) -> Status:
     unknown: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
+    rests: tuple[Point, ...] = ()
     try:
         require_policy(agent)
     except Unavailable as error:
@@ -99,11 +104,14 @@ def status(agent: Agent) -> Status:
         )
         expired = tuple(_expired(agent, found))
         network = mediation.faults(agent)
+        rests = points(agent, network)
     unfinished, journal_problem = _journal(agent)
     trail, trail_problem = _trail(agent)
+    store_problem = _store(agent)
     return Status(
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
-        agent.lock.holder(), _store(agent), trail, trail_problem, network,
+        agent.lock.holder(), store_problem, trail, trail_problem, network,
+        (store_point(store_problem), *rests, trail_point(agent, trail, trail_problem)),
     )
 
 

@@ -231,6 +231,10 @@ class ModelHypervisor:
         """See the protocol; the model has no devices."""
         return ()
 
+    def scripts(self) -> Path | None:
+        """See the protocol."""
+        return None
+
     def console(self, after: int | None) -> ConsoleText:
         """See the protocol."""
         with self._state() as state:

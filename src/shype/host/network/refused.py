@@ -66,6 +66,13 @@ class Refusal:
         return f"{name(self.sender)} sent{to} frames {self.reason.what}"
 
 
+    def to_json(self) -> dict[str, object]:
+        """The shape in ``--json``."""
+        return {"from": asdict(self.sender), "frames": self.frames, "sentence": self.told,
+                "to": asdict(self.receiver) if self.receiver else None,
+                "reason": self.reason.name.lower()}
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """How many refused frames are new and of a kind that is recorded, how many records were made,

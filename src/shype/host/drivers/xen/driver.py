@@ -17,7 +17,7 @@ from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, Source, VmConfig
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
-from shype.host.resources.scripts import DECIDED
+from shype.host.resources.scripts import DECIDED, PLACE
 from shype.host.store.client import Client, require_listener
 from shype.policy.model import Enforcement
 
@@ -199,6 +199,10 @@ class XenHypervisor:
                 return ()  # there has been none since dom0 booted
             raise Unavailable("xl.failed", error.message, "is xenstored running?") from error
         return xl.backends(done.out)
+
+    def scripts(self) -> Path | None:
+        """See the protocol."""
+        return PLACE
 
     def console(self, after: int | None) -> ConsoleText:
         """See the protocol."""

@@ -1,0 +1,144 @@
+"""On what enforcement on a host rests beside the hypervisor: what holds, and what to do.
+
+Looks and changes nothing. A point that the policy demands and that does not hold makes
+`shype status` end with 1; without XenStore's lockdown a host does not count as enforcing at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shype.base.errors import ShypeError, Unavailable
+from shype.host.agent import Agent
+from shype.host.audit.head import Head
+from shype.host.network import mediation
+from shype.host.resources import scripts
+from shype.policy.model import ResourceKind
+
+#: The trail's file system is nearly full when it has less left than this, bytes: enough for the
+#: rest of the current file and a whole one more.
+NEARLY_FULL = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point. ``said`` is its state in a few words, ``fix`` what to do if it is not as it
+    should be. ``demanded``: by the policy, or by shype itself."""
+
+    name: str
+    holds: bool
+    said: str
+    fix: str = ""
+    demanded: bool = True
+
+    @property
+    def wrong(self) -> bool:
+        """Demanded, and does not hold."""
+        return self.demanded and not self.holds
+
+    def __str__(self) -> str:
+        return f"{self.said}: {self.fix}" if self.fix else self.said
+
+    def to_json(self) -> dict[str, object]:
+        """The shape in ``shype status --json``."""
+        return {"name": self.name, "holds": self.holds, "demanded": self.demanded,
+                "state": self.said, "fix": self.fix or None}
+
+
+def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
+    """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
+    return (_network(agent, faults), *_veto(agent), _devices(agent))
+
+
+def store_point(problem: Unavailable | None) -> Point:
+    """Of XenStore's lockdown. A host where it does not hold does not count as enforcing."""
+    if problem is None:
+        return Point("xenstore", True, "locked")
+    return Point("xenstore", False, f"NO [{problem.id}]", problem.fix)
+
+
+def trail_point(agent: Agent, head: Head | None, problem: Unavailable | None) -> Point:
+    """Of the audit trail: whole, sealed, with room."""
+    name, here = "audit trail", agent.trail.places.key.exists()
+    if problem is not None:
+        return Point(name, False, f"{problem.message} [{problem.id}]", problem.fix)
+    if head is None:
+        return Point(name, True, "no record yet")
+    said = f"anchor {head.seq}:{head.hash[:16]}"
+    if head.reserve or head.lost:
+        return Point(name, False, f"{said}; NO ROOM", "make room; nothing starts, and what ends is "
+                     "kept in its reserve" + (f" ({head.lost} events are lost)" if head.lost
+                                              else ""))
+    # Neither keeps it from holding what it records; both want somebody to do something.
+    fixes = []
+    if here:
+        said += "; its verification key is still on this host"
+        fixes.append("take it away (shype audit key)")
+    else:
+        said += "; sealed"
+    left = _left(agent)
+    if left is not None and left < NEARLY_FULL:
+        said += f"; {left // 1024} KiB are left for it"
+        fixes.append("make room (move full files away: docs/how-to/audit.md)")
+    return Point(name, True, said, " and ".join(fixes))
+
+
+def _network(agent: Agent, faults: tuple[str, ...]) -> Point:
+    if faults:
+        return Point("network", False, f"WRONG: {'; '.join(faults)}",
+                     "shype network check; shype network load")
+    if not mediation.concerned(agent):
+        return Point("network", True, "no bridge is the policy's matter", demanded=False)
+    ports = len(agent.hypervisor.switch().vifs())
+    return Point("network", True, f"filtered: {ports} ports" if ports else "no VM has an interface")
+
+
+def _veto(agent: Agent) -> Iterator[Point]:
+    place = agent.hypervisor.scripts()
+    if place is None:
+        return
+    found = scripts.look(place)
+    bad = [f"{s.path.name}: {s.problem}" for s in found if s.problem]
+    bare = [s.path.name for s in found if not s.vetoed]
+    demanded = _labels_devices(agent)
+    if bad:
+        yield Point("hotplug veto", False, f"WRONG: {', '.join(bad)}", "shype hotplug install",
+                    demanded)
+    elif bare:
+        yield Point("hotplug veto", False, "NOT installed: what xl attaches by itself is not asked "
+                    "for first", "shype hotplug install", demanded)
+    else:
+        yield Point("hotplug veto", True, "installed", demanded=demanded)
+
+
+def _labels_devices(agent: Agent) -> bool:
+    policy = agent.policy
+    return policy.unlabeled_resources is not None or any(
+        entry.kind in (ResourceKind.DISK, ResourceKind.NETWORK) for entry in policy.resources)
+
+
+def _devices(agent: Agent) -> Point:
+    from shype.host.resources.inventory import inventory
+
+    try:
+        found = inventory(agent)
+    except ShypeError as error:
+        return Point("devices", False, f"UNKNOWN: {error.message} [{error.id}]", "shype devices")
+    wrong = [f"{held.vm} has {held.what} "
+             f"[{held.decision.id if held.decision else 'unknown'}]"
+             for held in found if not held.sound]
+    if wrong:
+        return Point("devices", False, f"NOT PERMITTED: {'; '.join(wrong)}",
+                     "shype devices says why; shype detach takes one away")
+    return Point("devices", True, f"{len(found)}, all permitted" if found else "no VM has one")
+
+
+def _left(agent: Agent) -> int | None:
+    """Bytes that are left for the trail; None if nobody can tell."""
+    try:
+        found = os.statvfs(agent.trail.directory)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
