@@ -204,7 +204,7 @@ def clear_the_ring(arena: Arena) -> Ended:
     lab.run(["xl", "create", "/run/b-db.cfg"], timeout=200)
     lab.run(["xl", "dmesg", "-c"])
     code, answer = shype(lab, "audit", "collect")
-    if code == 0 and answer["denials"] >= 2 and not answer["gap"]:
+    if code == 0 and answer["denials"] >= 2 and not answer["lost"]:
         return Ended(Ends.STOPPED, f"xl dmesg -c is refused; {json.dumps(answer)}")
     return Ended(Ends.OPEN, json.dumps(answer))
 

@@ -118,6 +118,7 @@ def test_one_watcher_for_a_host(tmp_path: Path, waits: list[float]) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "GLANCE", 0.001)
+    monkeypatch.setattr(watching, "BUSY", 0.001)
 
 
 def kept(agent: Agent, *kinds: str) -> list[dict[str, Any]]:
@@ -182,7 +183,7 @@ def test_an_ending_is_still_followed_at_once(tmp_path: Path, quick: None) -> Non
     assert (followed.vm, followed.domid) == ("a-db", 3)
 
 
-def test_a_trail_without_room_is_told_and_not_four_times_a_second(
+def test_a_trail_without_room_is_told_and_not_ten_times_a_second(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = two(tmp_path)

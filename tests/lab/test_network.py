@@ -17,6 +17,7 @@ from shype.policy.model import Policy
 from shype.policy.names import LabelName
 from tests.lab import frames as f
 from tests.lab.network_guests import ADDRESS, BRIDGE, LABELS, MACS, POLICY, Traffic, up
+from tests.lab.trails import shown, shype
 
 pytestmark = pytest.mark.lab
 
@@ -195,4 +196,39 @@ def test_show_check_and_status(network_lab: Lab, policy: Policy) -> None:
     assert vif in found.out.splitlines()[2]
     assert lab.run(["shype", "network", "load"], 300).code == 0
     assert lab.run(["shype", "network", "check"], 300).out.startswith("the kernel filters")
+    status = lab.run(["shype", "status", "--json"], 300)
+    wrong = {point["name"] for point in json.loads(status.out)["points"] if not point["holds"]}
+    assert (status.code, wrong) == (1, {"hotplug veto"})
+    assert lab.run(["shype", "hotplug", "install"], 300).code == 0
     assert lab.run(["shype", "status"], 300).code == 0
+
+
+def test_what_is_refused_is_counted_and_recorded_with_its_label_and_rule(network_lab: Lab) -> None:
+    lab, traffic = network_lab, Traffic(network_lab)
+    assert shype(lab, "audit", "collect")[0] == 0
+    before = len(shown(lab, "--kind", "network.refuse"))
+    # A table of its own for this test: all of its counters are 0.
+    assert lab.run(["shype", "network", "load"], 300).code == 0
+    for number in range(3):
+        traffic.send("b1", f.ipv4(MACS["r1"], MACS["b1"], f"!pair{number}"))
+    traffic.send("b1", f.ipv4(f.BROADCAST, MACS["r2"], "!mac"))
+    traffic.send("b1", f.ipv4(f.BROADCAST, MACS["b1"], "!tag", tags=(10,)))
+    traffic.send("b1", f.ipv4(f.BROADCAST, MACS["b1"], "all"))
+    heard = traffic.heard()
+    assert heard["x1"] == {"all"}
+    counted = {(each["from"]["vm"], (each["to"] or {}).get("vm"), each["reason"]): each["frames"]
+               for each in shype(lab, "network", "show")[1]["refused"]}
+    # The broadcast is not for r1, r2 and t1.
+    expected = {("b1", "r1", "pair"): 3, ("b1", None, "mac"): 1, ("b1", None, "tag"): 1,
+                ("b1", None, "flooded"): 3}
+    assert {key: counted[key] for key in expected} == expected
+    assert shype(lab, "network", "check")[0] == 0  # counting is no change of the table
+    # A new table must not lose what the old one has counted.
+    assert lab.run(["shype", "network", "load"], 300).code == 0
+    made = shown(lab, "--kind", "network.refuse")[before:]
+    assert {(r["vm"], r["subject"], r["object"], r.get("object_label"), r["rule"],
+             r["details"]["frames"]) for r in made} == {
+        ("b1", "blue-vm", "vm:r1", "red-vm", "ste.disjoint", 3),
+        ("b1", "blue-vm", "network:xenbr0", None, "frame.not-own", 1),
+        ("b1", "blue-vm", "network:xenbr0", None, "frame.kind", 1)}
+    assert not any(name in lab.run(["dmesg"]).out for name in ("!pair", "IN=vif"))

@@ -25,7 +25,7 @@ example: shype denials --json
 
 def add(commands: Commands) -> None:
     """Register the command."""
-    command(commands, "denials", "explain what the hypervisor and the bridges denied", _EPILOG, _denials)
+    command(commands, "denials", "explain what hypervisor and bridges denied", _EPILOG, _denials)
 
 
 def _denials(args: argparse.Namespace) -> int:

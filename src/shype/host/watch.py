@@ -19,9 +19,10 @@ from shype.host.network import mediation
 LOOK = 60.0
 #: Seconds until it tries again what it could not do.
 AGAIN = 5.0
-#: Seconds between two glances at the hypervisor's console, whose ring has 16 KiB by default:
-#: some hundred denials.
-GLANCE = 0.25
+#: Seconds between two glances at the hypervisor's console, and while it goes on printing. Its
+#: ring has 16 KiB by default: some hundred denials.
+GLANCE = 0.1
+BUSY = 0.01
 
 _Tell = Callable[[Followed | ShypeError], None]
 
@@ -39,7 +40,7 @@ def watch(agent: Agent, tell: _Tell, *, go_on: Callable[[], bool]) -> None:
         collector.all()
         while go_on():
             began = time.monotonic()
-            ended = wait(min(GLANCE, left))
+            ended = wait(min(BUSY if collector.busy else GLANCE, left))
             left -= time.monotonic() - began
             if ended or left <= 0:
                 left = _look(agent, tell)
@@ -55,16 +56,19 @@ class _Collector:
         self._agent, self._tell = agent, tell
         self._seen: int | None = None
         self._not_before = 0.0
+        #: Whether the console had something new.
+        self.busy = False
 
     def denials(self) -> None:
         """If the console has said anything: that is asked in the hypervisor, without a process."""
+        self.busy = False
         if time.monotonic() < self._not_before:
             return
         with self._told():
             now = self._agent.hypervisor.console(self._seen)
             if self._seen is None or now.end != self._seen:
                 collect(self._agent)
-                self._seen = now.end
+                self.busy, self._seen = self._seen is not None, now.end
 
     def all(self) -> None:
         """Denials and refused frames, those that wait included."""
@@ -78,7 +82,7 @@ class _Collector:
         try:
             yield
         except ShypeError as error:
-            self._not_before = time.monotonic() + AGAIN  # not four times a second
+            self._not_before = time.monotonic() + AGAIN  # not ten times a second
             self._tell(error)
 
 

@@ -97,8 +97,8 @@ def collect(agent: Agent) -> Collected:
 
 def _record(agent: Agent, memory: _Memory) -> int:
     """Record what may be recorded; how many records."""
-    if not any(bucket.held or bucket.waiting for bucket in memory.buckets.values()):
-        return 0
+    if not any(bucket.ready for bucket in memory.buckets.values()):
+        return 0  # in a flood: without asking for all domains each time
     found = residents(agent)
     made = 0
     for source, bucket in memory.buckets.items():

@@ -66,6 +66,11 @@ class Bucket:
         return self.tokens >= BURST and not self.waiting and not self.more
 
     @property
+    def ready(self) -> bool:
+        """Something waits, and a record may be made."""
+        return bool(self.waiting or self.more) and self.tokens >= 1
+
+    @property
     def held(self) -> int:
         """How many denials wait."""
         return sum(each.times for each in self.waiting.values()) + self.more
