@@ -44,6 +44,7 @@ def open_agent(args: argparse.Namespace) -> Agent:
     from shype.base.errors import BadInput
     from shype.host.admission import admit, refusals_recorded
     from shype.host.agent import Agent
+    from shype.host.loads import record_load
     from shype.host.trust import load_trusted
     from shype.host.trust_events import record_keys
 
@@ -64,6 +65,7 @@ def open_agent(args: argparse.Namespace) -> Agent:
             bundle = load_trusted(args.bundle, args.keys)
             agent = admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
             record_keys(agent, args.keys)
+            record_load(agent)
         return agent
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
@@ -73,4 +75,5 @@ def open_agent(args: argparse.Namespace) -> Agent:
         bundle = load_trusted(args.bundle, args.keys)
         agent = admit(Agent(bundle, XenHypervisor(), state.absolute()))
         record_keys(agent, args.keys)
+        record_load(agent)
     return agent

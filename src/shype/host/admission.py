@@ -58,7 +58,7 @@ def admit(agent: Agent) -> Agent:
     record = Record(agent.state)
     known = record.read()
     new = advanced(known, agent.bundle)
-    if new != known and _enforced(agent):
+    if new != known and enforced(agent):
         policy = agent.manifest.policy
         agent.record(Event(
             kind="bundle.accept", result=Result.DONE, object=f"bundle:{agent.bundle.path}",
@@ -157,7 +157,7 @@ class Record:
             yield
 
 
-def _enforced(agent: Agent) -> bool:
+def enforced(agent: Agent) -> bool:
     """Whether the hypervisor has this very policy loaded."""
     if agent.hypervisor.enforcement() is Enforcement.NONE:
         return False

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import ShypeError, Unavailable
 from shype.host.agent import Agent
+from shype.host.audit import anchors
 from shype.host.audit.head import Head
 from shype.host.network import mediation
 from shype.host.resources import scripts
@@ -78,6 +79,9 @@ def trail_point(agent: Agent, head: Head | None, problem: Unavailable | None) ->
         fixes.append("take it away (shype audit key)")
     else:
         said += "; sealed"
+    load = anchors.last(agent.trail.places.loads)
+    if load is not None:
+        said += f"; anchored at {load.seq}, when the policy was loaded ({load.time})"
     left = _left(agent)
     if left is not None and left < NEARLY_FULL:
         said += f"; {left // 1024} KiB are left for it"

@@ -46,6 +46,17 @@ def local(record: Record) -> bytes:
     return f"<{priority(record.body)}>shype: @cee: {record.line.rstrip()}".encode()
 
 
+def plain(text: str) -> bytes:
+    """A datagram for /dev/log that is no record: facility audit, severity notice."""
+    return f"<{_FACILITY * 8 + 5}>shype: {_plain(text)}".encode()
+
+
+def plain_journal(text: str) -> bytes:
+    """The same for journald."""
+    return (f"MESSAGE={_plain(text)}\nPRIORITY=5\nSYSLOG_FACILITY={_FACILITY}\n"
+            "SYSLOG_IDENTIFIER=shype\n").encode()
+
+
 def journal(record: Record) -> bytes:
     """A datagram of journald's native protocol."""
     body = record.body

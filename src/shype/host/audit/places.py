@@ -55,6 +55,12 @@ class Places:
         """Beside the directory: how far the trail had come, should the directory be replaced."""
         return self.directory.with_name("audit.anchor")
 
+    @property
+    def loads(self) -> Path:
+        """Beside the directory, or in a copy of it: where it ended at each load of a policy."""
+        inside = self.directory / "anchors"
+        return inside if inside.exists() else self.directory.with_name("audit.anchors")
+
     def closed(self) -> list[tuple[int, int, Path]]:
         """The files that are full: numbers of their first and last record, in order."""
         found = ((_CLOSED.fullmatch(path.name), path) for path in self.directory.iterdir())

@@ -139,6 +139,8 @@ class Trail:
                     write_atomic(into / path.name, path.read_bytes(), 0o600)
                 if head is not None:
                     write_atomic(copy.head, heads.image(head.public()), 0o600)
+                with contextlib.suppress(FileNotFoundError):
+                    write_atomic(into / "anchors", self.places.loads.read_bytes(), 0o600)
             return len(files)
 
     def begin(self, reason: str) -> Path | None:
@@ -234,6 +236,8 @@ class Trail:
                 path.rename(old / path.name)
         with contextlib.suppress(FileNotFoundError):
             self.places.anchor.rename((old or self.directory) / self.places.anchor.name)
+        with contextlib.suppress(FileNotFoundError):
+            self.places.loads.rename((old or self.directory) / "anchors")
         return old
 
     def _aside(self, body: dict[str, Any]) -> None:

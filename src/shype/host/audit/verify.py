@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shype.host.audit.anchors import Loaded
+from shype.host.audit.anchors import read as read_loads
 from shype.host.audit.head import Head, proof
 from shype.host.audit.reader import Line, Stored, stored
 from shype.host.audit.record import ZERO, Key, Record, decode, following, seal
@@ -80,6 +82,8 @@ class _Walk:
     bad: list[Line] = field(default_factory=list)
     why: str = ""
     hashes: dict[int, str] = field(default_factory=dict)
+    #: The keys behind these records.
+    after: dict[int, Key] = field(default_factory=dict)
 
     def found(self, file: Path, line: int, what: str) -> None:
         """A problem."""
@@ -105,13 +109,17 @@ def verify(
         if trail.head is not None and trail.head.trail != key[0]:
             walk.found(trail.places.head, 0, f"this is the trail {trail.head.trail}, and the key "
                        f"is that of {key[0]}")
-    wanted = {anchor.seq for anchor in anchors} | ({trail.head.seq} if trail.head else set())
+    loads = _loads(walk, trail)
+    wanted = {anchor.seq for anchor in anchors} | {load.seq for _, load in loads}
+    wanted |= {trail.head.seq} if trail.head else set()
     for line in trail.lines():
         _line(walk, line, wanted)
     _names(walk, trail)
     _end(walk, trail)
     for anchor in anchors:
         _anchor(walk, trail, anchor)
+    for number, load in loads:
+        _loaded(walk, trail, number, load)
     return Report(
         trail.head.trail if trail.head else "", walk.records, walk.first or 0, walk.seq, walk.prev,
         key is not None, tuple(walk.problems), tuple(walk.notes))
@@ -132,6 +140,8 @@ def _line(walk: _Walk, line: Line, wanted: set[int]) -> None:
         _sealed(walk, line, record)
         if record.seq in wanted:
             walk.hashes[record.seq] = record.hash
+            if walk.key is not None and walk.keyed == record.seq:
+                walk.after[record.seq] = following(walk.key)
     if record.body.get("kind") == "audit.lost":
         count = _details(record).get("events")
         walk.notes.append(f"record {record.seq}: {count} events were lost, the disk was full and "
@@ -261,6 +271,35 @@ def _anchor(walk: _Walk, trail: Stored, anchor: Anchor) -> None:
                    f"{anchor.seq} was seen: an old copy was put in its place")
     elif not walk.hashes.get(anchor.seq, "").startswith(anchor.hash):
         walk.found(trail.places.head, 0, f"record {anchor.seq} is another one than was seen")
+
+
+def _loads(walk: _Walk, trail: Stored) -> list[tuple[int, Loaded]]:
+    """The lines of this trail's anchors, by their numbers."""
+    if trail.head is None:
+        return []
+    try:
+        lines = read_loads(trail.places.loads)
+    except OSError:
+        return []  # not ours to read
+    for number, load in lines:
+        if load is None:
+            walk.notes.append(f"{trail.places.loads}:{number}: no anchor: a writer was killed")
+    return [(number, load) for number, load in lines
+            if load is not None and load.trail == trail.head.trail]
+
+
+def _loaded(walk: _Walk, trail: Stored, number: int, load: Loaded) -> None:
+    """An anchor of the host's own, made when a policy was loaded."""
+    if walk.first is not None and load.seq < walk.first:
+        return  # of files that are kept elsewhere
+    when = f"when a policy was loaded ({load.time})"
+    if load.seq > walk.seq:
+        walk.found(trail.places.head, 0, f"the trail ends with record {walk.seq}, and had record "
+                   f"{load.seq} {when}: it was cut off, or an old copy was put in its place")
+    elif walk.hashes.get(load.seq, ZERO) != load.hash:
+        walk.found(trail.places.loads, number, f"record {load.seq} was another one {when}")
+    elif walk.key is not None and load.seq in walk.after and not load.holds(walk.after[load.seq]):
+        walk.found(trail.places.loads, number, "this anchor was not made by the host at its time")
 
 
 def _details(record: Record) -> Mapping[str, Any]:
