@@ -74,7 +74,7 @@ FILE keeps the number of the last record, and moves on when all is written.
 
 examples:
   shype audit export --result refused > refused.jsonl
-  shype audit export --format syslog | logger --rfc5424 ...
+  shype audit export --format syslog | socat - TCP:loghost:601
   shype audit export --to journald --cursor /var/lib/shype/journald.cursor
 """
 _COLLECT = """\
@@ -126,6 +126,9 @@ def add(commands: Commands) -> None:
                         help="jsonl: the trail's own lines; syslog: RFC 5424 (default %(default)s)")
     export.add_argument("--to", choices=("stdout", "syslog", "journald"), default="stdout",
                         help="standard output, or the local daemon (default %(default)s)")
+    export.add_argument("--longest", type=audit_records.count, default=8000, metavar="BYTES",
+                        help="longest message for syslog: of a longer record, its fields are "
+                        "shortened and marked (default %(default)s: what rsyslog takes)")
     export.add_argument("--cursor", type=Path, metavar="FILE", help="go on where FILE says")
     gather = verb("collect", "put on record what hypervisor and bridges refused", _COLLECT,
                   _collect)

@@ -128,12 +128,15 @@ def export(args: argparse.Namespace) -> int:
     if args.to == "stdout":
         for record in found:
             sys.stdout.write(
-                record.line if args.format == "jsonl" else forms.syslog(record) + "\n")
+                record.line if args.format == "jsonl"
+                else forms.syslog(record, args.longest) + "\n")
         sys.stdout.flush()
     else:
-        to, form = ((forms.JOURNALD, forms.journal) if args.to == "journald"
-                    else (forms.SYSLOG, forms.local))
-        output.note(f"{forms.send(to, [form(record) for record in found])} records sent to {to}")
+        to, datagrams = (
+            (forms.JOURNALD, [forms.journal(record) for record in found])
+            if args.to == "journald"
+            else (forms.SYSLOG, [forms.local(record, args.longest) for record in found]))
+        output.note(f"{forms.send(to, datagrams)} records sent to {to}")
     if args.cursor is not None and found:
         from shype.base.files import write_atomic
 

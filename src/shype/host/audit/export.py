@@ -5,6 +5,7 @@ JSON lines need no form of their own: they are the trail's own lines.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +17,32 @@ from shype.host.audit.record import Record
 #: Where the local daemons listen.
 SYSLOG = Path("/dev/log")
 JOURNALD = Path("/run/systemd/journal/socket")
+#: What rsyslog takes by default, with some room for what daemons put before it, bytes. Of a longer
+#: message it cuts the end off, or makes many of it (imptcp), without a mark.
+LONGEST = 8000
+#: What is left of each field of a record that is longer: enough to find it in the trail.
+_SHORT = 64
 #: RFC 5424: "log audit". (32473 below is the number that RFC 5612 gives to examples.)
 _FACILITY = 13
 _SEVERITY = {"refused": 4, "failed": 3}  # warning, error; else 5, notice
 _STRUCTURED = ("kind", "result", "vm", "domid", "subject", "object", "object_label", "rule",
-               "error")
+               "error", "shortened")
 #: journald's names of fields: at most 64 characters of A-Z, 0-9 and _.
 _PREFIX = "SHYPE_"
 
 
-def syslog(record: Record) -> str:
-    """One line (without its end) by RFC 5424; the whole record is in structured data."""
-    body = record.body
+def syslog(record: Record, longest: int = LONGEST) -> str:
+    """One line (without its end) by RFC 5424; what can be asked for is in structured data.
+
+    If it were longer than ``longest`` bytes, its fields are cut and ``shortened="true"`` says so.
+    """
+    line = _syslog(record, record.body)
+    if len(line.encode()) <= longest:
+        return line
+    return _syslog(record, _shortened(record.body))
+
+
+def _syslog(record: Record, body: Mapping[str, Any]) -> str:
     said = " ".join(f'{name.replace("_", "-")}="{_quoted(str(body[name]))}"'
                     for name in _STRUCTURED if body.get(name) is not None)
     data = f'[shype@32473 seq="{record.seq}" hash="{record.hash}" {said}]'
@@ -37,13 +52,29 @@ def syslog(record: Record) -> str:
             f"{_word(pid)} {_word(body.get('kind'))} {data} {sentence(body)}")
 
 
-def local(record: Record) -> bytes:
+def _shortened(body: Mapping[str, Any]) -> dict[str, Any]:
+    """``body`` in less than 2048 bytes, whatever its fields hold."""
+    kept = {name: _ascii(value)[:_SHORT] if isinstance(value, str) else value
+            for name, value in body.items() if not isinstance(value, dict | list)}
+    return {**kept, "shortened": "true"}
+
+
+def _ascii(value: str) -> str:
+    return _plain(value).encode("ascii", "backslashreplace").decode()
+
+
+def local(record: Record, longest: int = LONGEST) -> bytes:
     """A datagram for /dev/log: the record as it stands, behind the mark that says it is JSON.
 
     (``@cee:``, as rsyslog's mmjsonparse and syslog-ng's json-parser know it; the daemon adds
-    its own time.)
+    its own time.)  Instead of a record with which it were longer than ``longest`` bytes stands what
+    is left of it, with its hash and ``shortened``.
     """
-    return f"<{priority(record.body)}>shype: @cee: {record.line.rstrip()}".encode()
+    head = f"<{priority(record.body)}>shype: @cee: "
+    text = record.line.rstrip()
+    if len(head) + len(text) > longest:
+        text = json.dumps({**_shortened(record.body), "hash": record.hash}, sort_keys=True)
+    return f"{head}{text}".encode()
 
 
 def plain(text: str) -> bytes:
