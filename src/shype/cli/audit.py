@@ -39,7 +39,8 @@ Reports every break with file and line: a record that was changed, removed,
 reordered or cut off, or was not sealed by the host at its time. Works on a copy
 on another machine. Without --key only the chain of hashes is checked, and
 whoever may write the files can make that anew. --anchor is what `shype status`
-showed: an old copy put in the place of the whole trail is found by it.
+or the system's log showed, --nonce a word with which the copy was asked for: an
+old copy put in the place of the whole trail is found by either.
 
 examples:
   shype audit verify
@@ -48,9 +49,11 @@ exit codes: 0 whole, 1 something is wrong, 2 no trail there or a bad key file
 """
 _COPY = """\
 For `shype audit verify --key FILE DIR` on another machine, and for backups: the
-copy has no sealing key, so who finds it cannot go on where it ends.
+copy has no sealing key, so who finds it cannot go on where it ends. But it could
+be shown to you again later, instead of a longer trail: so ask with a --nonce,
+which only who has the present key can answer.
 
-example: shype audit copy /media/usb/host1-2026-11
+example: shype audit copy /media/usb/host1-2026-11 --nonce 7f3d9c1b20aa
 """
 _KEY = """\
 The key verifies and does not seal: with it, all records can be checked, and (by
@@ -118,6 +121,8 @@ def add(commands: Commands) -> None:
                        help="a record that was seen (may be given several times)")
     check.add_argument("--from", dest="begin", type=audit_records.count, default=1, metavar="N",
                        help="the first record that must be there, if older ones are kept elsewhere")
+    check.add_argument("--nonce", type=_nonce, metavar="WORD",
+                       help="the word with which the copy was asked for (needs --key)")
     audit_records.state_option(check)
     export = verb("export", "write records for other systems", _EXPORT, audit_records.export)
     audit_records.place_argument(export)
@@ -138,6 +143,8 @@ def add(commands: Commands) -> None:
     audit_records.state_option(rotate)
     copy = verb("copy", "copy the trail to a new directory, without its keys", _COPY, _copy)
     copy.add_argument("directory", type=Path, metavar="DIR", help="where; it must not exist")
+    copy.add_argument("--nonce", type=_nonce, metavar="WORD",
+                      help="a new word of your own: verify then knows that the copy is of now")
     audit_records.state_option(copy)
     key = verb("key", "print the verification key, once, and forget it", _KEY, _key)
     audit_records.state_option(key)
@@ -157,15 +164,25 @@ def _anchor(word: str) -> Anchor:
     return Anchor(int(found[1]), found[2])
 
 
+def _nonce(word: str) -> str:
+    if not 8 <= len(word) <= 200 or not word.isascii() or not word.isalnum():
+        raise argparse.ArgumentTypeError("a nonce is 8 to 200 letters and digits")
+    return word
+
+
 def _verify(args: argparse.Namespace) -> int:
+    from shype.base.errors import BadInput
     from shype.host.audit import keyfile
     from shype.host.audit.trail import Trail
     from shype.host.audit.verify import verify
 
+    if args.nonce and args.key is None:
+        raise BadInput("audit.key", "without --key an answer to a nonce cannot be checked",
+                       "give the verification key, too")
     key = None if args.key is None else keyfile.read(args.key)
     places = args.directory or [args.state / "audit"]
     with Trail(places[-1]).reading():
-        report = verify(places, key, anchors=args.anchor, begin=args.begin)
+        report = verify(places, key, anchors=args.anchor, begin=args.begin, nonce=args.nonce or "")
     if args.json:
         output.print_json(_report(report))
     else:
@@ -239,7 +256,7 @@ def _copy(args: argparse.Namespace) -> int:
     from shype.host.audit.trail import Trail
 
     try:
-        count = Trail(args.state / "audit").copy(args.directory)
+        count = Trail(args.state / "audit").copy(args.directory, args.nonce or "")
     except FileExistsError as error:
         raise BadInput("audit.exists", f"{args.directory} exists and is not overwritten",
                        "name a new directory") from error

@@ -172,3 +172,28 @@ def test_the_system_s_log_gets_the_anchor(
         assert f"audit anchor {made.seq}:{made.hash} of trail {made.trail}" in log.recv(
             4096).decode()
         assert journal.recv(4096).decode().startswith(f"MESSAGE=audit anchor {made.seq}:")
+
+
+def test_an_old_copy_cannot_answer_a_new_nonce(agent: Agent, tmp_path: Path) -> None:
+    """Who has become root has the present key, and not those of earlier records."""
+    secret = key(agent.trail)
+    agent.trail.copy(tmp_path / "first", "first-nonce1")
+    agent.record(event(2))
+    agent.trail.copy(tmp_path / "second", "secondnonce")
+    assert verify([tmp_path / "first"], secret, nonce="first-nonce1").good
+    assert verify([tmp_path / "second"], secret, nonce="secondnonce").good
+    # The first copy is whole, and shown again; with every answer that root can give.
+    assert verify([tmp_path / "first"], secret).good
+    now = agent.trail.head()
+    then = heads.read(tmp_path / "first" / "head")
+    assert now is not None
+    assert then is not None
+    answers = [(tmp_path / "second" / "fresh").read_text(),
+               heads.fresh(now.key, now, "secondnonce"), heads.fresh(now.key, then, "secondnonce")]
+    for answer in answers:
+        (tmp_path / "first" / "fresh").write_text(answer)
+        problem, = verify([tmp_path / "first"], secret, nonce="secondnonce").problems
+        assert "cannot show that its trail ends with record 3 now" in problem.what
+    (tmp_path / "first" / "fresh").unlink()
+    problem, = verify([tmp_path / "first"], secret, nonce="secondnonce").problems
+    assert "no answer to the nonce" in problem.what

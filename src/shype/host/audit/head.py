@@ -63,6 +63,12 @@ def proof(key: Key, head: Head) -> str:
     return hmac.digest(key, said.encode(), "sha256").hex()
 
 
+def fresh(key: Key, head: Head, nonce: str) -> str:
+    """The same about now: ``nonce`` was chosen by who asks, so no earlier answer fits."""
+    said = "\0".join(("fresh", head.trail, str(head.seq), head.hash, nonce))
+    return hmac.digest(key, said.encode(), "sha256").hex()
+
+
 def read(path: Path) -> Head | None:
     """The newest head in the file, or None without a file.
 

@@ -56,6 +56,11 @@ class Places:
         return self.directory.with_name("audit.anchor")
 
     @property
+    def answer(self) -> Path:
+        """In a copy: the answer to the nonce of who asked for it."""
+        return self.directory / "fresh"
+
+    @property
     def loads(self) -> Path:
         """Beside the directory, or in a copy of it: where it ended at each load of a policy."""
         inside = self.directory / "anchors"

@@ -115,10 +115,11 @@ class Trail:
                 os.close(handle)
             self.places.key.unlink()
 
-    def copy(self, into: Path) -> int:
+    def copy(self, into: Path, nonce: str = "") -> int:
         """Copy the trail to the new directory ``into``, without any key; the number of files.
 
-        The copy is verified as the trail is, and nobody can go on writing it.
+        The copy is verified as the trail is, and nobody can go on writing it. With a ``nonce``,
+        it proves that this is where the trail ends now.
         Raises Unavailable (``audit.broken``, ``audit.unwritable``), FileExistsError.
         """
         into.mkdir(mode=0o700, parents=True)
@@ -139,6 +140,8 @@ class Trail:
                     write_atomic(into / path.name, path.read_bytes(), 0o600)
                 if head is not None:
                     write_atomic(copy.head, heads.image(head.public()), 0o600)
+                if head is not None and nonce:
+                    write_atomic(copy.answer, heads.fresh(head.key, head, nonce).encode(), 0o600)
                 with contextlib.suppress(FileNotFoundError):
                     write_atomic(into / "anchors", self.places.loads.read_bytes(), 0o600)
             return len(files)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shype.base.files import read_regular
 from shype.host.audit.anchors import Loaded
 from shype.host.audit.anchors import read as read_loads
-from shype.host.audit.head import Head, proof
+from shype.host.audit.head import Head, fresh, proof
 from shype.host.audit.reader import Line, Stored, stored
 from shype.host.audit.record import ZERO, Key, Record, decode, following, seal
 from shype.host.audit.writer import Broken, check_anchor
@@ -93,12 +94,13 @@ class _Walk:
 
 def verify(
     directories: Sequence[Path], key: tuple[str, Key] | None = None, *,
-    anchors: Sequence[Anchor] = (), begin: int = 1,
+    anchors: Sequence[Anchor] = (), begin: int = 1, nonce: str = "",
 ) -> Report:
     """Walk along the whole chain.
 
     ``directories`` as in `reader.stored`; ``key`` is the trail's id and the key of record 1;
     ``begin`` is the first record that must be there, if earlier files are kept elsewhere.
+    ``nonce`` (with the key) is the one that the copy was asked for with.
 
     Raises BadInput (``audit.no-trail``), OSError.
     """
@@ -115,7 +117,7 @@ def verify(
     for line in trail.lines():
         _line(walk, line, wanted)
     _names(walk, trail)
-    _end(walk, trail)
+    _end(walk, trail, nonce)
     for anchor in anchors:
         _anchor(walk, trail, anchor)
     for number, load in loads:
@@ -213,7 +215,7 @@ def _names(walk: _Walk, trail: Stored) -> None:
         after = last
 
 
-def _end(walk: _Walk, trail: Stored) -> None:
+def _end(walk: _Walk, trail: Stored, nonce: str) -> None:
     head, file = trail.head, trail.places.head
     if head is None:
         walk.found(file, 0, f"{trail.damage}: nothing says where the trail ends")
@@ -229,6 +231,8 @@ def _end(walk: _Walk, trail: Stored) -> None:
         walk.notes.append(f"{walk.seq - head.seq} records are newer than the head: a writer was "
                           "killed, or still writes")
     _proved(walk, trail, head)
+    if nonce:
+        _fresh(walk, trail, head, nonce)
     if head.lost:
         walk.notes.append(f"{head.lost} events were lost: the disk is full, and so is the reserve")
     if trail.places.unchained.exists():
@@ -249,6 +253,19 @@ def _proved(walk: _Walk, trail: Stored, head: Head) -> None:
     if key is None or not hmac.compare_digest(proof(key, head), head.proof):
         walk.found(trail.places.head, 0, f"the end at record {head.seq} was not made by the host "
                    "that wrote the records: it was cut off or replaced")
+
+
+def _fresh(walk: _Walk, trail: Stored, head: Head, nonce: str) -> None:
+    file = trail.places.answer
+    try:
+        said = read_regular(file, 1000).decode("ascii", "replace")
+    except OSError as error:
+        walk.found(file, 0, f"no answer to the nonce: {error.strerror}")
+        return
+    key = _key(walk, head.seq + 1)
+    if key is None or not hmac.compare_digest(fresh(key, head, nonce), said):
+        walk.found(file, 0, f"the host cannot show that its trail ends with record {head.seq} now: "
+                   "this is an old copy, or its end was cut off")
 
 
 def _left(walk: _Walk, head: Head | None) -> None:
