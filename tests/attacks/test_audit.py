@@ -194,6 +194,32 @@ def guest_floods(arena: Arena) -> Ended:
     return Ended(Ends.OPEN, f"{told}; {rules} {labels}")
 
 
+def guest_drowns(arena: Arena) -> Ended:
+    """The same while `shype watch` runs: each one is counted, or the bytes that are lost are."""
+    lab = arena.lab
+    probe.wait_for(lab.run, ["market"], timeout=300)
+    waited = shype(lab, "audit", "collect")[1]["waiting"]
+    after = shown(lab, "-n", "1")[0]["seq"]
+    target = lab.run(["xl", "domid", "a-db"]).out.strip()
+    lab.spawn(["shype", "watch"], "/run/watch.log")
+    try:
+        lab.sh("for i in $(seq 300); do [ -s /var/lib/shype/watch.lock ] && exit; sleep 0.1; done")
+        answer = probe.ask(lab.run, "market", "bench_map", int(target), 8, 300, timeout=300)
+    finally:
+        lab.sh("kill $(head -n 1 /var/lib/shype/watch.lock)")
+    waiting = shype(lab, "audit", "collect")[1]["waiting"]
+    new = [r for r in shown(lab, "--kind", "denial") if r["seq"] > after]
+    lost = sum(r["details"]["bytes"] for r in new if r["kind"] == "denial.gap")
+    lines = [r for r in new if r["kind"] == "denial"]
+    counted = sum(r["details"]["times"] for r in lines) + waiting - waited
+    failed = int(str(answer.get("failed")))
+    length = max((len(r["details"]["line"]) for r in lines), default=100) + 1
+    said = f"{failed} refused, {counted} counted in {len(lines)} records, {lost} bytes lost"
+    whole = counted + lost / length
+    told = counted >= failed if not lost else whole >= failed - 2
+    return Ended(Ends.DETECTED if told and len(lines) <= BURST + 2 else Ends.OPEN, said)
+
+
 def clear_the_ring(arena: Arena) -> Ended:
     """A denial is to vanish from the ring before it is collected: the policy lets nobody clear it.
 
@@ -282,6 +308,8 @@ ATTACKS = [
            Ends.STOPPED, inject),
     Attack("audit.flood", By.GUEST, "A guest floods the denials to hide another one.",
            Ends.STOPPED, guest_floods),
+    Attack("audit.drown", By.GUEST, "A guest denies faster than the watcher reads the ring.",
+           Ends.DETECTED, guest_drowns),
     Attack("audit.clear-ring", By.ADMIN, "Root clears the ring before it is collected.",
            Ends.STOPPED, clear_the_ring),
     Attack("audit.kill", By.FAULT, "Twelve writers are killed in the midst of records.",

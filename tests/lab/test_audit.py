@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,60 @@ def test_what_happened_is_in_the_trail_and_is_verified_elsewhere(
                     anchors=[Anchor(status["seq"], status["hash"])])
     assert (report.problems, report.notes) == ((), ())
     assert report.records == status["seq"] > 10
+
+
+def denied(lab: Lab, times: int) -> None:
+    """dom0 asks so often for what the policy gives to nobody: each is a line on Xen's console."""
+    assert lab.sh(f"for i in $(seq {times}); do xl dmesg -c >/dev/null 2>&1; done; true",
+                  timeout=300).code == 0
+
+
+def told(lab: Lab, after: int) -> int:
+    """How many of these are on record."""
+    return sum(record["details"]["times"] for record in shown(lab, "--kind", "denial")
+               if record["seq"] > after and "clearconsole" in record["details"]["line"])
+
+
+def test_the_watcher_loses_no_denial_though_the_ring_wraps(empty_lab: Lab) -> None:
+    lab, many = empty_lab, 250
+    denied(lab, 1)
+    assert shype(lab, "audit", "collect")[1]["denials"] >= 1
+    line = next(r["details"]["line"] for r in reversed(shown(lab, "--kind", "denial"))
+                if "clearconsole" in r["details"]["line"])
+    assert many * len(line) > 20_000  # and the ring has 16 KiB
+    denied(lab, many)
+    alone = shype(lab, "audit", "collect")[1]
+    assert alone["lost"] > 0
+    assert 0 < alone["denials"] < many
+    # What was lost is told in bytes: with what is left it makes the whole.
+    assert abs(alone["lost"] / (len(line) + 1) + alone["denials"] - many) < 2
+    after = shown(lab)[-1]["seq"]
+    waited = shype(lab, "audit", "collect")[1]["waiting"]
+    lab.spawn(["shype", "watch"], "/run/watch.log")
+    try:
+        assert lab.sh("for i in $(seq 300); do [ -s /var/lib/shype/watch.lock ] && exit 0; "
+                      "sleep 0.1; done; exit 1").code == 0
+        denied(lab, many)
+    finally:
+        lab.sh("kill $(head -n 1 /var/lib/shype/watch.lock)")
+    last = shype(lab, "audit", "collect")[1]
+    assert [r for r in shown(lab, "--kind", "denial.gap") if r["seq"] > after] == []
+    assert told(lab, after) + last["waiting"] == waited + many, lab.get("/run/watch.log").decode()
+
+
+def test_the_load_is_anchored_and_a_copy_answers_a_nonce(empty_lab: Lab, tmp_path: Path) -> None:
+    lab = empty_lab
+    assert [r["details"]["policy"] for r in shown(lab, "--kind", "bundle.load")] == ["two-banks"]
+    line, = lab.get("/var/lib/shype/audit.anchors").decode().splitlines()
+    anchor = line.split()[3]
+    script = "shype audit copy /run/asked --nonce 0123456789abcdef && tar -C /run -cz asked"
+    assert lab.sh(f"{script} > /run/asked.tgz", timeout=120).code == 0
+    with tarfile.open(fileobj=io.BytesIO(lab.get("/run/asked.tgz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    seq, digest = anchor.split(":")
+    report = verify([tmp_path / "asked"], anchors=[Anchor(int(seq), digest)])
+    assert report.problems == ()
+    assert (tmp_path / "asked" / "fresh").read_text() != ""
 
 
 def test_a_full_disk_starts_nothing_stops_and_loses_nothing(empty_lab: Lab) -> None:
