@@ -23,7 +23,7 @@ from shype.lab.host import Lab
 from shype.policy.loader import load
 from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
 from tests.lab.conftest import EXAMPLES, STILL
-from tests.lab.trails import copied, shown, shype
+from tests.lab.trails import copied, shown, shype, watched
 
 pytestmark = pytest.mark.lab
 
@@ -201,12 +201,8 @@ def guest_drowns(arena: Arena) -> Ended:
     waited = shype(lab, "audit", "collect")[1]["waiting"]
     after = shown(lab, "-n", "1")[0]["seq"]
     target = lab.run(["xl", "domid", "a-db"]).out.strip()
-    lab.spawn(["shype", "watch"], "/run/watch.log")
-    try:
-        lab.sh("for i in $(seq 300); do [ -s /var/lib/shype/watch.lock ] && exit; sleep 0.1; done")
+    with watched(lab):
         answer = probe.ask(lab.run, "market", "bench_map", int(target), 8, 300, timeout=300)
-    finally:
-        lab.sh("kill $(head -n 1 /var/lib/shype/watch.lock)")
     waiting = shype(lab, "audit", "collect")[1]["waiting"]
     new = [r for r in shown(lab, "--kind", "denial") if r["seq"] > after]
     lost = sum(r["details"]["bytes"] for r in new if r["kind"] == "denial.gap")

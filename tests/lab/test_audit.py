@@ -12,7 +12,7 @@ from shype.host.audit import keyfile
 from shype.host.audit.verify import Anchor, verify
 from shype.lab.host import Lab
 from tests.lab.conftest import guests
-from tests.lab.trails import copied, shown, shype
+from tests.lab.trails import copied, shown, shype, watched
 
 FILL = """\
 from pathlib import Path
@@ -83,13 +83,8 @@ def test_the_watcher_loses_no_denial_though_the_ring_wraps(empty_lab: Lab) -> No
     assert abs(alone["lost"] / (len(line) + 1) + alone["denials"] - many) < 2
     after = shown(lab)[-1]["seq"]
     waited = shype(lab, "audit", "collect")[1]["waiting"]
-    lab.spawn(["shype", "watch"], "/run/watch.log")
-    try:
-        assert lab.sh("for i in $(seq 300); do [ -s /var/lib/shype/watch.lock ] && exit 0; "
-                      "sleep 0.1; done; exit 1").code == 0
+    with watched(lab):
         denied(lab, many)
-    finally:
-        lab.sh("kill $(head -n 1 /var/lib/shype/watch.lock)")
     last = shype(lab, "audit", "collect")[1]
     assert [r for r in shown(lab, "--kind", "denial.gap") if r["seq"] > after] == []
     assert told(lab, after) + last["waiting"] == waited + many, lab.get("/run/watch.log").decode()

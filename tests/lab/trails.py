@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,19 @@ def shown(lab: Lab, *words: str) -> list[dict[str, Any]]:
     assert code == 0
     found: list[dict[str, Any]] = value["records"]
     return found
+
+
+@contextlib.contextmanager
+def watched(lab: Lab) -> Iterator[None]:
+    """`shype watch` runs meanwhile."""
+    pid = lab.spawn(["shype", "watch"], "/run/watch.log")
+    try:
+        ready = (f"for i in $(seq 600); do [ \"$(head -n 1 /var/lib/shype/watch.lock)\" = {pid} ] "
+                 "&& exit 0; sleep 0.1; done; exit 1")
+        assert lab.sh(ready, timeout=120).code == 0, lab.get("/run/watch.log").decode()
+        yield
+    finally:
+        lab.sh(f"kill {pid}; while [ -e /proc/{pid}/exe ]; do sleep 0.1; done")
 
 
 def copied(lab: Lab, into: Path, state: str = "/var/lib/shype") -> Path:
