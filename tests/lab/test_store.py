@@ -119,6 +119,7 @@ def assert_devices_work(lab: Lab) -> None:
 
 
 def test_the_leak_before_and_its_end_while_guests_run(lab: Lab) -> None:
+    assert shype(lab, "hotplug", "install")[0] == 0  # status asks for it, too
     code, status = shype(lab, "status")
     assert (code, status["store_problem"]) == (0, None)
     assert_devices_work(lab)
