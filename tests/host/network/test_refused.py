@@ -15,6 +15,7 @@ from shype.host.audit.reader import records
 from shype.host.network import mediation
 from shype.host.network.reasons import Reason
 from shype.host.network.refused import refusals
+from shype.host.network.vif import Uplink
 from tests.host.audit.builders import FullDisk
 from tests.host.builders import model
 from tests.host.network.builders import MemorySwitch, host, start, vif
@@ -67,6 +68,21 @@ def test_a_false_name_is_recorded_and_a_broadcast_is_only_counted(
         ("r1", "frame.not-own"), (None, "frame.stranger")}
     assert [(r.sender.vm, r.reason, r.frames) for r in refusals(agent)] == [
         ("b1", Reason.FLOODED, 1000), ("r1", Reason.MAC, 3), (None, Reason.STRANGER, 1)]
+
+
+def test_what_comes_from_outside_is_told_by_its_uplink(tmp_path: Path) -> None:
+    agent, switch = host(tmp_path)
+    switch.present.append(vif(start(agent, "red-vm", "r1")))
+    switch.outside.append(Uplink("eth1.20", "br0", 20))
+    mediation.settle(agent)
+    switch.frames["eth1.20", "vif1.0", Reason.PAIR] = 2
+    mediation.take(agent)
+    assert [r.told for r in refusals(agent)] == [
+        "eth1.20 (outside) sent to r1 (red-vm) frames addressed to a VM that the policy keeps "
+        "apart"]
+    record, = kept(agent)
+    assert (record.get("vm"), record["object"], record["details"]["port"]) == (
+        None, "vm:r1", "eth1.20")
 
 
 def test_a_new_table_loses_no_count_and_a_vm_that_is_gone_keeps_its_name(

@@ -36,13 +36,18 @@ _MAX_FILE = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A port when the table was loaded, and whose it was. A stranger has a name only."""
+    """A port when the table was loaded, and whose it was. An uplink is no domain's; a stranger
+    has a name only."""
 
     port: str
     domid: int | None = None
     vm: str | None = None
     label: LabelName | None = None
     bridge: str | None = None
+
+    def __str__(self) -> str:
+        outside = self.domid is None and self.bridge is not None
+        return f"{self.vm or self.port} ({self.label or ('outside' if outside else 'no label')})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,10 @@ class Refusal:
     @property
     def told(self) -> str:
         """One sentence for people."""
-        def name(end: End) -> str:
-            return f"{end.vm or end.port} ({end.label or 'no label'})"
-
-        to = f" to {name(self.receiver)}" if self.receiver else ""
         if self.reason is Reason.FROM_DOM0:
-            return f"dom0 sent{to or ' to ' + name(self.sender)} what the policy keeps apart"
-        return f"{name(self.sender)} sent{to} frames {self.reason.what}"
+            return f"dom0 sent to {self.sender} what the policy keeps apart"
+        to = f" to {self.receiver}" if self.receiver else ""
+        return f"{self.sender} sent{to} frames {self.reason.what}"
 
 
     def to_json(self) -> dict[str, object]:
@@ -144,7 +146,7 @@ def remember(agent: Agent, matrix: Matrix, found: Sequence[Resident]) -> None:
     ports = {
         p.vif.name: End(p.vif.name, p.vif.domid, names.get(p.vif.domid), p.label, p.vif.bridge)
         for p in matrix.ports
-    }
+    } | {up.name: End(up.name, bridge=up.bridge) for up, _ in matrix.uplinks}
     if ports != memory.ports:
         memory.ports = ports
         _save(file, memory)
