@@ -12,7 +12,7 @@ from tests.cli.on_model import options, run, signed_host
 
 
 @pytest.mark.parametrize(("way", "said"), [
-    ("show", {}), ("check", {"faults": []}), ("load", {"changed": True}),
+    ("show", {"refused": []}), ("check", {"faults": []}), ("load", {"changed": True}),
 ])
 def test_every_answer_about_a_model_is_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str, said: dict[str, object]

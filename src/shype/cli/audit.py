@@ -49,9 +49,9 @@ exit codes: 0 whole, 1 something is wrong, 2 no trail there or a bad key file
 """
 _COPY = """\
 For `shype audit verify --key FILE DIR` on another machine, and for backups: the
-copy has no sealing key, so who finds it cannot go on where it ends. But it could
-be shown to you again later, instead of a longer trail: so ask with a --nonce,
-which only who has the present key can answer.
+copy has no sealing key, so who finds it cannot go on where it ends. But it
+could be shown to you again later, instead of a longer trail: so ask with a
+--nonce, which only who has the present key can answer.
 
 example: shype audit copy /media/usb/host1-2026-11 --nonce 7f3d9c1b20aa
 """

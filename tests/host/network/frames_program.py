@@ -28,10 +28,13 @@ def run(*words: str, text: str = "") -> str:
 
 def made(ports: Mapping[str, str]) -> dict[str, socket.socket]:
     """The bridge, and for each port the guest's end of it."""
-    for name in ("iptables", "ip6tables"):  # what stands behind a packet would be cut off
-        switch = Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}")
-        if switch.exists():
-            switch.write_text("0")
+    settings = {  # what stands behind a packet would be cut off; this kernel's own frames
+        "bridge/bridge-nf-call-iptables": "0", "bridge/bridge-nf-call-ip6tables": "0",
+        "ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"}
+    for name, value in settings.items():
+        setting = Path("/proc/sys/net") / name
+        if setting.exists():
+            setting.write_text(value)
     run("ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
     run("ip", "link", "set", "br0", "up")
     ends = {}
