@@ -92,7 +92,7 @@ def test_the_watcher_loses_no_denial_though_the_ring_wraps(empty_lab: Lab) -> No
 
 def test_the_load_is_anchored_and_a_copy_answers_a_nonce(empty_lab: Lab, tmp_path: Path) -> None:
     lab = empty_lab
-    assert [r["details"]["policy"] for r in shown(lab, "--kind", "bundle.load")] == ["two-banks"]
+    assert [r["details"]["policy"] for r in shown(lab, "--kind", "bundle.load")] == ["banks"]
     line, = lab.get("/var/lib/shype/audit.anchors").decode().splitlines()
     anchor = line.split()[3]
     script = "shype audit copy /run/asked --nonce 0123456789abcdef && tar -C /run -cz asked"

@@ -31,14 +31,17 @@ def shown(lab: Lab, *words: str) -> list[dict[str, Any]]:
 @contextlib.contextmanager
 def watched(lab: Lab) -> Iterator[None]:
     """`shype watch` runs meanwhile."""
-    pid = lab.spawn(["shype", "watch"], "/run/watch.log")
+    lock = "/var/lib/shype/watch.lock"  # has the process's id in it
+    lab.sh(f"rm -f {lock}")
+    lab.spawn(["shype", "watch"], "/run/watch.log")
+    ready = lab.sh(f"for i in $(seq 600); do [ -s {lock} ] && head -n 1 {lock} && exit 0; "
+                   "sleep 0.1; done; exit 1", timeout=120)
+    assert ready.code == 0, lab.get("/run/watch.log").decode()
+    pid = int(ready.out)
     try:
-        ready = (f"for i in $(seq 600); do [ \"$(head -n 1 /var/lib/shype/watch.lock)\" = {pid} ] "
-                 "&& exit 0; sleep 0.1; done; exit 1")
-        assert lab.sh(ready, timeout=120).code == 0, lab.get("/run/watch.log").decode()
         yield
     finally:
-        lab.sh(f"kill {pid}; while [ -e /proc/{pid}/exe ]; do sleep 0.1; done")
+        lab.sh(f"kill {pid}; while [ -e /proc/{pid}/exe ]; do sleep 0.1; done", timeout=120)
 
 
 def copied(lab: Lab, into: Path, state: str = "/var/lib/shype") -> Path:
