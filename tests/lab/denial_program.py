@@ -19,7 +19,7 @@ from shype.host.drivers.xen.flask import MAP_LOCKED, MAP_POPULATE, PAGE, hyperca
 COLLECTED = Path("/var/lib/shype/audit/collected.json")
 SYSCTL, READCONSOLE, VERSION, CLEAR = 35, 1, 0x15, 1
 #: Far less than the ring holds.
-SOME = 20
+SOME = 40
 
 
 def deny(times: int) -> None:
