@@ -13,7 +13,7 @@ from shype.base.errors import ShypeError, Unavailable
 from shype.cli import denials
 from shype.cli import host as cli
 from shype.cli.agent import open_agent
-from shype.host.admission import Accepted, Record
+from shype.host.admission import Accepted, accepted
 from shype.host.agent import Agent
 from shype.host.drivers.model import UNLABELLED
 from shype.host.drivers.xen import driver
@@ -210,7 +210,7 @@ def _altered(directory: Path) -> None:
 
 
 def _older(directory: Path) -> None:
-    Record(directory / "state").write({"banks": Accepted("1.1")})
+    accepted(directory / "state").write({"banks": Accepted("1.1")})
 
 
 def _wrong_target(directory: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.host.admission import Accepted, Record, admit, advanced
+from shype.host.admission import Accepted, accepted, admit, advanced
 from shype.host.agent import Agent
 from shype.host.drivers.model import ModelHypervisor
 from shype.policy.manifest import Bundle
@@ -33,7 +33,7 @@ def version(agent: Agent, number: str, *, name: str = "banks", was: str | None =
 
 
 def record(agent: Agent) -> dict[str, Accepted]:
-    return Record(agent.state).read()
+    return accepted(agent.state).read()
 
 
 def refusal(agent: Agent) -> str:
@@ -56,10 +56,10 @@ def agent(tmp_path: Path) -> Agent:
 def test_what_runs_is_recorded_once(agent: Agent) -> None:
     assert admit(agent) is agent
     assert record(agent) == {"banks": Accepted("1.0", {"xen-4.17": agent.manifest.digest})}
-    assert Record(agent.state).path.stat().st_mode & 0o777 == 0o600
-    before = Record(agent.state).path.stat().st_ino
+    assert accepted(agent.state).path.stat().st_mode & 0o777 == 0o600
+    before = accepted(agent.state).path.stat().st_ino
     admit(agent)
-    assert Record(agent.state).path.stat().st_ino == before, "written again for nothing"
+    assert accepted(agent.state).path.stat().st_ino == before, "written again for nothing"
 
 
 def test_another_target(agent: Agent) -> None:
@@ -184,13 +184,13 @@ def test_a_host_never_goes_back(
 ])
 def test_a_damaged_record_refuses_everything(agent: Agent, data: bytes) -> None:
     agent.state.mkdir()
-    Record(agent.state).path.write_bytes(data)
+    accepted(agent.state).path.write_bytes(data)
     assert refusal(agent) == "accepted.corrupt"
 
 
 def test_a_fifo_in_its_place_does_not_hang(agent: Agent) -> None:
     agent.state.mkdir()
-    os.mkfifo(Record(agent.state).path)
+    os.mkfifo(accepted(agent.state).path)
     assert refusal(agent) == "accepted.corrupt"
 
 
@@ -200,14 +200,14 @@ def test_what_cannot_be_recorded_is_refused(
     def full(path: Path, data: bytes, mode: int) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("shype.host.admission.write_atomic", full)
+    monkeypatch.setattr("shype.host.table.write_atomic", full)
     with pytest.raises(Unavailable) as caught:
         admit(agent)
     assert caught.value.id == "state.unwritable"
 
 
 def test_reading_and_writing_are_one_step(agent: Agent) -> None:
-    record = Record(agent.state)
+    record = accepted(agent.state)
     with record.locked():
         worker = threading.Thread(target=admit, args=(agent,))
         worker.start()
@@ -233,5 +233,5 @@ def test_two_commands_at_once_forget_nothing(tmp_path: Path) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    assert sorted(Record(tmp_path / "state").read()) == [f"p{n}" for n in range(8)]
+    assert sorted(accepted(tmp_path / "state").read()) == [f"p{n}" for n in range(8)]
     assert json.loads((tmp_path / "state" / "accepted.json").read_bytes())["format"] == 1

@@ -5,23 +5,19 @@ Asked before every command.  That the bundle is signed is `shype.policy.signed`'
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
-from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.lock import LaunchLock, unwritable
+from shype.host.table import Table
 from shype.policy.grammar import is_name, is_version, version_order
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 
-_FORMAT = 1
 #: Far more than any record takes, bytes.
 MAX_RECORD = 1024 * 1024
 
@@ -55,8 +51,8 @@ def admit(agent: Agent) -> Agent:
             f"{agent.bundle.path} was built for {made_for}, and this hypervisor is {runs}",
             f"build it again with --target {runs}",
         )
-    record = Record(agent.state)
-    known = record.read()
+    table = accepted(agent.state)
+    known = table.read()
     new = advanced(known, agent.bundle)
     if new != known and enforced(agent):
         policy = agent.manifest.policy
@@ -65,8 +61,8 @@ def admit(agent: Agent) -> Agent:
             deferrable=True, details={
                 "policy": policy.name, "version": policy.version, "target": made_for,
                 "digest": agent.manifest.digest}))
-        with record.locked():
-            record.write(advanced(record.read(), agent.bundle))
+        with table.locked():
+            table.write(advanced(table.read(), agent.bundle))
     return agent
 
 
@@ -119,42 +115,12 @@ def advanced(known: Mapping[str, Accepted], bundle: Bundle) -> dict[str, Accepte
     return result
 
 
-class Record:
-    """The file ``accepted.json`` in the state directory: policy name -> `Accepted`."""
+def accepted(state: Path) -> Table[Accepted]:
+    """The file ``accepted.json`` in the state directory: policy name -> `Accepted`.
 
-    def __init__(self, state: Path) -> None:
-        self.path = state / "accepted.json"
-
-    def read(self) -> dict[str, Accepted]:
-        """What was accepted. Raises Unavailable (``accepted.corrupt``)."""
-        try:
-            return _parse(json.loads(read_regular(self.path, MAX_RECORD)))
-        except FileNotFoundError:
-            return {}
-        except PermissionError:
-            raise  # not damaged: the command has not been run as root
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise Unavailable(
-                "accepted.corrupt",
-                f"the record of the policies that ran here, {self.path}, is damaged",
-                "restore it from a backup; without it an older policy would be accepted again: "
-                "remove it only if you know that the bundle is the newest",
-            ) from error
-
-    def write(self, known: Mapping[str, Accepted]) -> None:
-        """Replace the record durably. Raises Unavailable (``state.unwritable``)."""
-        policies = {name: asdict(accepted) for name, accepted in known.items()}
-        try:
-            write_atomic(
-                self.path, canonical.dumps({"format": _FORMAT, "policies": policies}), 0o600)
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Between reading and writing: two commands with two bundles must not forget one."""
-        with LaunchLock(self.path.parent, "accepted.lock").wait():
-            yield
+    Reading it raises Unavailable (``accepted.corrupt``) if it is damaged.
+    """
+    return Table(state / "accepted.json", "policies", _accepted, MAX_RECORD, _corrupt)
 
 
 def enforced(agent: Agent) -> bool:
@@ -175,22 +141,17 @@ def _older(bundle: Bundle, name: str, than: Accepted) -> BadInput:
     )
 
 
-def _parse(value: object) -> dict[str, Accepted]:
-    if not isinstance(value, dict) or value.get("format") != _FORMAT:
-        raise ValueError("format")
-    policies = value.get("policies")
-    if not isinstance(policies, dict):
-        raise TypeError("policies")
-    return {_name(name): _accepted(item) for name, item in policies.items()}
+def _corrupt(path: Path) -> Unavailable:
+    return Unavailable(
+        "accepted.corrupt", f"the record of the policies that ran here, {path}, is damaged",
+        "restore it from a backup; without it an older policy would be accepted again: "
+        "remove it only if you know that the bundle is the newest",
+    )
 
 
-def _name(name: str) -> str:
+def _accepted(name: str, item: object) -> Accepted:
     if not is_name(name):
         raise ValueError("name")
-    return name
-
-
-def _accepted(item: object) -> Accepted:
     if not isinstance(item, dict) or set(item) != {"version", "digests", "renamed"}:
         raise TypeError("entry")
     version, digests, renamed = item["version"], item["digests"], item["renamed"]

@@ -6,19 +6,14 @@ another until it has been wiped (or the policy gives it the first one back).
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shype.base import canonical
 from shype.base.errors import Unavailable
-from shype.base.files import read_regular, write_atomic
-from shype.host.lock import LaunchLock, unwritable
+from shype.host.table import Table
 from shype.policy.model import Policy, ResourceLabel
 
-_FORMAT = 1
 #: Far more than a host's disks take, bytes.
 MAX_RECORD = 64 * 1024 * 1024
 
@@ -51,70 +46,50 @@ class Registry:
     """The file in the agent's state directory: durable key -> `Used`."""
 
     def __init__(self, state: Path) -> None:
-        self.path = state / "disks.json"
+        self._table = Table(state / "disks.json", "disks", _used, MAX_RECORD, _corrupt)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._table.path
 
     def read(self) -> dict[str, Used]:
         """All disks that are remembered. Raises Unavailable (``disks.corrupt``)."""
-        try:
-            return _parse(json.loads(read_regular(self.path, MAX_RECORD)))
-        except FileNotFoundError:
-            return {}
-        except PermissionError:
-            raise  # not damaged: the command has not been run as root
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise Unavailable(
-                "disks.corrupt", f"the record of labels that disks were used with, {self.path}, "
-                "is damaged",
-                "restore it from a backup; without it a disk may change its label unnoticed: "
-                "remove it only if no disk has changed its label",
-            ) from error
+        return self._table.read()
 
     def remember(self, disks: Mapping[str, Used]) -> None:
         """Add or replace ``disks``, durably. Raises Unavailable (``state.unwritable``)."""
         if not disks:
             return
-        with self._locked():
+        with self._table.locked():
             known = self.read()
             if any(known.get(key) != used for key, used in disks.items()):
-                self._write(known | dict(disks))
+                self._table.write(known | dict(disks))
 
     def begin_wiping(self, key: str, used: Used) -> None:
         """From now on the disk is refused, until `forget`."""
-        with self._locked():
+        with self._table.locked():
             known = self.read()
-            self._write(known | {key: replace(known.get(key, used), wiping=True)})
+            self._table.write(known | {key: replace(known.get(key, used), wiping=True)})
 
     def forget(self, key: str) -> None:
         """The disk holds nothing any more."""
-        with self._locked():
+        with self._table.locked():
             known = self.read()
             if known.pop(key, None) is not None:
-                self._write(known)
-
-    def _write(self, known: Mapping[str, Used]) -> None:
-        disks = {key: asdict(used) for key, used in known.items()}
-        write_atomic(self.path, canonical.dumps({"format": _FORMAT, "disks": disks}), 0o600)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Two commands must not forget each other's disks."""
-        try:
-            with LaunchLock(self.path.parent, "disks.lock").wait():
-                yield
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+                self._table.write(known)
 
 
-def _parse(value: object) -> dict[str, Used]:
-    if not isinstance(value, dict) or value.get("format") != _FORMAT:
-        raise ValueError("format")
-    disks = value.get("disks")
-    if not isinstance(disks, dict):
-        raise TypeError("disks")
-    return {key: _used(item) for key, item in disks.items()}
+def _corrupt(path: Path) -> Unavailable:
+    return Unavailable(
+        "disks.corrupt",
+        f"the record of labels that disks were used with, {path}, is damaged",
+        "restore it from a backup; without it a disk may change its label unnoticed: "
+        "remove it only if no disk has changed its label",
+    )
 
 
-def _used(item: object) -> Used:
+def _used(key: str, item: object) -> Used:
     if not isinstance(item, dict) or set(item) != {"label", "path", "vm", "wiping"}:
         raise TypeError("entry")
     if not all(isinstance(item[key], str) for key in ("label", "path", "vm")):
