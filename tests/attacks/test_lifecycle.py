@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -83,6 +84,26 @@ def cut_off(arena: Arena) -> Ended:
     return restored(arena, image("a-db", A, domid=77), "--foreign")
 
 
+def received(arena: Arena, data: bytes) -> Ended:
+    arena.lab.put(IMAGE, data, 0o600)
+    done = arena.lab.sh(f"shype receive < {IMAGE}", timeout=300)
+    if done.code == 0:
+        return Ended(Ends.OPEN, done.err)
+    return nothing_is_left(arena.lab, " ".join(re.findall(r"\[([a-z]+\.[a-z-]+)\]", done.err)))
+
+
+def forged_stream(arena: Arena) -> Ended:
+    return received(arena, image("a-db", B))
+
+
+def anothers_stream(arena: Arena) -> Ended:
+    return received(arena, image("b-db", A))
+
+
+def stream_that_ends(arena: Arena) -> Ended:
+    return received(arena, image("a-db", A))
+
+
 def root_restores(arena: Arena) -> Ended:
     arena.lab.put(IMAGE, image("a-db", A), 0o600)
     done = arena.lab.run(["xl", "restore", "-p", IMAGE], timeout=200)
@@ -106,6 +127,11 @@ def user_runs(arena: Arena) -> Ended:
     return as_user(arena, "PYTHONPATH=/opt/shype python3 -m shype run /etc/xen/vms/a-db.cfg")
 
 
+def user_receives(arena: Arena) -> Ended:
+    arena.lab.put(IMAGE, image("a-db", A), 0o644)
+    return as_user(arena, f"PYTHONPATH=/opt/shype python3 -m shype receive < {IMAGE}")
+
+
 def user_reads(arena: Arena) -> Ended:
     return as_user(arena, f"cat /var/lib/shype/vms/{UUID}.json || ls /var/lib/shype/vms")
 
@@ -124,10 +150,20 @@ ATTACKS = (
     Attack("lifecycle.cut-off-image", By.FAULT,
            "Restore an image that ends in the middle, and asks for a domain id.",
            Ends.STOPPED, cut_off),
+    Attack("lifecycle.forged-stream", By.ADMIN,
+           "Migrate a VM here whose label was rewritten on the way.", Ends.STOPPED, forged_stream),
+    Attack("lifecycle.anothers-stream", By.ADMIN,
+           "Migrate a VM here under the name of one on the other side of the wall.",
+           Ends.STOPPED, anothers_stream),
+    Attack("lifecycle.stream-that-ends", By.FAULT,
+           "A migration that is permitted, and ends in the middle.",
+           Ends.STOPPED, stream_that_ends),
     Attack("lifecycle.root-restores", By.ADMIN, "Restore with xl, without a window.",
            Ends.STOPPED, root_restores),
     Attack("lifecycle.user-creates", By.USER, "Create a VM with xl.", Ends.STOPPED, user_creates),
     Attack("lifecycle.user-runs", By.USER, "Start a VM with shype.", Ends.STOPPED, user_runs),
+    Attack("lifecycle.user-receives", By.USER, "Receive a VM with shype.", Ends.STOPPED,
+           user_receives),
     Attack("lifecycle.user-reads", By.USER, "Read the kept configuration of a VM.",
            Ends.STOPPED, user_reads),
 )
