@@ -55,13 +55,15 @@ class Followed:
         }
 
 
-def follow_up(agent: Agent, start: Start) -> tuple[Followed, ...]:
-    """Do what is due. Hold the launch lock, after a recovery. Never raises for one VM's sake."""
-    found = residents(agent)
+def follow_up(agent: Agent, start: Start, found: tuple[Resident, ...]) -> tuple[Followed, ...]:
+    """Do what is due for those that were ``found``. Never raises for one VM's sake.
+
+    Hold the launch lock, after a recovery.
+    """
     done = [_end(agent, resident) for resident in found if is_over(resident.domain)]
     if done:
-        settle(agent)
         found = residents(agent)
+        settle(agent, found)
     live = {resident.domain.uuid: resident.domain for resident in found}
     for kept in sorted(agent.kept.all(), key=lambda kept: kept.not_before):
         there = live.get(kept.uuid)

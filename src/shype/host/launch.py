@@ -92,7 +92,8 @@ class Request:
     ``prepare`` gets the security context and writes what ``build`` then has built, paused.
     ``build`` may close the launch window as soon as there is a domain, by the function it gets.
     ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
-    be started from again; ``before`` what was kept of it when it ended.
+    be started from again; ``before`` what was kept of it when it ended.  ``found`` is who runs, if
+    that was asked a moment ago.
     """
 
     vm: VmConfig
@@ -102,6 +103,7 @@ class Request:
     build: Callable[[Callable[[], None]], None]
     check: Callable[[], None] = lambda: None
     before: Kept | None = None
+    found: tuple[Resident, ...] | None = None
 
 
 def launch(
@@ -114,8 +116,7 @@ def launch(
     failed, the journal stays and every later command tries again.
     """
     def begun() -> Request:
-        ready(agent, observer)
-        return _request(agent, text, None)
+        return _request(agent, text, None, ready(agent, observer))
 
     with told(LaunchEvents(agent, f"config:{config}")) as tell:
         text = _read(config)
@@ -144,13 +145,17 @@ def told(events: LaunchEvents) -> Iterator[Callable[[Callable[[], Request], Obse
         raise
 
 
-def ready(agent: Agent, observer: Observer) -> None:
-    """The state is up to date, and the host enforces. Hold the lock. Raises Unavailable."""
+def ready(agent: Agent, observer: Observer) -> tuple[Resident, ...] | None:
+    """The state is up to date, and the host enforces; who runs, if that has just been asked.
+
+    Hold the lock. Raises Unavailable.
+    """
     observer(Step.LOCKED)
-    catch_up(agent)
+    recovery, followed = catch_up(agent)
     observer(Step.RECOVERED)
     require_enforcing(agent)
     observer(Step.CHECKED)
+    return None if followed else recovery.found
 
 
 def catch_up(agent: Agent) -> tuple[Recovery, tuple[Followed, ...]]:
@@ -159,7 +164,7 @@ def catch_up(agent: Agent) -> tuple[Recovery, tuple[Followed, ...]]:
     Hold the launch lock. Every command that changes the host begins with it.
     """
     done = recover(agent)
-    followed = follow_up(agent, lambda kept: _again(agent, kept))
+    followed = follow_up(agent, lambda kept: _again(agent, kept), done.found)
     if agent.journal.path.exists():  # a start failed and could not be cleaned up
         recover(agent)
     return done, followed
@@ -175,7 +180,9 @@ def _again(agent: Agent, kept: Kept) -> int | Decision:
     return outcome.decision if outcome.domid is None else outcome.domid
 
 
-def _request(agent: Agent, text: bytes, before: Kept | None) -> Request:
+def _request(
+    agent: Agent, text: bytes, before: Kept | None, found: tuple[Resident, ...] | None = None
+) -> Request:
     vm = _parse(agent, text)
     if before is not None:
         vm = replace(vm, uuid=before.uuid)
@@ -188,7 +195,7 @@ def _request(agent: Agent, text: bytes, before: Kept | None) -> Request:
 
     return Request(
         vm, named, text, prepare, lambda close: agent.hypervisor.create_paused(agent.prepared),
-        before=before,
+        before=before, found=found,
     )
 
 
@@ -199,7 +206,7 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
     observer(Step.LABELLED)
     if named.label is None:
         return _refused(vm, named)
-    found = residents(agent)
+    found = residents(agent) if request.found is None else request.found
     _require_new(vm, found)
     decision = agent.server.launch(named.label, running(found))
     observer(Step.DECIDED)

@@ -6,12 +6,13 @@ a failed launch cleans up by it: one path, so that the path is well trodden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
-from shype.host.census import Window, residents, value, wall_values, window
+from shype.host.census import Resident, Window, residents, value, wall_values, window
 from shype.host.hostcheck import require_policy
 from shype.host.hypervisor import Domain
 from shype.host.journal import Reservation, boot_id
@@ -20,12 +21,13 @@ from shype.host.network import mediation
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was found and done. ``window`` is how it stood before."""
+    """What was found and done. ``window`` is how it stood before, ``found`` who runs afterwards."""
 
     unfinished: Reservation | None
     window: Window
     destroyed: tuple[Domain, ...]
     changed: tuple[str, ...]
+    found: tuple[Resident, ...]
 
     @property
     def nothing(self) -> bool:
@@ -43,14 +45,15 @@ def recover(agent: Agent) -> Recovery:
     before = window(agent)
     # Closing comes first: afterwards no domain of that label can appear any more,
     # so the list of domains below is final.
-    changed = settle(agent)
+    found = residents(agent)
+    changed = settle(agent, found)
     unfinished = agent.journal.read()
     destroyed: tuple[Domain, ...] = ()
     if unfinished is not None:
         destroyed = half_made(agent, unfinished)
         for domain in destroyed:
             agent.hypervisor.destroy(domain.domid)
-        changed += settle(agent)
+        changed += settle(agent, residents(agent))
         left = [d for d in half_made(agent, unfinished) if not d.dying]
         if left:
             raise Unavailable(
@@ -67,12 +70,17 @@ def recover(agent: Agent) -> Recovery:
                 "destroyed": [{"domid": d.domid, "vm": d.name} for d in destroyed]}))
         agent.journal.finish()
     mediation.tidy(agent)
-    return Recovery(unfinished, before, destroyed, tuple(dict.fromkeys(changed)))
+    if changed or unfinished is not None:  # who runs could change until the window was closed
+        found = residents(agent)
+    return Recovery(unfinished, before, destroyed, tuple(dict.fromkeys(changed)), found)
 
 
-def settle(agent: Agent) -> tuple[str, ...]:
-    """Close the window and set the wall, in one commit; the names of the booleans that changed."""
-    wanted = agent.manifest.window_values(None) | wall_values(agent, residents(agent))
+def settle(agent: Agent, found: Sequence[Resident]) -> tuple[str, ...]:
+    """Close the window and set the wall by who runs (``found``), in one commit.
+
+    Returns the names of the booleans that changed.
+    """
+    wanted = agent.manifest.window_values(None) | wall_values(agent, found)
     wrong = tuple(name for name in wanted if value(agent, name) is not wanted[name])
     if wrong:
         # Closing a window, or telling the hypervisor who runs, waits for no record.
