@@ -129,11 +129,11 @@ def test_a_child_that_fails_in_the_midst_of_its_stream_says_why() -> None:
 
 
 def test_a_source_that_fails_ends_the_child() -> None:
-    pids = list[int]()
+    pids, others = list[int](), _children()
 
     def source(ended: Callable[[], bool]) -> Iterator[bytes]:
         yield b"begin"
-        pids.extend(_children())
+        pids.extend(_children() - others)
         raise OSError("the sender broke off")
 
     with pytest.raises(OSError, match="broke off"):
@@ -169,10 +169,10 @@ def test_a_child_whose_output_nobody_takes_may_put_right_what_it_began(tmp_path:
 
 
 def test_drain_kills_a_child_that_puts_nothing_right() -> None:
-    pids = list[int]()
+    pids, others = list[int](), _children()
 
     def full(chunk: bytes) -> None:
-        pids.extend(_children())
+        pids.extend(_children() - others)
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
@@ -198,9 +198,10 @@ def test_a_conversation() -> None:
         assert said() == "for people"
 
 
-def _children() -> list[int]:
+def _children() -> set[int]:
+    """Of this process, those of other tests' fixtures included."""
     lists = Path("/proc/self/task").glob("*/children")  # by the thread that made them
-    return [int(word) for found in lists for word in found.read_text().split()]
+    return {int(word) for found in lists for word in found.read_text().split()}
 
 
 def _alive(pid: int) -> bool:

@@ -250,10 +250,13 @@ def test_ctrl_c_leaves_no_guest_suspended(xl: Path, what: str) -> None:
     while not (xl / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    time.sleep(0.5)  # xl has begun; the agent has to notice that it did
     os.killpg(agent.pid, signal.SIGINT)
     (xl / "begun").unlink()
     assert b"KeyboardInterrupt" in agent.communicate(timeout=30)[1]
-    assert (xl / "resumed").exists()
+    while not (xl / "resumed").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
