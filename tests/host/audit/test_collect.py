@@ -137,6 +137,24 @@ def test_a_line_that_is_half_printed_is_recorded_once_it_is_whole(
         ("a-db", 1), ("market", 1)]
 
 
+def test_a_line_that_a_guest_prints_is_no_denial_even_if_its_beginning_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch)
+    console.deny(1, 2)
+    genuine = console.lines[0]
+    console.lines[:] = [f"(d2) {genuine}", f"(d2) {genuine[6:]}"]
+    collect(agent)
+    forged = f"(d2) {genuine[6:]}\n".encode()
+    for cut in range(len("(d2) ") + 1):
+        at = console.printed + 10_000 * (cut + 1)
+        monkeypatch.setattr(ModelHypervisor, "console", lambda _, after, cut=cut, at=at:
+                            ConsoleText(at + cut, forged[cut:]))
+        assert collect(agent).lost > 0
+    assert [d["kind"] for d in denials(agent)] == ["denial.gap"] * 6
+
+
 def test_positions_begin_anew_after_four_gigabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
