@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,27 @@ def test_a_damaged_memory_records_twice_rather_than_never(tmp_path: Path) -> Non
         (agent.trail.directory / "collected.json").write_bytes(damage)
         collect(agent)
     assert len(denials(agent)) == 6
+
+
+def test_a_flood_makes_no_flood_of_flushes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest must not make dom0's disk busy: what is remembered of a boot need not outlive it."""
+    agent = two(tmp_path)
+    console = Console(monkeypatch, size=10_000)
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    flushes: list[int] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushes.append(handle)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for round_ in range(limiter.BURST + 50):
+        if round_ == limiter.BURST:
+            flushes.clear()
+        console.deny(1, 2, times=3)
+        assert collect(agent).denials == 3
+    assert flushes == []

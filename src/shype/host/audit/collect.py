@@ -181,6 +181,6 @@ def _save(agent: Agent, file: Path, memory: _Memory) -> None:
     data = canonical.dumps({
         "format": _FORMAT, "boot": boot_id(), "buckets": buckets, "position": memory.position})
     try:
-        write_atomic(file, data, 0o600)
+        write_atomic(file, data, 0o600, durable=False)  # of this boot, and as often as denials
     except OSError as error:
         raise agent.trail.unwritable(error) from error
