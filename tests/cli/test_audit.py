@@ -116,6 +116,13 @@ def test_export_goes_on_where_it_was(
     Trail(state / "audit").record(Event(kind="stop", result=Result.DONE))
     assert run(*words) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+    # A new trail counts from 1 again.
+    assert run("audit", "begin", "--reason", "test", "--state", state) == 0
+    capsys.readouterr()
+    assert run(*words) == 0
+    assert "audit.begin" in capsys.readouterr().out
+    assert run(*words) == 0
+    assert capsys.readouterr().out == ""
     (tmp_path / "cursor").write_text("x")
     assert run(*words) == 2
 

@@ -57,7 +57,11 @@ def test_garbled(line: str, garbled: bool) -> None:
 
 
 @pytest.mark.parametrize("line", [
-    "", "(XEN) Xen version 4.17.5", "avc:  granted  { setenforce } for current=d0", "denied",
+    "", "(XEN) Xen version 4.17.5",
+    # What a guest prints itself (port 0xe9, where guest_loglvl lets it) has its own prefix.
+    f"(d3) {CREATE}", "(d3) avc:  denied  { create } for current=d0", f"(XEN) d3v0 {CREATE[6:]}",
+    f"(d3) [2026-11-23 10:00:00.123] {CREATE[6:]}",
+    "avc:  granted  { setenforce } for current=d0", "denied",
 ])
 def test_other_lines_are_no_denials(line: str) -> None:
     assert parse(line) is None

@@ -22,13 +22,14 @@ def read_regular(path: Path, limit: int) -> bytes:
         return file.read(limit + 1)
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
     """Replace ``path`` by ``data``; after a crash or a full disk the old content is still there.
 
     Raises OSError (for example ENOSPC); then ``path`` is unchanged and no
     temporary file is left. A symbolic link stays, and what it leads to is
     replaced. What is no file (a device, a FIFO, /dev/stdout) is written to and
-    never replaced: root could.
+    never replaced: root could. Not ``durable``: whole or not at all for other processes, but
+    it need not be on the disk yet, for what means nothing after a reboot.
     """
     if path.is_symlink():
         path = path.resolve()
@@ -44,13 +45,16 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         name.chmod(mode)
         name.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             name.unlink()
         raise
+    if not durable:
+        return
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

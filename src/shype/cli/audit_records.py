@@ -123,7 +123,8 @@ def export(args: argparse.Namespace) -> int:
 
     from shype.host.audit import export as forms
 
-    after = _cursor(args.cursor)
+    trail = _trail(args)
+    after = _cursor(args.cursor, trail)
     found = [record for record in chosen(args) if record.seq > after]
     if args.to == "stdout":
         for record in found:
@@ -140,18 +141,29 @@ def export(args: argparse.Namespace) -> int:
     if args.cursor is not None and found:
         from shype.base.files import write_atomic
 
-        write_atomic(args.cursor, f"{found[-1].seq}\n".encode(), 0o600)
+        write_atomic(args.cursor, f"{found[-1].seq} {trail}\n".encode(), 0o600)
     return 0
 
 
-def _cursor(file: Path | None) -> int:
+def _trail(args: argparse.Namespace) -> str:
+    """The id of the trail, empty if nothing tells it."""
+    from shype.host.audit.reader import stored
+
+    head = stored([_place(args)]).head
+    return head.trail if head is not None else ""
+
+
+def _cursor(file: Path | None, trail: str) -> int:
+    """The record up to which this trail was exported; a new trail (`shype audit begin`) counts
+    from 1 again."""
     from shype.base.errors import BadInput
     from shype.base.files import read_regular
 
     if file is None:
         return 0
     try:
-        return int(read_regular(file, 100))
+        number, _, known = read_regular(file, 100).decode("ascii").strip().partition(" ")
+        return int(number) if known in ("", trail) else 0
     except FileNotFoundError:
         return 0
     except (OSError, ValueError) as error:

@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_DENIED = re.compile(r"avc:\s*denied\b")
+#: Xen's own lines begin with (XEN), and a time if it is told to; what a guest prints begins with
+#: the guest's number. The first line that a ring still shows may lack its beginning.
+OURS = "(XEN) "
+_DENIED = re.compile(r"(?:\(XEN\) +)?(?:\[[^\]]*\] *)?avc:\s*denied\b")
 _PERMISSIONS = re.compile(r"\{([^{}]*)\}")
 _PAIR = re.compile(r"([a-z][a-z_]*)=(\S+)")
 _DOMAIN = re.compile(r"(?:d|dom)?(\d{1,5})(?:v\d+)?")
@@ -55,10 +58,10 @@ class AvcDenial:
 
 def parse(line: str) -> AvcDenial | None:
     """The denial in ``line``, or None if it reports none. Never raises."""
-    start = _DENIED.search(line)
+    start = _DENIED.match(line.lstrip())
     if start is None:
         return None
-    rest = line[start.end():][:_LONGEST]
+    rest = line.lstrip()[start.end():][:_LONGEST]
     found = _PERMISSIONS.search(rest)
     pairs = dict(_PAIR.findall(rest[found.end():] if found else rest))
     current = _domid(pairs, "current", "domid")

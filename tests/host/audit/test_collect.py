@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,24 @@ def test_a_line_that_is_half_printed_is_recorded_once_it_is_whole(
         ("a-db", 1), ("market", 1)]
 
 
+def test_a_line_that_a_guest_prints_is_no_denial_even_if_its_beginning_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch)
+    console.deny(1, 2)
+    genuine = console.lines[0]
+    console.lines[:] = [f"(d2) {genuine}", f"(d2) {genuine[6:]}"]
+    collect(agent)
+    forged = f"(d2) {genuine[6:]}\n".encode()
+    for cut in range(len("(d2) ") + 1):
+        at = console.printed + 10_000 * (cut + 1)
+        monkeypatch.setattr(ModelHypervisor, "console", lambda _, after, cut=cut, at=at:
+                            ConsoleText(at + cut, forged[cut:]))
+        assert collect(agent).lost > 0
+    assert [d["kind"] for d in denials(agent)] == ["denial.gap"] * 6
+
+
 def test_positions_begin_anew_after_four_gigabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,3 +189,27 @@ def test_a_damaged_memory_records_twice_rather_than_never(tmp_path: Path) -> Non
         (agent.trail.directory / "collected.json").write_bytes(damage)
         collect(agent)
     assert len(denials(agent)) == 6
+
+
+def test_a_flood_makes_no_flood_of_flushes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest must not make dom0's disk busy: what is remembered of a boot need not outlive it."""
+    agent = two(tmp_path)
+    console = Console(monkeypatch, size=10_000)
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    flushes: list[int] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushes.append(handle)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for round_ in range(limiter.BURST + 50):
+        if round_ == limiter.BURST:
+            flushes.clear()
+        console.deny(1, 2, times=3)
+        assert collect(agent).denials == 3
+    assert flushes == []

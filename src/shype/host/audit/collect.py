@@ -18,7 +18,7 @@ from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.audit.limiter import Bucket, Waiting
-from shype.host.avc import AvcDenial, parse
+from shype.host.avc import OURS, AvcDenial, parse
 from shype.host.census import Resident, residents, running
 from shype.host.denials import explain
 from shype.host.journal import boot_id
@@ -69,8 +69,9 @@ def collect(agent: Agent) -> Collected:
         # A line that is still being printed is left for the next time.
         whole = found.text[:found.text.rfind(b"\n") + 1]
         lost = 0 if before is None else (found.start - before) % 2**32
-        denied = [d for line in whole.decode("ascii", "replace").splitlines()
-                  if (d := parse(line)) is not None]
+        # Only whole lines of Xen's own: the rest of one could be what a guest has printed.
+        denied = [d for line in whole.decode("ascii", "replace").split("\n")
+                  if line.startswith(OURS) and (d := parse(line)) is not None]
         now = time.monotonic()
         for bucket in memory.buckets.values():
             bucket.refill(now)
@@ -180,6 +181,6 @@ def _save(agent: Agent, file: Path, memory: _Memory) -> None:
     data = canonical.dumps({
         "format": _FORMAT, "boot": boot_id(), "buckets": buckets, "position": memory.position})
     try:
-        write_atomic(file, data, 0o600)
+        write_atomic(file, data, 0o600, durable=False)  # of this boot, and as often as denials
     except OSError as error:
         raise agent.trail.unwritable(error) from error

@@ -48,8 +48,8 @@ def _syslog(record: Record, body: Mapping[str, Any]) -> str:
     data = f'[shype@32473 seq="{record.seq}" hash="{record.hash}" {said}]'
     actor = body.get("actor")
     pid = str(actor.get("pid", "-")) if isinstance(actor, dict) else "-"
-    return (f"<{priority(body)}>1 {_word(body.get('time'))} {_word(body.get('host'))} shype "
-            f"{_word(pid)} {_word(body.get('kind'))} {data} {sentence(body)}")
+    return (f"<{priority(body)}>1 {_word(body.get('time'))} {_word(body.get('host'), 255)} shype "
+            f"{_word(pid)} {_word(body.get('kind'), 32)} {data} {sentence(body)}")
 
 
 def _shortened(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _plain(value: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
 
-def _word(value: object) -> str:
-    """A field of the header: printable ASCII without blanks, or ``-``."""
-    text = "".join(c for c in str(value) if "!" <= c <= "~")[:48]
+def _word(value: object, most: int = 48) -> str:
+    """A field of the header: printable ASCII without blanks, ``most`` characters, or ``-``."""
+    text = "".join(c for c in str(value) if "!" <= c <= "~")[:most]
     return text if value is not None and text else "-"

@@ -254,6 +254,6 @@ def _save(file: Path, memory: _Memory) -> None:
         "ports": {name: asdict(end) for name, end in memory.ports.items()},
         "buckets": {name: b.to_json() for name, b in memory.buckets.items() if not b.idle}})
     try:
-        write_atomic(file, data, 0o600)
+        write_atomic(file, data, 0o600, durable=False)
     except OSError:
         return
