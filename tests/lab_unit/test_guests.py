@@ -25,3 +25,10 @@ def test_pvh_does_not_look_for_hardware() -> None:
     assert found["memory"] == "96"
     assert "seclabel" not in found
     assert text.endswith('vif = ["bridge=xenbr0"]\n')
+
+
+def test_hvm_boots_from_a_disk() -> None:
+    found = settings(config("a", type="hvm"))
+    assert found["type"] == '"hvm"'
+    assert found["vga"] == '"none"'
+    assert "kernel" not in found

@@ -34,7 +34,7 @@ XEN_TABLES = (
 
 PACKAGES = (
     "bridge-utils", "busybox-static", "e2fsprogs", "ethtool", "iproute2", "kmod",
-    "libpython3-stdlib", "nftables", "openssh-client", "openssh-server", "procps",
+    "libpython3-stdlib", "nftables", "open-iscsi", "openssh-client", "openssh-server", "procps",
     "python3-cryptography", "python3-minimal", "qemu-system-xen", "qemu-utils", "util-linux",
     "xen-utils-4.17", "xenstore-utils",
 )
@@ -52,6 +52,8 @@ DOM0_MODULES = (
     "xen-netback", "xen-blkback", "loop", "bridge", "8021q", "nf_tables", "nft_meta_bridge",
     "nft_reject_bridge", "veth", "dm_mod",
 )
+#: In dom0's image, not loaded at its boot: an iSCSI target and initiator.
+SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp")
 GUEST_MODULES = (
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkfront", "xen-netfront",
 )

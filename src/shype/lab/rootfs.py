@@ -82,8 +82,9 @@ def linux(store: Store, apt: PrivateApt) -> tuple[Path, str]:
     failure: Unavailable | None = None
     for name in names:
         inputs: dict[str, object] = {
-            "package": name, "version": apt.versions(name)[:1], "layout": 2,
-            "modules": sorted({*recipe.DOM0_MODULES, *recipe.GUEST_MODULES}),
+            "package": name, "version": apt.versions(name)[:1], "layout": 3,
+            "modules": sorted({
+                *recipe.DOM0_MODULES, *recipe.GUEST_MODULES, *recipe.SPARE_MODULES}),
         }
         try:
             return store.ensure("linux", inputs, lambda out, n=name: _unpack(apt, n, out)), name  # type: ignore[misc]
@@ -113,7 +114,8 @@ def _unpack(apt: PrivateApt, package: str, out: Path) -> None:
         (out / "vmlinux").write_bytes(kernel.unpack(image.read_bytes()))
         modules = kernel.find_modules(work / "tree")
         (out / "modules").mkdir()
-        for kind, wanted in (("dom0", recipe.DOM0_MODULES), ("guest", recipe.GUEST_MODULES)):
+        for kind, wanted in (("dom0", recipe.DOM0_MODULES), ("guest", recipe.GUEST_MODULES),
+                             ("spare", recipe.SPARE_MODULES)):
             order = kernel.loading_order(wanted, modules)
             (out / f"{kind}.order").write_text("".join(f"{path.name}\n" for path in order))
             for path in order:
@@ -121,9 +123,12 @@ def _unpack(apt: PrivateApt, package: str, out: Path) -> None:
 
 
 def image(store: Store, user: Path, linux_stage: Path) -> Path:
-    """dom0's disk, ``dom0.img`` (raw ext4): user space, and the guests' kernel in /guest."""
+    """dom0's disk, ``dom0.img`` (raw ext4): user space, the guests' kernel in /guest, and modules.
+
+    Those in /opt/modules are loaded by who needs them, in the order of /opt/modules/order.
+    """
     inputs: dict[str, object] = {
-        "userland": user.name, "linux": linux_stage.name, "mib": recipe.IMAGE_MIB, "layout": 2,
+        "userland": user.name, "linux": linux_stage.name, "mib": recipe.IMAGE_MIB, "layout": 3,
     }
     return store.ensure("image", inputs, lambda out: _image(user, linux_stage, out))
 
@@ -137,6 +142,11 @@ def _image(user: Path, linux_stage: Path, out: Path) -> None:
     guest = tree / "guest"
     guest.mkdir()
     shutil.copy(linux_stage / "vmlinux", guest / "vmlinux")
+    spare = tree / "opt/modules"
+    spare.mkdir(parents=True)
+    shutil.copy(linux_stage / "spare.order", spare / "order")
+    for name in (spare / "order").read_text().split():
+        shutil.copy(linux_stage / "modules" / name, spare / name)
     for place in ("opt/shype", "etc/shype", "etc/xen/vms", "var/lib/shype", "proc", "sys", "dev"):
         (tree / place).mkdir(parents=True, exist_ok=True)
     (tree / "etc/hostname").write_text("lab\n")

@@ -117,8 +117,9 @@ VM_ON_ITSELF = _grants(
     mmu="map_read map_write pinpage mmuext_op adjust physmap",
     grant="setup query",
     hvm="getparam setparam",
+    domain2="get_vnumainfo",
 )
-VM_ON_XEN = _grants(version="xen_extraversion", argo="enable")
+VM_ON_XEN = _grants(version="xen_extraversion xen_guest_handle", argo="enable")
 
 #: dom0 on itself, on the hypervisor, and on the machine; by type of the target.
 DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
