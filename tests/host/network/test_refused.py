@@ -101,6 +101,16 @@ def test_a_new_table_loses_no_count_and_a_vm_that_is_gone_keeps_its_name(
     assert mediation.take(agent).frames == 4
 
 
+def test_a_counter_that_somebody_has_reset_counts_from_0(
+    network: tuple[Agent, MemorySwitch]
+) -> None:
+    agent, switch = network
+    for count in (9, 2, 2, 3):
+        switch.frames["vif1.0", "vif2.0", Reason.PAIR] = count
+        mediation.take(agent)
+    assert [r["details"]["frames"] for r in kept(agent)] == [9, 2, 1]
+
+
 def test_a_flood_is_few_records_and_every_frame_is_in_one(
     network: tuple[Agent, MemorySwitch], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,8 +116,8 @@ def take(agent: Agent) -> Taken:
     memory = _load(file)
     now = agent.hypervisor.switch().refused()
     before = memory.counts if memory.table == now.table else {}
-    grown = {key: count - before.get(key, 0) for key, count in now.frames.items()
-             if count > before.get(key, 0)}
+    grown = {key: new for key, count in now.frames.items()
+             if (new := _grown(before.get(key, 0), count))}
     changed = bool(grown) or memory.table != now.table
     memory.table, memory.counts = now.table, dict(now.frames)
     fresh = [each for each in _named(grown, memory.ports) if not each.reason.expected]
@@ -150,6 +150,11 @@ def remember(agent: Agent, matrix: Matrix, found: Sequence[Resident]) -> None:
     if ports != memory.ports:
         memory.ports = ports
         _save(file, memory)
+
+
+def _grown(before: int, now: int) -> int:
+    """How many are new; a counter that went back was set to 0 by somebody."""
+    return now - before if now >= before else now
 
 
 def _record(agent: Agent, memory: _Memory) -> int:
