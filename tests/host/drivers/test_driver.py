@@ -244,6 +244,8 @@ def test_ctrl_c_leaves_no_guest_suspended(xl: Path, what: str) -> None:
     act = {"save": "save(3, lambda chunk: None)", "migrate": "migrate(3, 'true')"}[what]
     agent = subprocess.Popen([
         sys.executable, "-c",
+        # (tests that run in the background inherit that SIGINT is ignored)
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"from shype.host.drivers.xen.driver import XenHypervisor\nXenHypervisor().{act}"],
         start_new_session=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
