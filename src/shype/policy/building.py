@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from shype.policy import asserting, grammar, resources
-from shype.policy.draft import Draft, DraftLabel, DraftRange, DraftResource, DraftResourceLabel, Ref
+from shype.policy.draft import (
+    Draft,
+    DraftLabel,
+    DraftRange,
+    DraftResource,
+    DraftResourceLabel,
+    DraftVector,
+    Ref,
+)
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
@@ -21,6 +29,7 @@ from shype.policy.model import (
     ResourceKind,
     ResourceLabel,
     Retired,
+    Vector,
     Wall,
 )
 from shype.policy.names import (
@@ -28,6 +37,7 @@ from shype.policy.names import (
     LabelName,
     MemberName,
     ResourceLabelName,
+    VectorName,
     VmId,
     WallName,
 )
@@ -107,6 +117,8 @@ class _Builder:
             },
             replaces=None if read.replaces is None else read.replaces.text,
             was=None if read.was is None else read.was.text,
+            static=read.static is not None,
+            vectors={VectorName(name): self._vector(entry) for name, entry in read.vectors.items()},
             assertions=tuple(map(asserting.assertion, read.assertions)),
         )
 
@@ -120,6 +132,18 @@ class _Builder:
             _range(self._integrity, entry.integrity),
             _mechanisms(entry.mechanisms, SWITCHABLE),
             _was(LabelName, entry.was),
+        )
+
+    def _vector(self, entry: DraftVector) -> Vector:
+        named = (ref.text for ref in entry.labels)
+        if entry.everything is not None:
+            own = self._read.dom0
+            named = (
+                label.name.text for label in self._read.carried
+                if own is None or label.name.text != own.text
+            )
+        return Vector(
+            VectorName(entry.name.text), frozenset(map(LabelName, named)), entry.name.span
         )
 
     def _resource_label(

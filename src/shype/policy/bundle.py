@@ -41,6 +41,7 @@ from shype.policy.model import (
     Label,
     Policy,
     Retired,
+    Vector,
     Wall,
 )
 from shype.policy.names import (
@@ -48,12 +49,14 @@ from shype.policy.names import (
     LabelName,
     MemberName,
     ResourceLabelName,
+    VectorName,
     VmId,
     WallName,
 )
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
-FORMAT = 2
+#: 3: static policies.
+FORMAT = 3
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -109,6 +112,11 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
             {"vm": a.vm, "label": a.label, "span": span_out(a.span)}
             for a in policy.assignments.values()
         ],
+        "static": policy.static,
+        "vectors": [
+            {"name": v.name, "labels": sorted(v.labels), "span": span_out(v.span)}
+            for v in policy.vectors.values()
+        ],
     }
 
 
@@ -122,7 +130,7 @@ def policy_from_json(value: object) -> Policy:
         value, "policy",
         "format", "name", "version", "source", "replaces", "was", "coalitions", "walls", "levels",
         "integrity", "labels", "guards", "resource_labels", "resources", "retired", "host",
-        "assignments",
+        "assignments", "static", "vectors",
     )
     if type(top["format"]) is not int or top["format"] != FORMAT:
         corrupt(f"the policy's format is not {FORMAT}")
@@ -151,6 +159,8 @@ def policy_from_json(value: object) -> Policy:
         replaces=None if replaces is None
         else spelled(replaces, "policy.replaces", grammar.is_version),
         was=name_or_none(top["was"], "policy.was"),
+        static=flag(top["static"], "static"),
+        vectors=keyed(top["vectors"], "vectors", _vector, lambda v: v.name),
     )
     check(policy)
     return policy
@@ -240,6 +250,15 @@ def _retired(value: object, where: str) -> Retired:
     return Retired(
         LabelName(name(entry["name"], where)), span(entry["span"], where),
         frozenset(MemberName(one) for one in names(entry["members"], f"{where}.members")),
+    )
+
+
+def _vector(value: object, where: str) -> Vector:
+    entry = obj(value, where, "name", "labels", "span")
+    return Vector(
+        VectorName(name(entry["name"], where)),
+        frozenset(LabelName(one) for one in names(entry["labels"], f"{where}.labels")),
+        span(entry["span"], where),
     )
 
 

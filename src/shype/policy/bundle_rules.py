@@ -20,6 +20,7 @@ def check(policy: Policy) -> None:
     _levels(policy)
     _resources(policy)
     _updates(policy)
+    _vectors(policy)
 
 
 def _coalitions(policy: Policy) -> None:
@@ -116,6 +117,16 @@ def _resources(policy: Policy) -> None:
             corrupt("two entries label one resource differently")
     except resources.TooManyPatterns:
         corrupt("the patterns of resources are too many")
+
+
+def _vectors(policy: Policy) -> None:
+    if policy.vectors and not policy.static:
+        corrupt("there are vectors, and the policy is not static")
+    if len(policy.vectors) > grammar.VECTOR_LIMIT:
+        corrupt(f"there are more than {grammar.VECTOR_LIMIT} vectors")
+    for vector in policy.vectors.values():
+        if not vector.labels <= policy.labels.keys() - {policy.host.dom0}:
+            corrupt(f"the vector `{vector.name}` names an undeclared label, or dom0's")
 
 
 def _updates(policy: Policy) -> None:

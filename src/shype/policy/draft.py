@@ -117,6 +117,15 @@ class DraftRetired:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftVector:
+    """A configuration vector; ``everything`` is its word ``all`` if it has it."""
+
+    name: Ref
+    labels: tuple[Ref, ...]
+    everything: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
 class DraftAssertion:
     """An entry of ``assert``: its keys, and the texts under each (None: not readable as such)."""
 
@@ -150,6 +159,8 @@ class Draft:
     dom0: Ref | None
     drivers: tuple[Ref, ...] | None
     vms: Map[str, tuple[Ref, Ref]]
+    static: Ref | None
+    vectors: Map[str, DraftVector]
     assertions: tuple[DraftAssertion, ...]
 
     @property

@@ -18,6 +18,7 @@ from shype.policy.draft import (
     DraftResource,
     DraftResourceLabel,
     DraftRetired,
+    DraftVector,
     DraftWall,
     Ref,
 )
@@ -63,6 +64,8 @@ def draft(root: Mapping) -> Draft:
         dom0=_ref(host.get("dom0")) if isinstance(host, Mapping) else None,
         drivers=_refs(drivers) if isinstance(drivers, Sequence) or drivers is None else None,
         vms=_vms(section("vms")),
+        static=_if_true(root, "static"),
+        vectors=_vectors(section("vectors")),
         assertions=assertions(section("assert")),
     )
 
@@ -194,6 +197,15 @@ def _resources(node: Node | None) -> tuple[DraftResource, ...]:
 def _vms(node: Node | None) -> dict[str, tuple[Ref, Ref]]:
     pairs = ((_key(key), _ref(value)) for key, value in _mapping(node).entries)
     return {vm.text: (vm, label) for vm, label in pairs if label is not None}
+
+
+def _vectors(node: Node | None) -> dict[str, DraftVector]:
+    result = {}
+    for key, value in _mapping(node).entries:
+        word = _ref(value)
+        everything = word if word is not None and word.text == ALL else None
+        result[key.text] = DraftVector(_key(key), _refs(value), everything)
+    return result
 
 
 def assertions(node: Node | None) -> tuple[DraftAssertion, ...]:

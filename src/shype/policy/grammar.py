@@ -25,6 +25,8 @@ _DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 LEVEL_LIMIT = 4096
 #: Sensitivities, and categories, that one lattice can have.
 LATTICE_LIMIT = 1024
+#: Configuration vectors that a policy can have.
+VECTOR_LIMIT = 16
 #: Longest reason of a guard, in characters.
 REASON_LIMIT = 1000
 

@@ -22,6 +22,7 @@ from shype.policy.names import (
     LabelName,
     MemberName,
     ResourceLabelName,
+    VectorName,
     VmId,
     WallName,
 )
@@ -191,6 +192,19 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Vector:
+    """A configuration vector of a static policy: the labels that may start while it is in force.
+
+    After the configuration vectors of the Separation Kernel Protection Profile (U.S. Government
+    SKPP 1.03, 2007): what a host may become is fixed when it boots, and named.
+    """
+
+    name: VectorName
+    labels: frozenset[LabelName]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A valid policy. Mappings are keyed by name and keep the order of the file.
 
@@ -199,7 +213,9 @@ class Policy:
     file's name.  ``replaces`` is the version that this one replaces, ``was``
     the name that the policy had then (None: the same).  ``assertions`` decide
     nothing: whoever checks or builds the policy proves them, and a compiled
-    bundle does not hold them.
+    bundle does not hold them.  ``static``: nothing of it changes on a running
+    host but which of ``vectors`` is in force, at boot the first (none: every
+    label may always start).
     """
 
     name: str
@@ -218,6 +234,8 @@ class Policy:
     retired: Mapping[LabelName, Retired] = field(default_factory=dict)
     replaces: str | None = None
     was: str | None = None
+    static: bool = False
+    vectors: Mapping[VectorName, Vector] = field(default_factory=dict)
     assertions: tuple[Assertion, ...] = ()
 
     @property

@@ -20,6 +20,8 @@ CategoryName = NewType("CategoryName", str)
 ResourceLabelName = NewType("ResourceLabelName", str)
 #: A VM's name or UUID, as the hypervisor's tools show it.
 VmId = NewType("VmId", str)
+#: A configuration vector: which labels may start while it is in force.
+VectorName = NewType("VectorName", str)
 
 #: The label of VMs to which neither policy nor configuration gives one.
 UNLABELED = LabelName("unlabeled")

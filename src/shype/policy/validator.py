@@ -12,6 +12,7 @@ from shype.policy import (
     validate_levels,
     validate_resources,
     validate_updates,
+    validate_vectors,
 )
 from shype.policy.draft import Draft
 from shype.policy.rules import Case
@@ -24,6 +25,7 @@ RULES = (
     *validate_resources.RULES,
     *validate_host.RULES,
     *validate_updates.RULES,
+    *validate_vectors.RULES,
     *validate_assertions.RULES,
 )
 ADVICE = (
@@ -31,6 +33,7 @@ ADVICE = (
     *validate_guards.ADVICE,
     *validate_resources.ADVICE,
     *validate_host.ADVICE,
+    *validate_vectors.ADVICE,
 )
 
 
