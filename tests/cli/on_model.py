@@ -9,7 +9,7 @@ from pathlib import Path
 from shype.base.errors import ShypeError
 from shype.cli import output
 from shype.host.agent import Agent
-from tests.host.builders import host
+from tests.host.builders import BANKS, host
 from tests.signing import AUTHOR, keys, sealed
 
 Shell = Callable[..., int]
@@ -17,9 +17,9 @@ Shell = Callable[..., int]
 Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
 
 
-def signed_host(place: Path) -> Agent:
+def signed_host(place: Path, text: str = BANKS) -> Agent:
     """An agent on a model below ``place``, whose bundle there is signed by a trusted key."""
-    made = host(place)
+    made = host(place, text)
     (place / "policy.shype").write_bytes(sealed(place / "bundle", AUTHOR))
     keys(place / "keys")
     return made

@@ -135,7 +135,7 @@ def _drop(*path: str) -> Callable[[dict[str, Any]], None]:
 _ENTRY = {"type": "l_x_t", "context": "u:r:l_x_t:s0", "window": 5}
 
 CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
-    "format": _set("format", to=2),
+    "format": _set("format", to=1),
     "format true": _set("format", to=True),
     "no target": _drop("target"),
     "target a path": _set("target", to="../xen-4.17"),
@@ -187,7 +187,7 @@ def test_changed_manifest(copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}', b"NaN"]
+    "data", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}', b"NaN"]
 )
 def test_hostile_manifest(copy: Path, data: bytes) -> None:
     (copy / "manifest.json").write_bytes(data)

@@ -176,7 +176,9 @@ def _with_guard(world: World, s: Label, o: Label, operation: str) -> set[str]:
     return problems or {"guard passes"}
 
 
-def may_launch(world: World, label: str, running: Sequence[str]) -> set[str]:
+def may_launch(
+    world: World, label: str, running: Sequence[str], vector: Set[str] | None = None
+) -> set[str]:
     """Whether a VM with this label may start beside VMs with the labels ``running``."""
     if label in world.retired:
         return {"retired"}
@@ -186,6 +188,8 @@ def may_launch(world: World, label: str, running: Sequence[str]) -> set[str]:
         return {"not authorized"}
     if expired(world, world.labels[label]):
         return {"expired"}
+    if vector is not None and label not in vector:
+        return {"not in the vector"}
     free = may_start(world.walls.values(), [held(world, r) for r in running], held(world, label))
     return {"free"} if free else {"wall"}
 

@@ -52,6 +52,7 @@ IDS = {
     "not authorized": DecisionId.AUTH_NOT_AUTHORIZED,
     "reserved": DecisionId.AUTH_RESERVED,
     "wall": DecisionId.WALL_CONFLICT,
+    "not in the vector": DecisionId.VECTOR_ABSENT,
     "used": DecisionId.RESOURCE_SHARED,
     "nothing of it": DecisionId.RESOURCE_DISJOINT,
     "inaccessible": DecisionId.RESOURCE_INACCESSIBLE,
@@ -82,10 +83,12 @@ def check(policy: Policy, today: date | None) -> None:
             assert decision.permitted is (reasons <= model.PERMISSIONS), question
             assert decision.permitted is server.permits(subject, object, operation), question
     for label in names:
-        reasons = model.may_launch(world, label, [])
-        decision = server.launch(label, [])
-        assert decision.id in ids(reasons), (label, reasons, decision)
-        assert decision.permitted is (reasons <= model.PERMISSIONS)
+        for vector in (None, *policy.vectors):
+            among = None if vector is None else policy.vectors[vector].labels
+            reasons = model.may_launch(world, label, [], among)
+            decision = server.launch(label, [], vector)
+            assert decision.id in ids(reasons), (label, reasons, decision)
+            assert decision.permitted is (reasons <= model.PERMISSIONS)
 
 
 @settings(deadline=None, max_examples=800)

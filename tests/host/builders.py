@@ -75,6 +75,8 @@ def bundle(directory: Path, text: str = BANKS) -> Bundle:
             "win_en", tuple(f"win_b{i}" for i in range(max(1, (len(names) - 1).bit_length()))),
             {m: f"run_{m.replace('-', '_')}" for m in sorted(made.members)},
             digest_boolean(digest),
+            tuple(f"vec_b{i}" for i in range(max(1, (len(made.vectors) - 1).bit_length())))
+            if made.vectors else (),
         ),
         validation=None,
     )

@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from shype.policy.findings import Id
-from tests.policy.good_policies import ASSERTED, GOOD, RICH
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """The first ``old`` in ``base`` becomes ``new``; then ``id`` is found at ``line``:``column``.
-
-    ``says`` and ``fix`` are parts of the sentence and of the fix.
-    """
-
-    id: Id
-    old: str
-    new: str
-    line: int
-    column: int
-    says: str
-    fix: str
-    warning: bool = False
-    base: str = GOOD
-
-    @property
-    def text(self) -> str:
-        """The spoiled policy."""
-        if not self.old:
-            return self.new
-        assert self.old in self.base, self.old
-        return self.base.replace(self.old, self.new, 1)
-
+from tests.policy import bad_static_policies
+from tests.policy.bad_policy import Bad
+from tests.policy.good_policies import ASSERTED, RICH
 
 _DEEP = "[" * 40 + "]" * 40
 _LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -395,4 +368,5 @@ CASES = (
         "no section `levels`", "declare `levels`"),
     Bad(Id.ASSERT_NAME, "everyone}\n  - {none", "everyone, name: one-way-out}\n  - {none", 41, 49,
         "`one-way-out` (line 37)", "rename", base=ASSERTED),
+    *bad_static_policies.CASES,
 )

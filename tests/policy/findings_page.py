@@ -14,7 +14,8 @@ from shype.policy.findings import Id
 from shype.policy.loader import check_text
 from shype.policy.reading import decode
 from shype.policy.source import Finding
-from tests.policy.bad_policies import CASES, Bad
+from tests.policy.bad_policies import CASES
+from tests.policy.bad_policy import Bad
 from tests.policy.good_policies import TODAY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/findings.md"

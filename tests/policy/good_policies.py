@@ -20,6 +20,14 @@ host: {dom0: boss, drivers: []}
 vms: {vm-1: front}
 """
 
+#: A static one.
+STATIC = GOOD + """\
+static: true
+vectors:
+  normal: [front, back]
+  service: all
+"""
+
 #: Another one, with everything that `GOOD` has not.
 RICH = """\
 shype: 1

@@ -129,10 +129,21 @@ def layout(policy: Policy) -> tuple[str, Policy]:
         for vm, assignment in policy.assignments.items():
             span = page.put(f"  {_quoted(vm)}: {_quoted(assignment.label)}")
             assignments[vm] = replace(assignment, span=span)
+    if policy.static:
+        page.put("static: true")
+    vectors = {}
+    if policy.vectors:
+        page.put("vectors:")
+        everyone = policy.labels.keys() - {policy.host.dom0}
+        for vector_name, vector in policy.vectors.items():
+            word = "all" if vector.labels == everyone else _flow(vector.labels)
+            span = page.put(f"  {_quoted(vector_name)}: {word}")
+            vectors[vector_name] = replace(vector, span=span)
     placed = replace(
         policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
         resource_labels=resource_labels, resources=tuple(resources), retired=retired,
+        vectors=vectors,
     )
     return "\n".join(page.lines) + "\n", placed
 

@@ -32,6 +32,7 @@ from shype.policy.model import (
     ResourceKind,
     ResourceLabel,
     Retired,
+    Vector,
     Wall,
 )
 from shype.policy.names import (
@@ -43,6 +44,7 @@ from shype.policy.names import (
     MemberName,
     ResourceLabelName,
     SensitivityName,
+    VectorName,
     VmId,
     WallName,
 )
@@ -234,8 +236,11 @@ def full_policies(
     gone = sorted(draw(_some([name for name in free if name not in was.values()][:2])))
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
+    static = draw(st.integers(0, 3)) == 0
+    vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
-        plain, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
+        plain, static=static, vectors=vectors, coalitions=coalitions, walls=walls, labels=labels,
+        guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
         retired={
@@ -244,6 +249,16 @@ def full_policies(
             for name in gone
         },
     ))[1]
+
+
+@st.composite
+def _vectors(draw: st.DrawFn, labels: list[LabelName]) -> dict[VectorName, Vector]:
+    """Up to five configuration vectors of some of ``labels``."""
+    return {
+        VectorName(name): Vector(
+            VectorName(name), frozenset(draw(_some(sorted(labels)))), Span(SOURCE, 1, 1))
+        for name in draw(_distinct(0, 5))
+    }
 
 
 def _some_members(policy: Policy) -> st.SearchStrategy[frozenset[MemberName]]:

@@ -14,7 +14,8 @@ from shype.policy.loader import FINDINGS_LIMIT, check, check_text
 from shype.policy.reading import decode
 from shype.policy.source import Finding, Severity
 from tests.policy import findings_page
-from tests.policy.bad_policies import CASES, Bad
+from tests.policy.bad_policies import CASES
+from tests.policy.bad_policy import Bad
 from tests.policy.good_policies import GOOD, RICH, TODAY
 
 ROOT = Path(__file__).resolve().parents[2]

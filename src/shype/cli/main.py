@@ -35,6 +35,7 @@ GROUPS = {
     "dryrun": ("dry-run",),
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "recover"),
+    "vectors": ("vector",),
     "lifecycle": ("watch", "reboot", "pause", "unpause", "save", "restore"),
     "migration": ("migrate", "receive"),
     "denials": ("denials",),

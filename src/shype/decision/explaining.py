@@ -10,7 +10,7 @@ from shype.decision.ids import DecisionId
 from shype.decision.operation import Operation
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Guard, Label, Policy
-from shype.policy.names import CoalitionName, LabelName
+from shype.policy.names import CoalitionName, LabelName, VectorName
 from shype.policy.source import Span, distinct
 
 _DOES = {
@@ -92,6 +92,15 @@ class Explainer:
             f"({wording.printable(guard.reason)}) is confirmed with a later date, it may neither "
             "run nor pass anything.",
             (guard.span,),
+        )
+
+    def absent(self, label: LabelName, vector: VectorName) -> Reason:
+        """Why nothing of a label starts while a configuration vector is in force."""
+        entry = self._policy.vectors[vector]
+        others = [name for name, other in self._policy.vectors.items() if label in other.labels]
+        where = f"it may in {wording.listed(others)}" if others else "no vector has it"
+        return Reason(
+            f"{label} may not start while the vector {vector} is in force: {where}.", (entry.span,)
         )
 
     def retired(self, label: LabelName) -> Reason:

@@ -34,6 +34,7 @@ class DecisionId(StrEnum):
     AUTH_RESERVED = "auth.reserved"
     WALL_FREE = "wall.free"
     WALL_CONFLICT = "wall.conflict"
+    VECTOR_ABSENT = "vector.absent"
     RESOURCE_SHARED = "resource.shared"
     RESOURCE_DISJOINT = "resource.disjoint"
     RESOURCE_INACCESSIBLE = "resource.inaccessible"

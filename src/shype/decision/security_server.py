@@ -26,7 +26,7 @@ from shype.decision.rows import Rows
 from shype.decision.running import Running
 from shype.decision.sharing import INDEX, AccessVector, Row, Sharing
 from shype.policy.model import Policy, Resource, ResourceKind, ResourceLabel
-from shype.policy.names import LabelName, MemberName
+from shype.policy.names import LabelName, MemberName, VectorName
 from shype.policy.resources import ResourceTable
 from shype.policy.source import distinct
 
@@ -233,11 +233,14 @@ class SecurityServer:
         id = DecisionId.AUTH_DOM0 if allowed else DecisionId.AUTH_NOT_AUTHORIZED
         return _from(id, self._explainer.authority(label))
 
-    def launch(self, label: LabelName, running: Sequence[Running]) -> Decision:
+    def launch(
+        self, label: LabelName, running: Sequence[Running], vector: VectorName | None = None
+    ) -> Decision:
         """May a VM labelled ``label`` start next to the domains ``running`` (dom0 may be listed)?
 
         Authorization first, then whether it is a guard that has expired, then
-        the wall. Domains that already run against
+        whether ``vector``, the configuration vector in force (None: not asked), has
+        the label, then the wall. Domains that already run against
         the wall do not change the answer for labels they do not concern; ask
         `violations` for them.
 
@@ -250,6 +253,8 @@ class SecurityServer:
         guard = self.policy.guards.get(label)
         if guard is not None and self._today is not None and guard.expired(self._today):
             return _from(DecisionId.GUARD_EXPIRED, self._explainer.guard_expired(guard))
+        if vector is not None and label not in self.policy.vectors[vector].labels:
+            return _from(DecisionId.VECTOR_ABSENT, self._explainer.absent(label, vector))
         self._require_known(running)
         return self._beside(label, running)
 

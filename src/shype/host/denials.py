@@ -9,6 +9,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.running import Running
+from shype.host import vectors
 from shype.host.agent import Agent
 from shype.host.avc import AvcDenial, parse
 from shype.host.census import DOM0, residents, running
@@ -164,7 +165,7 @@ def _creation(
             (host,),
         )
     try:
-        decision = agent.server.launch(target, guests)
+        decision = agent.server.launch(target, guests, vectors.in_force(agent))
     except (BadInput, Unavailable):
         decision = None  # beside a domain of unknown label nothing can be said of the wall
     if decision is not None and not decision.permitted:

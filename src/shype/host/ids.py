@@ -27,6 +27,7 @@ class HostId(StrEnum):
     SECURITY_LOCKED = "security.locked"
     NOT_GRANTED = "avc.not-granted"
     GARBLED = "avc.garbled"
+    VECTOR_RESIDENTS = "vector.residents"
     FRAME_NAME = "frame.not-own"
     FRAME_KIND = "frame.kind"
     FRAME_STRANGER = "frame.stranger"

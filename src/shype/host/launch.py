@@ -14,7 +14,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
-from shype.host import guardian
+from shype.host import guardian, vectors
 from shype.host.agent import Agent
 from shype.host.census import DOM0, Resident, residents, running, wall_values
 from shype.host.denials import explain_creation, since
@@ -208,7 +208,7 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
         return _refused(vm, named)
     found = residents(agent) if request.found is None else request.found
     _require_new(vm, found)
-    decision = agent.server.launch(named.label, running(found))
+    decision = agent.server.launch(named.label, running(found), vectors.in_force(agent))
     observer(Step.DECIDED)
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
@@ -273,6 +273,7 @@ def _build(
     found = residents(agent)
     own = agent.policy.labels[record.label].members
     wall = wall_values(agent, found) | {manifest.booleans.running[m]: True for m in own}
+    wall |= vectors.bits(agent)
     opening, closing = (manifest.window_values(label) | wall for label in (record.label, None))
     events.opening(opening)
     hypervisor.set_booleans(opening)

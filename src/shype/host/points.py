@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.host import vectors
 from shype.host.agent import Agent
 from shype.host.audit import anchors
 from shype.host.audit.head import Head
@@ -50,7 +51,7 @@ class Point:
 
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
-    return (_network(agent, faults), *_veto(agent), _devices(agent))
+    return (*_vector(agent), _network(agent, faults), *_veto(agent), _devices(agent))
 
 
 def store_point(problem: Unavailable | None) -> Point:
@@ -87,6 +88,15 @@ def trail_point(agent: Agent, head: Head | None, problem: Unavailable | None) ->
         said += f"; {left // 1024} KiB are left for it"
         fixes.append("make room (move full files away: docs/how-to/audit.md)")
     return Point(name, True, said, " and ".join(fixes))
+
+
+def _vector(agent: Agent) -> Iterator[Point]:
+    if not agent.policy.vectors:
+        return
+    try:
+        yield Point("vector", True, f"{vectors.in_force(agent)}, as ordered")
+    except Unavailable as error:
+        yield Point("vector", False, f"WRONG: {error.message} [{error.id}]", error.fix)
 
 
 def _network(agent: Agent, faults: tuple[str, ...]) -> Point:

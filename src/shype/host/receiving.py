@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.decision.decision import Decision
+from shype.host import vectors
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import residents, running
@@ -212,4 +213,5 @@ def _answer(agent: Agent, vm: VmConfig, claimed: str) -> tuple[LabelName | None,
         return None, named.refusal
     if named.label != claimed:
         return named.label, mismatch(agent, vm.name, named.label, claimed)
-    return named.label, agent.server.launch(named.label, running(residents(agent)))
+    return named.label, agent.server.launch(
+        named.label, running(residents(agent)), vectors.in_force(agent))

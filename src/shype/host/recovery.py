@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
+from shype.host import vectors
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import Resident, Window, residents, value, wall_values, window
@@ -80,7 +81,7 @@ def settle(agent: Agent, found: Sequence[Resident]) -> tuple[str, ...]:
 
     Returns the names of the booleans that changed.
     """
-    wanted = agent.manifest.window_values(None) | wall_values(agent, found)
+    wanted = agent.manifest.window_values(None) | wall_values(agent, found) | vectors.bits(agent)
     wrong = tuple(name for name in wanted if value(agent, name) is not wanted[name])
     if wrong:
         # Closing a window, or telling the hypervisor who runs, waits for no record.

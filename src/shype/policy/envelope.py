@@ -48,21 +48,21 @@ class Envelope:
     signatures: tuple[Signature, ...]
 
 
-def pae(payload: bytes) -> bytes:
+def pae(payload: bytes, kind: str = PAYLOAD_TYPE) -> bytes:
     """What is signed: DSSE's pre-authentication encoding of type and payload."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    said = kind.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(said), said, len(payload), payload)
 
 
-def dumps(envelope: Envelope) -> bytes:
-    """The bundle's file: canonical JSON with the members payload, payloadType, signatures."""
+def dumps(envelope: Envelope, kind: str = PAYLOAD_TYPE) -> bytes:
+    """The file: canonical JSON with the members payload, payloadType, signatures."""
     return canonical.dumps({
         "payload": base64.b64encode(envelope.payload).decode(),
-        **_rest(envelope.signatures),
+        **_rest(envelope.signatures, kind),
     })
 
 
-def loads(data: bytes) -> Envelope:
+def loads(data: bytes, kind: str = PAYLOAD_TYPE) -> Envelope:
     """The inverse of `dumps`.
 
     Takes memory of about twice ``data``, whatever that is: the payload is cut out as bytes,
@@ -76,8 +76,8 @@ def loads(data: bytes) -> Envelope:
     rest = data[end + 1:] if end >= 0 else b""
     if not 0 < len(rest) <= _MAX_REST or not rest.startswith(b","):
         raise corrupt("it is no envelope that `shype build` wrote")
-    signatures = _signatures(_parse(b"{" + rest[1:]))
-    if canonical.dumps(_rest(signatures)) != b"{" + rest[1:]:
+    signatures = _signatures(_parse(b"{" + rest[1:]), kind)
+    if canonical.dumps(_rest(signatures, kind)) != b"{" + rest[1:]:
         raise corrupt("the envelope is not in canonical form")
     return Envelope(_bytes(data[len(_START):end], "payload"), signatures)
 
@@ -90,9 +90,9 @@ def corrupt(problem: str) -> BadInput:
     )
 
 
-def _rest(signatures: Sequence[Signature]) -> dict[str, object]:
+def _rest(signatures: Sequence[Signature], kind: str) -> dict[str, object]:
     return {
-        "payloadType": PAYLOAD_TYPE,
+        "payloadType": kind,
         "signatures": [
             {"keyid": s.keyid, "sig": base64.b64encode(s.sig).decode()}
             for s in sorted(signatures, key=lambda s: s.keyid)
@@ -108,10 +108,10 @@ def _parse(data: bytes) -> object:
     return value
 
 
-def _signatures(value: object) -> tuple[Signature, ...]:
+def _signatures(value: object, kind: str) -> tuple[Signature, ...]:
     """The signatures; what else is odd about ``value`` shows when its canonical form differs."""
-    if not isinstance(value, dict) or value.get("payloadType") != PAYLOAD_TYPE:
-        raise corrupt(f"the payload is not of the type {PAYLOAD_TYPE}")
+    if not isinstance(value, dict) or value.get("payloadType") != kind:
+        raise corrupt(f"the payload is not of the type {kind}")
     items = value.get("signatures")
     if not isinstance(items, list) or len(items) > MAX_SIGNATURES:
         raise corrupt(f"there is no list of at most {MAX_SIGNATURES} signatures")

@@ -20,15 +20,15 @@ from shype.base.files import read_regular
 from shype.policy import bundle as values
 from shype.policy.contents import FILES, MAX_FILE, Contents, parse
 from shype.policy.envelope import corrupt
+from shype.policy.manifest_values import WORD, count, mapping, match, record, short, words
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 
-#: The only manifest format there is.
-FORMAT = 1
+#: Raised whenever the shape changes. 2: static policies.
+FORMAT = 2
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,127}")
 _TARGET = re.compile(r"xen-[0-9]+\.[0-9]+")
 _LEVEL = r"s[0-9]+(:c[0-9]+([.,]c[0-9]+)*)?"
 _CONTEXT = re.compile(rf"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){{2}}:{_LEVEL}(-{_LEVEL})?")
@@ -59,12 +59,15 @@ class Booleans:
     ``enable`` and ``bits`` (least significant first) select the launch window,
     ``running`` says which member of a conflict set runs, ``digest`` exists
     only so that a host can ask the hypervisor which policy it has loaded.
+    ``vectors`` (least significant first; none without vectors) spell which
+    configuration vector is in force, by its place in the policy.
     """
 
     enable: str
     bits: tuple[str, ...]
     running: Mapping[MemberName, str]
     digest: str
+    vectors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,7 @@ class Manifest:
             "booleans": {
                 "enable": self.booleans.enable, "bits": list(self.booleans.bits),
                 "running": dict(self.booleans.running), "digest": self.booleans.digest,
+                "vectors": list(self.booleans.vectors),
             },
             "validation": check and {
                 "reader": check.reader, "pairs": check.pairs, "checks": check.checks,
@@ -166,32 +170,32 @@ class Manifest:
     @staticmethod
     def from_json(value: object) -> Manifest:
         """The inverse of `to_json`. Raises `BadInput` (``bundle.corrupt``) on anything else."""
-        top = _object(value, "manifest", (
+        top = record(value, "manifest", (
             "format", "target", "digest", "policy", "files", "labels", "dom0", "booleans",
             "validation", "retired",
         ))
         if type(top["format"]) is not int or top["format"] != FORMAT:
             raise corrupt(f"manifest: format {top['format']!r} is not {FORMAT}")
-        digest = _match(top["digest"], _HEX, "digest")
-        ref = _object(top["policy"], "policy", ("name", "version", "source"))
-        files = _object(top["files"], "files", FILES)
-        dom0 = _object(top["dom0"], "dom0", ("label", "type", "context"))
+        digest = match(top["digest"], _HEX, "digest")
+        ref = record(top["policy"], "policy", ("name", "version", "source"))
+        files = record(top["files"], "files", FILES)
+        dom0 = record(top["dom0"], "dom0", ("label", "type", "context"))
         manifest = Manifest(
-            target=_match(top["target"], _TARGET, "target"),
+            target=match(top["target"], _TARGET, "target"),
             digest=digest,
-            policy=PolicyRef(*(_text(ref[k], k) for k in ("name", "version", "source"))),
-            files={name: _match(files[name], _HEX, f"files.{name}") for name in FILES},
+            policy=PolicyRef(*(short(ref[k], k) for k in ("name", "version", "source"))),
+            files={name: match(files[name], _HEX, f"files.{name}") for name in FILES},
             labels=_labels(top["labels"]),
             dom0=Dom0Entry(
-                LabelName(_match(dom0["label"], _NAME, "dom0.label")),
-                _match(dom0["type"], _WORD, "dom0.type"),
-                _match(dom0["context"], _CONTEXT, "dom0.context"),
+                LabelName(match(dom0["label"], _NAME, "dom0.label")),
+                match(dom0["type"], WORD, "dom0.type"),
+                match(dom0["context"], _CONTEXT, "dom0.context"),
             ),
             booleans=_booleans(top["booleans"]),
             validation=_validation(top["validation"]),
             retired={
-                LabelName(_match(name, _NAME, "retired")): _match(type_, _WORD, f"retired.{name}")
-                for name, type_ in _mapping(top["retired"], "retired").items()
+                LabelName(match(name, _NAME, "retired")): match(type_, WORD, f"retired.{name}")
+                for name, type_ in mapping(top["retired"], "retired").items()
             },
         )
         _consistent(manifest)
@@ -289,6 +293,9 @@ def _agrees(policy: Policy, manifest: Manifest) -> None:
         raise corrupt("policy.json and the manifest list different retired labels")
     if policy.members != set(manifest.booleans.running):
         raise corrupt("policy.json and the manifest list different members of walls")
+    bits = len(manifest.booleans.vectors)
+    if bits != (max(1, (len(policy.vectors) - 1).bit_length()) if policy.vectors else 0):
+        raise corrupt("the manifest's booleans do not spell the vectors of policy.json")
 
 
 def _consistent(manifest: Manifest) -> None:
@@ -299,7 +306,8 @@ def _consistent(manifest: Manifest) -> None:
     bits = manifest.booleans.bits
     if not bits or len(manifest.labels) > 1 << len(bits):
         raise corrupt("booleans: too few bits to select every label's window")
-    names = [manifest.booleans.enable, *bits, *manifest.booleans.running.values()]
+    vectors = manifest.booleans.vectors
+    names = [manifest.booleans.enable, *bits, *vectors, *manifest.booleans.running.values()]
     if len(set(names)) != len(names):
         raise corrupt("booleans: a name is used twice")
     if manifest.booleans.digest != digest_boolean(manifest.digest):
@@ -318,73 +326,39 @@ def _consistent(manifest: Manifest) -> None:
 
 def _labels(value: object) -> dict[LabelName, LabelEntry]:
     result: dict[LabelName, LabelEntry] = {}
-    for name, item in _mapping(value, "labels").items():
-        where = f"labels.{_match(name, _NAME, 'labels')}"
-        entry = _object(item, where, ("type", "context", "window"))
+    for name, item in mapping(value, "labels").items():
+        where = f"labels.{match(name, _NAME, 'labels')}"
+        entry = record(item, where, ("type", "context", "window"))
         result[LabelName(name)] = LabelEntry(
-            _match(entry["type"], _WORD, f"{where}.type"),
-            _match(entry["context"], _CONTEXT, f"{where}.context"),
-            _count(entry["window"], f"{where}.window"),
+            match(entry["type"], WORD, f"{where}.type"),
+            match(entry["context"], _CONTEXT, f"{where}.context"),
+            count(entry["window"], f"{where}.window"),
         )
     return dict(sorted(result.items(), key=lambda pair: pair[1].window))
 
 
 def _booleans(value: object) -> Booleans:
-    names = _object(value, "booleans", ("enable", "bits", "running", "digest"))
-    bits = names["bits"]
-    if not isinstance(bits, list) or len(bits) > 32:
-        raise corrupt("booleans.bits is not a short list")
-    running = _mapping(names["running"], "booleans.running")
+    names = record(value, "booleans", ("enable", "bits", "running", "digest", "vectors"))
+    running = mapping(names["running"], "booleans.running")
     return Booleans(
-        _match(names["enable"], _WORD, "booleans.enable"),
-        tuple(_match(bit, _WORD, "booleans.bits") for bit in bits),
+        match(names["enable"], WORD, "booleans.enable"),
+        words(names["bits"], "booleans.bits"),
         {
-            MemberName(_match(member, _NAME, "booleans.running")):
-            _match(name, _WORD, f"booleans.running.{member}")
+            MemberName(match(member, _NAME, "booleans.running")):
+            match(name, WORD, f"booleans.running.{member}")
             for member, name in running.items()
         },
-        _match(names["digest"], _WORD, "booleans.digest"),
+        match(names["digest"], WORD, "booleans.digest"),
+        words(names["vectors"], "booleans.vectors"),
     )
 
 
 def _validation(value: object) -> Validation | None:
     if value is None:
         return None
-    done = _object(value, "validation", ("reader", "pairs", "checks"))
+    done = record(value, "validation", ("reader", "pairs", "checks"))
     return Validation(
-        _text(done["reader"], "validation.reader"),
-        _count(done["pairs"], "validation.pairs"),
-        _count(done["checks"], "validation.checks"),
+        short(done["reader"], "validation.reader"),
+        count(done["pairs"], "validation.pairs"),
+        count(done["checks"], "validation.checks"),
     )
-
-
-def _mapping(value: object, where: str) -> dict[str, object]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise corrupt(f"{where} is not an object")
-    return value
-
-
-def _object(value: object, where: str, keys: tuple[str, ...]) -> dict[str, object]:
-    found = _mapping(value, where)
-    if set(found) != set(keys):
-        odd = sorted(set(found) ^ set(keys))
-        raise corrupt(f"{where} has missing or unknown keys: {', '.join(odd)[:200]}")
-    return found
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or len(value) > 4096:
-        raise corrupt(f"{where} is not a short string")
-    return value
-
-
-def _match(value: object, pattern: re.Pattern[str], where: str) -> str:
-    if not isinstance(value, str) or len(value) > 4096 or not pattern.fullmatch(value):
-        raise corrupt(f"{where} is not well formed")
-    return value
-
-
-def _count(value: object, where: str) -> int:
-    if type(value) is not int or value < 0:
-        raise corrupt(f"{where} is not a count")
-    return value

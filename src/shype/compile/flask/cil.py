@@ -211,7 +211,7 @@ def _windows(policy: Policy, tables: Tables) -> Iterator[str]:
     """`domain create` for one label at a time, and never while a conflicting VM runs."""
     names = enc.booleans(policy, "")
     yield "; -- Launch windows and the Chinese Wall"
-    for name in (names.enable, *names.bits, *names.running.values()):
+    for name in (names.enable, *names.bits, *names.vectors, *names.running.values()):
         yield f"(boolean {name} false)"
     may_run = {label.name for label in enc.managed(policy)}
     for index, label in enumerate(policy.guests):
@@ -222,4 +222,5 @@ def _windows(policy: Policy, tables: Tables) -> Iterator[str]:
             "dom0 starts a VM of this label inside its launch window",
         )
         for checked in rules.applicable((rule,), tables):
-            yield f"(booleanif {enc.window(policy, label, index)} (true {checked}))"
+            for condition in enc.windows(policy, label, index):
+                yield f"(booleanif {condition} (true {checked}))"

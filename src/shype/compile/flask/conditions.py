@@ -68,21 +68,34 @@ def conjunction(tokens: Sequence[str]) -> dict[str, bool] | None:
     return stack[0] if len(stack) == 1 else None
 
 
-def equivalent(either: Sequence[Sequence[str]], cube: Mapping[str, bool]) -> bool:
-    """Whether "one of ``either`` holds" equals "all literals of ``cube`` hold", for every setting.
+def equivalent(
+    either: Sequence[Sequence[str]], cubes: Sequence[Mapping[str, bool]]
+) -> bool:
+    """Whether "one of ``either`` holds" equals "all literals of one of ``cubes`` hold".
 
-    Raises `Undecided` if that cannot be found out, ValueError for malformed expressions.
+    For every setting, that is; none of none is never.  Raises `Undecided` if that cannot be
+    found out, ValueError for malformed expressions.
     """
-    if len(either) == 1:
-        literals = conjunction(either[0])
-        if literals is not None:
-            return literals == dict(cube)
-    names = sorted(frozenset(cube).union(*(variables(tokens) for tokens in either)))
+    if len(either) == len(cubes):
+        literals = [conjunction(tokens) for tokens in either]
+        left = [dict(cube) for cube in cubes]
+        for found in literals:
+            if found in left:
+                left.remove(found)
+        if not left:
+            return True
+        if len(cubes) == 1 and literals[0] is not None:
+            return False
+    names = sorted(
+        frozenset[str]().union(*cubes, *(variables(tokens) for tokens in either))
+    )
     if len(names) > EXHAUSTIVE:
         raise Undecided
     for values in product((False, True), repeat=len(names)):
         setting = dict(zip(names, values, strict=True))
-        wanted = all(setting[name] is value for name, value in cube.items())
+        wanted = any(
+            all(setting[name] is value for name, value in cube.items()) for cube in cubes
+        )
         if any(evaluate(tokens, setting) for tokens in either) is not wanted:
             return False
     return True

@@ -152,11 +152,38 @@ def conflicting(policy: Policy, label: Label) -> tuple[MemberName, ...]:
     return tuple(sorted(others))
 
 
-def window(policy: Policy, label: Label, index: int) -> str:
-    """CIL condition under which dom0 may create a VM with ``label``."""
+def vector_bits(vectors: int) -> tuple[str, ...]:
+    """Booleans that spell the index of the vector in force, least significant first.
+
+    None if there are no vectors. All are false when the hypervisor boots: the first vector.
+    """
+    return tuple(f"vec_b{i}" for i in range(max(1, (vectors - 1).bit_length()))) if vectors else ()
+
+
+def windows(policy: Policy, label: Label, index: int) -> list[str]:
+    """CIL conditions under each of which dom0 may create a VM with ``label``.
+
+    One; or if the policy has vectors, one for each vector that has the label. A setting of
+    the bits that is no vector's index opens nothing.
+    """
+    if not policy.vectors:
+        return [_window(policy, label, index, ())]
+    bits = vector_bits(len(policy.vectors))
+    return [
+        _window(policy, label, index, _spelled(bits, number))
+        for number, vector in enumerate(policy.vectors.values()) if label.name in vector.labels
+    ]
+
+
+def _spelled(bits: Sequence[str], index: int) -> tuple[str, ...]:
+    return tuple(
+        name if index >> i & 1 else f"(not {name})" for i, name in enumerate(bits)
+    )
+
+
+def _window(policy: Policy, label: Label, index: int, vector: Sequence[str]) -> str:
     bits = window_bits(len(policy.labels) - 1)  # dom0's label has no window
-    terms = [ENABLE]
-    terms += [name if index >> i & 1 else f"(not {name})" for i, name in enumerate(bits)]
+    terms = [ENABLE, *_spelled(bits, index), *vector]
     terms += [f"(not {running_boolean(member)})" for member in conflicting(policy, label)]
     return conjunction(terms)
 
@@ -210,6 +237,7 @@ def booleans(policy: Policy, digest: str) -> Booleans:
         window_bits(len(policy.guests)),
         {member: running_boolean(member) for member in sorted(policy.members)},
         digest_boolean(digest),
+        vector_bits(len(policy.vectors)),
     )
 
 

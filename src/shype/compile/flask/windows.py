@@ -32,7 +32,8 @@ class Windows:
         yield from self._walls()
 
     def _windows(self) -> Iterator[Mismatch]:
-        """dom0 may create a VM iff its window is open and no conflicting member runs."""
+        """dom0 may create a VM iff its window is open, no conflicting member runs, and the
+        vector in force (if there are any) has its label."""
         world = self._world
         names = booleans(world.policy, "")
         for target in self._given.keys() - {*world.at.values()}:
@@ -43,24 +44,32 @@ class Windows:
                 if rules:
                     yield self._create(world.at[label], "never", "under a condition")
                 continue
-            cube = {names.enable: True}
-            for i, bit in enumerate(names.bits):
-                cube[bit] = bool(entry.window >> i & 1)
+            cube = {names.enable: True, **_spelled(names.bits, entry.window)}
             for member in sorted(self._excluding(world.policy.labels[label].members)):
                 cube[names.running[member]] = False
             either = []
             for rule in rules:
                 tokens = world.binary.expressions[rule.condition]
                 either.append(tokens if rule.branch else (*tokens, "!"))
-            yield from self._window(world.at[label], either, cube)
+            cubes = [cube]
+            if world.policy.vectors:
+                cubes = [
+                    cube | _spelled(names.vectors, number)
+                    for number, vector in enumerate(world.policy.vectors.values())
+                    if label in vector.labels
+                ]
+            yield from self._window(world.at[label], either, cubes)
 
     def _window(
-        self, target: int, either: list[tuple[str, ...]], cube: Mapping[str, bool]
+        self, target: int, either: list[tuple[str, ...]], cubes: Sequence[Mapping[str, bool]]
     ) -> Iterator[Mismatch]:
-        wanted = " ".join(name if value else f"!{name}" for name, value in cube.items())
+        wanted = " | ".join(
+            " ".join(name if value else f"!{name}" for name, value in cube.items())
+            for cube in cubes
+        ) or "never"
         got = " | ".join(" ".join(tokens) for tokens in either) or "never"
         try:
-            same = bool(either) and conditions.equivalent(either, cube)
+            same = conditions.equivalent(either, cubes)
         except (conditions.Undecided, ValueError):
             same, got = False, f"{got} (cannot be decided)"
         if not same:
@@ -99,3 +108,7 @@ class Windows:
                 if any(self._wall.excluders(mine, frozenset({member})) for mine in own)
             )
         return found
+
+
+def _spelled(bits: Sequence[str], index: int) -> dict[str, bool]:
+    return {bit: bool(index >> i & 1) for i, bit in enumerate(bits)}

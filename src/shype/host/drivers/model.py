@@ -27,6 +27,7 @@ from shype.decision.security_server import SecurityServer
 from shype.host import image
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
+from shype.host.drivers.model_rules import CreationRule
 from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
 from shype.host.drivers.model_store import Contents, ModelStore
 from shype.host.hypervisor import (
@@ -41,7 +42,6 @@ from shype.host.hypervisor import (
 from shype.host.network.switch import NoSwitch, Switch
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
-from shype.policy.names import LabelName, MemberName
 
 #: Context of a VM created without seclabel: initial SID domU.
 UNLABELLED = "u:r:domU_t:s0"
@@ -63,6 +63,7 @@ class ModelHypervisor:
         self._policy = bundle.policy
         self._manifest = bundle.manifest
         self._server = SecurityServer(bundle.policy)
+        self._rules = CreationRule(bundle.policy, bundle.manifest, self._server)
         self._file = file.absolute() if file else None
         self._build_seconds = build_seconds
         self._mutex = threading.RLock()
@@ -263,7 +264,7 @@ class ModelHypervisor:
                 context = "-"  # libxl: "XSM Disabled: init_seclabel not supported"
             elif not self._known(context):
                 raise CreateFailed(f"xl: Invalid seclabel: {context}")
-            elif not self._may_create(context, state.booleans):
+            elif not self._rules.may_create(context, state.booleans):
                 dom0 = self._manifest.dom0.context
                 log(state, f"(XEN) avc:  denied  {{ create }} for current=d0 scontext={dom0} "
                             f"tcontext={context} tclass=domain")
@@ -335,24 +336,6 @@ class ModelHypervisor:
                             f"target=d{target} scontext={found[source]} tcontext={found[target]} "
                             f"tclass={tclass}")
             return decision
-
-    # -- the decision, as the compiled policy makes it ----------------------------------------
-
-    def _may_create(self, context: str, booleans: Mapping[str, bool]) -> bool:
-        label = self._manifest.label_of_context(context)
-        if label is None or label not in self._manifest.labels:
-            return False
-        window = self._manifest.window_values(label)
-        return (
-            self._server.authorize(label).permitted
-            and all(booleans[name] is wanted for name, wanted in window.items())
-            and not any(booleans[self._manifest.booleans.running[m]] for m in self._against(label))
-        )
-
-    def _against(self, label: LabelName) -> frozenset[MemberName]:
-        own = self._policy.labels[label].members
-        walls = (wall.members for wall in self._policy.walls.values() if wall.members & own)
-        return frozenset[MemberName]().union(*walls) - own
 
     def _known(self, context: str) -> bool:
         return context == UNLABELLED or self._manifest.label_of_context(context) is not None

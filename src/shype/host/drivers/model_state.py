@@ -45,7 +45,8 @@ class State:
 def boot(manifest: Manifest) -> State:
     """A freshly booted, enforcing host with only dom0."""
     names = manifest.booleans
-    declared = (names.digest, names.enable, *names.bits, *names.running.values())
+    declared = (names.digest, names.enable, *names.bits, *names.vectors,
+                *names.running.values())
     dom0 = Domain(0, "Domain-0", manifest.dom0.context, paused=False, dying=False)
     return State(manifest.target, Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
 
