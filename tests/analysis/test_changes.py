@@ -21,6 +21,8 @@ guards:
   gate: {from: red, to: blue, level: [low, high], integrity: hard, reason: r}
 host: {dom0: host}
 vms: {r: red-db}
+static: true
+vectors: {day: [red-db, gate], night: all}
 """
 CASES = [
     ("red: {}", "red: {mechanisms: [grant]}",
@@ -48,6 +50,13 @@ CASES = [
     ("{r: red-db}", "{r: blue-db}", "vm r: label red-db -> blue-db"),
     ("{r: red-db}", "{s: red-db}", "vm r: assignment removed"),
     ("{r: red-db}", "{r: red-db, s: red-db}", "vm s: assigned red-db"),
+    ("[red-db, gate]", "[red-db]", "vector day: labels -gate"),
+    ("night: all", "dusk: [gate]", "vector dusk: labels +gate"),
+    ("night: all", "dusk: [gate]", "vector night: removed"),
+    ("{day: [red-db, gate], night: all}", "{night: all, day: [red-db, gate]}",
+     "policy vectors: at boot day -> night"),
+    ("static: true\nvectors: {day: [red-db, gate], night: all}\n", "static: false\n",
+     "policy static: not static any more"),
 ]
 
 

@@ -63,6 +63,7 @@ def changes(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
     yield from _labels(old, new, names)
     yield from _resources(old, new, names)
     yield from _host(old, new, names)
+    yield from _vectors(old, new, names)
     yield from _assignments(old, new, names)
 
 
@@ -168,6 +169,26 @@ def _resource_label(
         one, other = _single(held), _single(holds)
         if by_name(lattice, one) != by_name(lattice_now, other):
             yield f"{kind} {_range(lattice, one)} -> {_range(lattice_now, other)}"
+
+
+def _vectors(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
+    places = (old.host.span, new.host.span)
+    if old.static != new.static:
+        yield Change("policy", "static", "sealed" if new.static else "not static any more", places)
+    for name, vector in new.vectors.items():
+        if name not in old.vectors:
+            yield Change("vector", name, f"labels {_sets(frozenset(), vector.labels)}",
+                         (vector.span,))
+            continue
+        before = old.vectors[name]
+        if text := _sets(_now(before.labels, names.labels), vector.labels):
+            yield Change("vector", name, f"labels {text}", (before.span, vector.span))
+    for name, vector in old.vectors.items():
+        if name not in new.vectors:
+            yield Change("vector", name, "removed", (vector.span,))
+    first = [next(iter(policy.vectors), None) for policy in (old, new)]
+    if first[0] != first[1] and None not in first:
+        yield Change("policy", "vectors", f"at boot {first[0]} -> {first[1]}", places)
 
 
 def _host(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
