@@ -122,6 +122,8 @@ CASES = [
          "revoke", says="the state does not say whether it is in use"),
     Case("plan.channel-possible", swap("desk: {", "desk: {mechanisms: [event], "),
          running(one="desk", two="desk"), "needs-revocation", "revoke", says="two VMs labelled"),
+    Case("plan.unlocked", swap(), running(q="quotes"), "impossible", "stop",
+         old=OLD.replace("quotes: {", "quotes: {locked: true, "), says="would be open to dom0"),
     Case("plan.trust-changed", GUARDED.replace('"1.0"', '"1.1", from: "1.0"')
          .replace("guards:\n  quotes: {from: red, to: market, reason: r}\n", "")
          .replace("  desk:", "  quotes: {coalitions: [market]}\n  desk:"),

@@ -13,7 +13,7 @@ from shype.compile.flask import cil, rules, tables
 from tests.compile.policies import BANKS
 
 ALL = [
-    *rules.BOOT, *rules.VM, *rules.CLEANUP, *rules.MANAGE,
+    *rules.BOOT, *rules.VM, *rules.CLEANUP, *rules.BUILD, *rules.SERVE,
     *(rule for mechanism in cil.MECHANISMS for rule in rules.sharing("ste_x", mechanism)),
 ]
 

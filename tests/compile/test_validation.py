@@ -120,7 +120,7 @@ MUTATIONS: dict[str, tuple[Callable[[str], str], str]] = {
     "a needed rule made conditional": (
         _swap("(allow dom0_t label (grant (unmap)))",
               "(booleanif win_en (true (allow dom0_t label (grant (unmap)))))"),
-        r"unmap .conditional"),
+        r"manager -> .*unmap.*(never|deny)"),
     "window open at boot": (
         _swap("(boolean win_en false)", "(boolean win_en true)"), r"booleans"),
     "an unknown boolean": (_add("(boolean backdoor false)"), r"booleans"),

@@ -39,6 +39,7 @@ class Label:
     guard: tuple[str, str] | None = None
     expires: date | None = None
     was: str | None = None
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _with_dom0(world: World, subject: str, object: str, operation: str) -> set[s
     if subject != world.dom0 and operation in POWER:
         return {"power"}
     authority = may_authorize(world, object if subject == world.dom0 else subject)
+    if subject == world.dom0 and operation == "foreign.map" and authority <= PERMISSIONS:
+        return {"locked"} if world.labels[object].locked else authority
     maps_dom0 = object == world.dom0 and operation in MAPS and authority <= PERMISSIONS
     return {"no map"} if maps_dom0 else authority
 
@@ -190,6 +193,8 @@ def may_launch(
         return {"expired"}
     if vector is not None and label not in vector:
         return {"not in the vector"}
+    if world.labels[label].locked and label in running:
+        return {"locked"}
     free = may_start(world.walls.values(), [held(world, r) for r in running], held(world, label))
     return {"free"} if free else {"wall"}
 

@@ -207,7 +207,7 @@ def world_of(policy: Policy, today: date | None = None) -> model.World:
                 frozenset(label.coalitions), frozenset(label.members), ends(label.level),
                 ends(label.integrity), mechanisms(label.mechanisms),
                 (guards[name].source, guards[name].sink) if name in guards else None,
-                guards[name].expires if name in guards else None, label.was,
+                guards[name].expires if name in guards else None, label.was, label.locked,
             )
             for name, label in policy.labels.items()
         },

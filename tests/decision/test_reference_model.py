@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import date
 
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from shype.decision.ids import PERMISSIONS, DecisionId
 from shype.decision.operation import Operation
 from shype.decision.resources import Access
+from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
 from shype.policy.model import Policy, ResourceKind
 from tests.policy.strategies import full_policies
@@ -46,6 +48,7 @@ IDS = {
     "two guards": DecisionId.GUARD_CHAIN,
     "expired": DecisionId.GUARD_EXPIRED,
     "retired": DecisionId.LABEL_RETIRED,
+    "locked": DecisionId.LABEL_LOCKED,
     "power": DecisionId.HOST_ONLY,
     "no Argo": DecisionId.HOST_NO_ARGO,
     "no map": DecisionId.HOST_NO_MAP,
@@ -89,6 +92,22 @@ def check(policy: Policy, today: date | None) -> None:
             decision = server.launch(label, [], vector)
             assert decision.id in ids(reasons), (label, reasons, decision)
             assert decision.permitted is (reasons <= model.PERMISSIONS)
+        twin = [Running(1, "twin", label)]
+        assert server.launch(label, twin).id in ids(model.may_launch(world, label, [label]))
+
+
+def half_locked(policy: Policy) -> Policy:
+    """``policy`` with every other label of a VM locked."""
+    locked = {label.name for label in policy.guests[::2]}
+    return replace(policy, labels={
+        name: replace(label, locked=name in locked) for name, label in policy.labels.items()
+    })
+
+
+@settings(deadline=None, max_examples=100)
+@given(policy=small_policies(), today=st.sampled_from([TODAY, None]))
+def test_locked_labels(policy: Policy, today: date | None) -> None:
+    check(half_locked(policy), today)
 
 
 @settings(deadline=None, max_examples=800)

@@ -102,6 +102,8 @@ CASES = (
         "never runs", warning=True),
     Bad(Id.HOST_DOM0_UNDECLARED, "dom0: boss", "dom0: bos", 11, 14, "`bos`",
         "did you mean `boss`?"),
+    Bad(Id.HOST_DOM0_LOCKED, "coalitions: all", "coalitions: all, locked: true", 7, 27, "`boss`",
+        "delete `locked`"),
     Bad(Id.HOST_DOM0_WALL, "coalitions: all", "coalitions: all, wall: [red]", 7, 34, "`boss`",
         "delete `wall`"),
     Bad(Id.HOST_DOM0_UNLABELED, "dom0: boss", "dom0: unlabeled", 11, 14, "`unlabeled`",

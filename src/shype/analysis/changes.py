@@ -98,6 +98,8 @@ def _label(
         yield f"wall {text}"
     if text := _sets(before.mechanisms, after.mechanisms):
         yield f"mechanisms {text}"
+    if before.locked != after.locked:
+        yield "is locked" if after.locked else "is no longer locked"
     for kind, lattice, held, lattice_now, holds in (
         ("level", old.levels, before.level, new.levels, after.level),
         ("integrity", old.integrity, before.integrity, new.integrity, after.integrity),

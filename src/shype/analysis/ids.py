@@ -29,6 +29,7 @@ class PlanId(StrEnum):
     LEVEL_CHANGED = "plan.level-changed"
     LEVEL_RENUMBERED = "plan.level-renumbered"
     TRUST_CHANGED = "plan.trust-changed"
+    UNLOCKED = "plan.unlocked"
     NOT_AUTHORIZED = "plan.not-authorized"
     WALL_VIOLATED = "plan.wall-violated"
     WALL_FORGOTTEN = "plan.wall-forgotten"

@@ -101,6 +101,14 @@ def of_label(both: Both, label: LabelName, levels: str | None) -> Iterator[Troub
             "levels or coalitions, while its open event channels keep the type that they have",
             "stop it before the update and start it after", (span, now.span),
         )
+    if before.locked and not now.locked:
+        yield Trouble(
+            PlanId.UNLOCKED, Weight.STOP,
+            "runs locked, and would be open to dom0, which could then read its memory and "
+            "registers, and save it",
+            "stop it before the update and start it after, or keep `locked: true`",
+            (span, now.span),
+        )
     if both.old.authorize(label).permitted and not both.new.authorize(after).permitted:
         yield Trouble(
             PlanId.NOT_AUTHORIZED, Weight.STOP,

@@ -8,6 +8,7 @@ from shype.decision import wording
 from shype.decision.decision import Reason
 from shype.decision.ids import DecisionId
 from shype.decision.operation import Operation
+from shype.decision.running import Running
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Guard, Label, Policy
 from shype.policy.names import CoalitionName, LabelName, VectorName
@@ -66,6 +67,12 @@ class Explainer:
                 return Reason(
                     f"dom0 ({subject}) may act on itself.", distinct(where, self._span(subject)),
                 )
+            case DecisionId.LABEL_LOCKED:
+                return Reason(
+                    f"the label {object} is locked: dom0 ({subject}) reaches the memory of a VM "
+                    "with it only while it builds one, in the launch window.",
+                    distinct(self._span(object), where),
+                )
             case DecisionId.AUTH_DOM0 | DecisionId.AUTH_NOT_AUTHORIZED:
                 return self.authority(object if subject == self._dom0 else subject)
         return self._between(id, subject, object, operation)
@@ -101,6 +108,14 @@ class Explainer:
         where = f"it may in {wording.listed(others)}" if others else "no vector has it"
         return Reason(
             f"{label} may not start while the vector {vector} is in force: {where}.", (entry.span,)
+        )
+
+    def locked(self, label: LabelName, there: Running) -> Reason:
+        """Why a second VM of a locked label does not start beside the first."""
+        return Reason(
+            f"{label} may not start: the label is locked, and while a VM of it is built, dom0 "
+            f"could reach the one that runs already ({wording.printable(there.vm)}, domain "
+            f"{there.domid}).", (self._policy.labels[label].span,),
         )
 
     def retired(self, label: LabelName) -> Reason:

@@ -25,6 +25,7 @@ class DecisionId(StrEnum):
     GUARD_CHAIN = "guard.chain"
     GUARD_EXPIRED = "guard.expired"
     LABEL_RETIRED = "label.retired"
+    LABEL_LOCKED = "label.locked"
     HOST_ONLY = "host.only"
     HOST_NO_ARGO = "host.no-argo"
     HOST_NO_MAP = "host.no-map"

@@ -20,7 +20,8 @@ class Rights:
     """What decides about a label when it meets another.
 
     ``guard`` is the guard it is; ``dom0`` and ``retired`` say that it is dom0's
-    label or a tombstone. ``coalitions`` includes a guard's two.
+    label or a tombstone, ``locked`` that dom0 never reaches
+    its memory. ``coalitions`` includes a guard's two.
     """
 
     coalitions: frozenset[CoalitionName]
@@ -30,6 +31,7 @@ class Rights:
     guard: Guard | None = None
     dom0: bool = False
     retired: bool = False
+    locked: bool = False
 
 
 def flows(source: Rights, sink: Rights) -> bool:
@@ -75,7 +77,7 @@ def _all(policy: Policy) -> Iterator[tuple[LabelName, Rights]]:
     for name, label in policy.labels.items():
         yield name, Rights(
             policy.coalitions_of(name), label.mechanisms, label.level, label.integrity,
-            policy.guards.get(name), dom0=name == policy.host.dom0,
+            policy.guards.get(name), dom0=name == policy.host.dom0, locked=label.locked,
         )
     for name in policy.retired:
         yield name, Rights(frozenset(), frozenset(), retired=True)

@@ -240,7 +240,8 @@ class SecurityServer:
 
         Authorization first, then whether it is a guard that has expired, then
         whether ``vector``, the configuration vector in force (None: not asked), has
-        the label, then the wall. Domains that already run against
+        the label, whether it is locked and carried already, then the wall. Domains that already
+        run against
         the wall do not change the answer for labels they do not concern; ask
         `violations` for them.
 
@@ -256,6 +257,10 @@ class SecurityServer:
         if vector is not None and label not in self.policy.vectors[vector].labels:
             return _from(DecisionId.VECTOR_ABSENT, self._explainer.absent(label, vector))
         self._require_known(running)
+        if self._labels[label].locked:
+            twin = next((domain for domain in running if domain.label == label), None)
+            if twin is not None:
+                return _from(DecisionId.LABEL_LOCKED, self._explainer.locked(label, twin))
         return self._beside(label, running)
 
     def together(self, a: LabelName, b: LabelName) -> Decision:

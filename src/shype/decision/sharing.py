@@ -99,7 +99,7 @@ class Sharing:
         if s.dom0 or o.dom0:
             guest = o if s.dom0 else s
             allowed = guest.coalitions <= self._dom0.coalitions
-            return self._computed(s, o, (s.dom0, o.dom0, allowed))
+            return self._computed(s, o, (s.dom0, o.dom0, allowed, guest.locked))
         return self._compute(s, o)
 
     def _computed(self, s: Rights, o: Rights, key: tuple[Hashable, ...]) -> AccessVector:
@@ -213,6 +213,8 @@ class Sharing:
             return DecisionId.HOST_ONLY
         if not guest.coalitions <= self._dom0.coalitions:
             return DecisionId.AUTH_NOT_AUTHORIZED
+        if guest.locked and operation is Operation.FOREIGN_MAP:
+            return DecisionId.LABEL_LOCKED
         if object.dom0 and operation in (Operation.MAP_READ, Operation.MAP_WRITE):
             return DecisionId.HOST_NO_MAP
         return DecisionId.AUTH_DOM0

@@ -63,6 +63,7 @@ class VmConfig:
 
     ``uuid`` is a new one if the configuration has none.  ``actions``: what it says is to
     follow an ending (`shype.host.drivers.config.EVENTS`), but for plain destruction.
+    ``hvm``: a device model in dom0 serves it, and reaches its memory for as long as it runs.
     """
 
     name: str
@@ -72,6 +73,7 @@ class VmConfig:
     device_model_seclabel: str | None = None
     actions: Mapping[str, str] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
+    hvm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ class HostId(StrEnum):
     LABEL_NONE = "label.none"
     LABEL_RELABEL = "label.relabel"
     LABEL_DEVICE_MODEL = "label.device-model"
+    LABEL_HVM = "label.locked-hvm"
     LABEL_CHANGED = "label.changed"
     DISK_TWO_LABELS = "disk.two-labels"
     DISK_RELABELLED = "disk.relabelled"

@@ -53,7 +53,8 @@ class Head:
     def vm(self) -> VmConfig:
         """The VM as a configuration would name it: the image's own label is left out."""
         return VmConfig(
-            self.name, self.uuid, None, None, actions=self.actions, devices=self.devices)
+            self.name, self.uuid, None, None, actions=self.actions, devices=self.devices,
+            hvm="type.hvm" in self.config.get("b_info", {}))
 
     @property
     def devices(self) -> Devices:

@@ -29,6 +29,19 @@ def label_for(vm: VmConfig, policy: Policy, manifest: Manifest | None) -> Labell
     Raises BadInput: ``label.unknown`` for a ``seclabel`` that is neither a label nor a
     context of the policy, ``label.ambiguous`` if the policy assigns two.
     """
+    found = _label_for(vm, policy, manifest)
+    label = None if found.label is None else policy.labels.get(found.label)
+    if vm.hvm and label is not None and label.locked:
+        return Labelling(None, Decision(
+            False, HostId.LABEL_HVM,
+            f"{vm.name} may not start as {label.name}: the label is locked, and an HVM guest has "
+            "a device model in dom0, which must reach its memory; a PV or PVH guest has none.",
+            (label.span,),
+        ), found.notices)
+    return found
+
+
+def _label_for(vm: VmConfig, policy: Policy, manifest: Manifest | None) -> Labelling:
     if vm.init_seclabel is not None:
         return Labelling(None, Decision(
             False, HostId.LABEL_RELABEL,

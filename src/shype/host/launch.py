@@ -90,7 +90,8 @@ class Request:
     """A VM to make, however the toolstack comes to its domain.
 
     ``prepare`` gets the security context and writes what ``build`` then has built, paused.
-    ``build`` may close the launch window as soon as there is a domain, by the function it gets.
+    ``build`` may close the launch window as soon as there is a domain, by the function it gets
+    (which does nothing for a locked label).
     ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
     be started from again; ``before`` what was kept of it when it ended.  ``found`` is who runs, if
     that was asked a moment ago.
@@ -285,8 +286,9 @@ def _build(
             hypervisor.set_booleans(window.pop())
             events.closed(closing)
 
+    locked = agent.policy.labels[record.label].locked  # then only the window lets dom0 fill it
     try:
-        request.build(close)
+        request.build((lambda: None) if locked else close)
         observer(Step.CREATED)
     finally:
         close()

@@ -42,12 +42,13 @@ def migrate(
 ) -> Migrated:
     """Move ``vm`` to ``host``, which ``ssh`` reaches.
 
-    Raises BadInput (``vm.*``), Unavailable (``migrate.*``, ``vm.over``, ``host.*``).
+    Raises BadInput (``vm.*``), Unavailable (``migrate.*``, ``vm.over``, ``host.*``),
+    `shype.host.stop.Locked`.
     """
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
         require_enforcing(agent)
-        domain, label = find_whole(agent, vm)
+        domain, label = find_whole(agent, vm, "vm.migrate")
     # The lock is free meanwhile: a suspended guest has not ended, and keeps its place.
     reach = (*ssh, host)
     refusal = _ask(agent, domain, label, reach)

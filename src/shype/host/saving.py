@@ -48,11 +48,11 @@ def save(agent: Agent, vm: str, file: Path, *, lock_timeout: float = 30) -> Save
     """Save ``vm`` to the new file ``file``, and end it.
 
     Raises BadInput (``vm.*``, ``save.exists``), Unavailable (``save.failed``,
-    ``vm.over``, ...): then the VM goes on.
+    ``vm.over``, ...), `shype.host.stop.Locked`: then the VM goes on.
     """
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
-        domain, label = find_whole(agent, vm)
+        domain, label = find_whole(agent, vm, "vm.save")
         _record(agent, domain, label, Result.PERMITTED, file)
     # The lock is free meanwhile: a suspended guest has not ended, and keeps its place.
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shype.base.errors import BadInput, Unavailable
+from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0
@@ -117,10 +117,17 @@ def find(agent: Agent, vm: str) -> Domain:
     return found[0]
 
 
-def find_whole(agent: Agent, vm: str) -> tuple[Domain, LabelName]:
+class Locked(ShypeError):
+    """The policy keeps dom0 from what was asked for; nothing has been tried."""
+
+    exit_code = 1
+
+
+def find_whole(agent: Agent, vm: str, kind: str) -> tuple[Domain, LabelName]:
     """The domain ``vm`` and its label, if all of it can go elsewhere: into a file, to a host.
 
-    Hold the lock, after `catch_up`. Raises as `find`, and Unavailable (``vm.over``).
+    Hold the lock, after `catch_up`; a refusal is recorded as an event of ``kind``.  Raises as
+    `find`, Unavailable (``vm.over``), and `Locked` (``label.locked``).
     """
     domain = find(agent, vm)
     label = agent.manifest.label_of_context(domain.context)
@@ -128,4 +135,15 @@ def find_whole(agent: Agent, vm: str) -> tuple[Domain, LabelName]:
         raise Unavailable(
             "vm.over", f"{vm} has no label of the policy, or has ended already",
             "look at `shype ps`")
+    known = agent.policy.labels.get(label)
+    if known is not None and known.locked:
+        error = Locked(
+            "label.locked",
+            f"{domain.name} carries {label}, which is locked ({known.span}): dom0 cannot read its "
+            "memory, so it can neither be saved nor migrated, and goes on here",
+            "stop it, and start it where it is to run")
+        agent.record(Event(
+            kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
+            error=error.id, message=error.message, deferrable=True))
+        raise error
     return domain, label

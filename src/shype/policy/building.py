@@ -132,6 +132,7 @@ class _Builder:
             _range(self._integrity, entry.integrity),
             _mechanisms(entry.mechanisms, SWITCHABLE),
             _was(LabelName, entry.was),
+            entry.locked is not None,
         )
 
     def _vector(self, entry: DraftVector) -> Vector:

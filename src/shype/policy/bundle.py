@@ -55,7 +55,7 @@ from shype.policy.names import (
 )
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
-#: 3: static policies.
+#: 3: static policies, locked labels.
 FORMAT = 3
 
 
@@ -86,7 +86,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
                 "name": label.name, "coalitions": sorted(label.coalitions),
                 "members": sorted(label.members), "level": range_out(label.level),
                 "integrity": range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
-                "was": label.was, "span": span_out(label.span),
+                "was": label.was, "locked": label.locked, "span": span_out(label.span),
             }
             for label in policy.labels.values()
         ],
@@ -204,7 +204,7 @@ def _wall(value: object, where: str) -> Wall:
 def _label(value: object, where: str) -> Label:
     entry = obj(
         value, where, "name", "coalitions", "members", "level", "integrity", "mechanisms", "was",
-        "span",
+        "locked", "span",
     )
     return Label(
         LabelName(name(entry["name"], where)),
@@ -215,6 +215,7 @@ def _label(value: object, where: str) -> Label:
         level_range(entry["integrity"], f"{where}.integrity"),
         _mechanisms(entry["mechanisms"], where),
         None if entry["was"] is None else LabelName(name(entry["was"], where)),
+        flag(entry["locked"], f"{where}.locked"),
     )
 
 

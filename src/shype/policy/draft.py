@@ -60,7 +60,10 @@ class DraftWall:
 
 @dataclass(frozen=True, slots=True)
 class DraftLabel:
-    """A label; ``everything`` is its word ``all`` if it has it; no ``mechanisms``: all of them."""
+    """A label; ``everything`` is its word ``all`` if it has it; no ``mechanisms``: all of them.
+
+    ``locked``: the key if it is true.
+    """
 
     name: Ref
     coalitions: tuple[Ref, ...]
@@ -70,6 +73,7 @@ class DraftLabel:
     integrity: DraftRange | None
     mechanisms: tuple[Ref, ...] | None
     was: Ref | None
+    locked: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def _label(key: Scalar, parts: Mapping) -> DraftLabel:
     return DraftLabel(
         _key(key), _refs(shares), word if word and word.text == ALL else None,
         _refs(parts.get("wall")), _range(parts, "level"), _range(parts, "integrity"),
-        _switches(parts), _ref(parts.get("was")),
+        _switches(parts), _ref(parts.get("was")), _if_true(parts, "locked"),
     )
 
 

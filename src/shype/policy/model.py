@@ -73,7 +73,8 @@ class Label:
     makes the label trusted to keep the levels in it apart: only driver
     domains' labels and guards have one.  ``mechanisms``: those that are not
     switched off for this label.  ``was``: its name in the policy that this one
-    replaces.
+    replaces.  ``locked``: once a VM has been launched, dom0 reaches neither its memory nor its
+    registers.
 
     A guard's label has no coalitions: see `Guard`.
     """
@@ -86,6 +87,7 @@ class Label:
     integrity: LevelRange | None = None
     mechanisms: frozenset[Mechanism] = SWITCHABLE
     was: LabelName | None = None
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

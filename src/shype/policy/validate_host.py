@@ -46,6 +46,19 @@ def dom0_is_behind_no_wall(case: Case) -> Iterator[Finding]:
         )
 
 
+def dom0_is_not_locked(case: Case) -> Iterator[Finding]:
+    """dom0's label is not ``locked``: that keeps dom0 itself away from a VM."""
+    dom0 = case.draft.dom0
+    label = (case.draft.labels or {}).get(dom0.text) if dom0 is not None else None
+    if label is not None and label.locked is not None:
+        yield error(
+            Id.HOST_DOM0_LOCKED, label.locked.span,
+            f"dom0's label {show(label.name.text)} is locked, which keeps dom0 out of the VMs that "
+            "carry a label; none carries this one",
+            "delete `locked` here, and write it at the labels of the VMs",
+        )
+
+
 def drivers_have_declared_labels(case: Case) -> Iterator[Finding]:
     """Driver domains' labels are declared under ``labels``."""
     if case.draft.labels is not None:
@@ -164,6 +177,7 @@ RULES: tuple[Rule, ...] = (
     dom0_has_a_declared_label,
     dom0_is_labelled,
     dom0_is_behind_no_wall,
+    dom0_is_not_locked,
     drivers_have_declared_labels,
     drivers_are_vms_of_their_own,
     vms_have_declared_labels,

@@ -53,7 +53,9 @@ def generate(policy: Policy, tables: Tables) -> str:
         *_section("The hypervisor and dom0", rules.BOOT, tables, idle),
         *_section("VMs on themselves", rules.VM, tables, idle),
         *_section("Cleanup, never refused", rules.CLEANUP, tables, idle),
-        *_section("dom0 and the VMs it may run", rules.MANAGE, tables, idle),
+        *_section("dom0 and the VMs it may run: building them",
+                  rules.building(_buildable(attributes)), tables, idle),
+        *_section("dom0 and the VMs it may run: serving them", rules.SERVE, tables, idle),
     ]
     for coalition in policy.coalitions:
         group = [
@@ -86,6 +88,10 @@ def _attributes(policy: Policy, trusted: Trusted) -> dict[str, list[str]]:
         enc.ALL_LABELS: [*enc.carried(policy)],
         enc.MANAGED: [enc.type_of(label.name) for label in enc.managed(policy)],
     }
+    if any(label.locked for label in enc.managed(policy)):
+        sets[enc.UNLOCKED] = [
+            enc.type_of(label.name) for label in enc.managed(policy) if not label.locked
+        ]
     sets |= {enc.coalition_attribute(coalition): [] for coalition in policy.coalitions}
     on: dict[str, list[str]] = {}
     for label in policy.guests:
@@ -112,6 +118,11 @@ def _attributes(policy: Policy, trusted: Trusted) -> dict[str, list[str]]:
             *(enc.type_of(lb.name) for lb in policy.guests if levels.trusted(policy, lb)),
         ]
     return sets
+
+
+def _buildable(attributes: Mapping[str, list[str]]) -> str:
+    """The attribute of the labels in whose VMs dom0 may always do what building takes."""
+    return enc.UNLOCKED if enc.UNLOCKED in attributes else enc.MANAGED
 
 
 def _users(
@@ -208,7 +219,10 @@ def _transitions(policy: Policy) -> Iterator[str]:
 
 
 def _windows(policy: Policy, tables: Tables) -> Iterator[str]:
-    """`domain create` for one label at a time, and never while a conflicting VM runs."""
+    """`domain create` for one label at a time, and never while a conflicting VM runs.
+
+    What builds a VM of a locked label is under the same condition.
+    """
     names = enc.booleans(policy, "")
     yield "; -- Launch windows and the Chinese Wall"
     for name in (names.enable, *names.bits, *names.vectors, *names.running.values()):
@@ -217,10 +231,11 @@ def _windows(policy: Policy, tables: Tables) -> Iterator[str]:
     for index, label in enumerate(policy.guests):
         if label.name not in may_run:
             continue
-        rule = Allow(
+        create = Allow(
             enc.DOM0_TYPE, enc.type_of(label.name), "domain", ("create",),
             "dom0 starts a VM of this label inside its launch window",
         )
-        for checked in rules.applicable((rule,), tables):
-            for condition in enc.windows(policy, label, index):
-                yield f"(booleanif {condition} (true {checked}))"
+        locked = rules.building(enc.type_of(label.name)) if label.locked else ()
+        given = " ".join(map(str, rules.applicable((create, *locked), tables)))
+        for condition in enc.windows(policy, label, index):
+            yield f"(booleanif {condition} (true {given}))"

@@ -13,19 +13,22 @@ from shype.compile.flask.mls import MlsLevel
 from shype.compile.flask.reader import Access, Constraint, Context
 from shype.compile.flask.world import World
 
+#: A class and a permission of it.
+Right = tuple[str, str]
+
 
 class Effective:
     """The binary's rules and constraints.
 
-    ``rules`` is type enforcement alone, without dom0's conditional `domain
-    create`, which is in ``create`` by target.
+    ``rules`` is type enforcement alone, without what dom0 has under a condition: that is in
+    ``windowed``, by target and permission.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._interpreter = Interpreter(world.names, world.contexts)
         self.rules = Matrix()
-        self.create: dict[int, list[Access]] = defaultdict(list)
+        self.windowed: dict[int, dict[Right, list[Access]]] = {}
         self._constraints: dict[tuple[str, str], list[Constraint]] = defaultdict(list)
         self._known: dict[object, int] = {}
         for constraint in world.binary.constraints:
@@ -36,10 +39,11 @@ class Effective:
 
     def _add(self, rule: Access) -> None:
         names = self._world.names
-        windowed = rule.cls == "domain" and rule.permissions == ("create",)
-        if rule.condition >= 0 and windowed and rule.source == self._world.dom0_type:
+        if rule.condition >= 0 and rule.source == self._world.dom0_type:
             for target in names.members[rule.target]:
-                self.create[target].append(rule)
+                rights = self.windowed.setdefault(target, {})
+                for permission in rule.permissions:
+                    rights.setdefault((rule.cls, permission), []).append(rule)
             return
         # Any other condition counts as fulfilled: nothing else may depend on one,
         # and a rule that does is then seen as a permission too many.
@@ -72,10 +76,15 @@ class Effective:
             found.rows[permission] = kept
         return found
 
-    def unlawful_create(self) -> int:
-        """Targets for which a constraint keeps dom0 from `domain create`."""
-        lawful = self.lawful(("domain", "create"), self._world.contexts[self._world.dom0])
-        return sum(1 << target for target in self.create if not lawful >> target & 1)
+    def unlawful(self) -> Iterator[tuple[Right, int]]:
+        """What a constraint keeps dom0 from in a window, and the targets."""
+        dom0 = self._world.contexts[self._world.dom0]
+        for right in sorted({right for rights in self.windowed.values() for right in rights}):
+            lawful = self.lawful(right, dom0)
+            yield right, sum(
+                1 << target for target, rights in self.windowed.items()
+                if right in rights and not lawful >> target & 1
+            )
 
     def allowed(self, permission: tuple[str, str], subject: int) -> int:
         """The types on which a type has a permission, by type enforcement alone."""

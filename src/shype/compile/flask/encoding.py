@@ -34,6 +34,8 @@ ALL_LABELS = "label"
 EXEMPT = "mlsexempt"
 #: Attribute of the VM labels that dom0 is authorised to run.
 MANAGED = "managed"
+#: Attribute of those of them that are not locked, if some are.
+UNLOCKED = "unlocked"
 
 #: Boolean that opens the launch window.
 ENABLE = "win_en"

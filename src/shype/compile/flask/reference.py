@@ -125,6 +125,10 @@ them with a stack of ten places. `create` is asked for when the domain is
 created and never again. There is no such rule for a label with a coalition
 that dom0 is not in, and none for unlabelled domains (`domU_t`).
 
+For a label that is `locked`, all of "building them" below stands in the same condition beside
+`create`: whoever cannot create a VM of it cannot reach into one either. The others are then the
+attribute `{enc.UNLOCKED}`.
+
 ## Hardware
 
 IRQs, I/O ports, memory and PCI devices that the policy names have object contexts; others
@@ -168,7 +172,8 @@ def text() -> str:
         ("The hypervisor and dom0", rules.BOOT),
         ("VMs on themselves", rules.VM),
         ("Cleanup, never refused", rules.CLEANUP),
-        ("dom0 and the VMs it may run", rules.MANAGE),
+        ("dom0 and the VMs it may run: building them", rules.BUILD),
+        ("dom0 and the VMs it may run: serving them", rules.SERVE),
         ("Labels of one coalition", [
             rule for mechanism in cil.MECHANISMS for rule in rules.sharing("ste_X", mechanism)
         ]),

@@ -10,7 +10,7 @@ these tuples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from shype.compile.flask.encoding import (
@@ -166,14 +166,15 @@ CLEANUP: tuple[Allow, ...] = (
            "without getdomaininfo a VM with a dropped label is invisible and cannot be destroyed"),
 )
 
-#: dom0 and the VM labels it is authorised to run. `domain create` is not here: see `cil`.
-MANAGE: tuple[Allow, ...] = (
+#: dom0 and the VM labels it is authorised to run: what builds, saves and migrates a VM. Each of
+#: these would let dom0 read or change what is inside. For a locked label they hold in its launch
+#: window only (see `cil`), as `domain create` does for every label.
+BUILD: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "domain", "max_vcpus setaffinity setdomainmaxmem getscheduler",
            "create: size and placement of the VM"),
-    _allow(DOM0_TYPE, MANAGED, "domain", "setvcpucontext setaddrsize getaddrsize",
+    _allow(DOM0_TYPE, MANAGED, "domain", "setvcpucontext setaddrsize",
            "create, PV: first register state, 32 or 64 bit"),
     _allow(DOM0_TYPE, MANAGED, "domain", "setpagingmempool", "create, PVH: memory for page tables"),
-    _allow(DOM0_TYPE, MANAGED, "domain", "unpause", "create and `xl unpause`: let it run"),
     _allow(DOM0_TYPE, MANAGED, "domain", "getvcpuinfo getvcpucontext", "save: register state"),
     _allow(DOM0_TYPE, MANAGED, "domain", "resume",
            "save: the VM goes on after `xl save -c` or when saving failed"),
@@ -197,6 +198,14 @@ MANAGE: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "shadow", "logdirty",
            "migration: which pages the VM has written since they were sent"),
     _allow(DOM0_TYPE, MANAGED, "shadow", "disable", "save and migration: end that"),
+)
+
+#: dom0 and the same labels, locked or not: what runs a VM that has been built. `domain create`
+#: is not here: see `cil`.
+SERVE: tuple[Allow, ...] = (
+    _allow(DOM0_TYPE, MANAGED, "domain", "unpause", "create and `xl unpause`: let it run"),
+    _allow(DOM0_TYPE, MANAGED, "domain", "getaddrsize",
+           "create, save and `xl block-attach`, PV: 32 or 64 bit"),
     _allow(DOM0_TYPE, MANAGED, "grant", "map_read map_write",
            "xenstore, console and block backends map the VM's rings and buffers"),
     _allow(DOM0_TYPE, MANAGED, "grant", "copy",
@@ -214,6 +223,12 @@ MANAGE: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, DOM0_TYPE, "domain2", "get_domain_state",
            "the same call, for dom0 itself", since=(4, 21)),
 )
+
+
+
+def building(target: str) -> tuple[Allow, ...]:
+    """`BUILD` on one type or attribute."""
+    return tuple(replace(rule, target=target) for rule in BUILD)
 
 
 def sharing(attribute: str, mechanism: Mechanism) -> tuple[Allow, ...]:

@@ -60,10 +60,9 @@ def _rules(world: World) -> Iterator[Mismatch]:
                 subject, targets, f"{mechanism}, {what}" if mechanism else what,
                 verdict(not got), verdict(got),
             )
-    yield from world.report(
-        world.dom0, effective.unlawful_create(), "control, domain { create }",
-        "no constraint", "a constraint",
-    )
+    for (cls, name), targets in effective.unlawful():
+        yield from world.report(
+            world.dom0, targets, f"control, {cls} {{ {name} }}", "no constraint", "a constraint")
     yield from Channels(world, effective).mismatches()
     yield from hardware.mismatches(effective)
-    yield from Windows(world, effective.create).mismatches()
+    yield from Windows(world, effective.windowed).mismatches()

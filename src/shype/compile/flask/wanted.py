@@ -129,7 +129,8 @@ class Wanted:
             for name, at in world.at.items():
                 down |= permits(host, name, asked) << at
                 up |= permits(name, host, asked_up) << at
-            put(1 << world.dom0, down, expected.DOM0_ON_VM[mechanism])
+            put(1 << world.dom0, down & ~world.locked, expected.DOM0_ON_VM[mechanism])
+            put(1 << world.dom0, down & world.locked, expected.DOM0_ON_LOCKED[mechanism])
             put(up, 1 << world.dom0, expected.VM_ON_DOM0[mechanism])
             if mechanism is Mechanism.EVENT and down:
                 channel = 1 << self._type(CHANNEL)

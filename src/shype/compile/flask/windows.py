@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from shype.compile.flask import conditions
+from shype.compile.flask import conditions, expected
+from shype.compile.flask.effective import Right
 from shype.compile.flask.encoding import booleans
 from shype.compile.flask.mismatch import Mismatch, short
 from shype.compile.flask.reader import Access
 from shype.compile.flask.world import World
 from shype.decision.chinese_wall import ChineseWall
-from shype.policy.names import MemberName
+from shype.policy.names import LabelName, MemberName
 
 #: Sets of members of which every pair is put to the security server; of more, a sample.
 EVERY_PAIR = 200
+CREATE: Right = ("domain", "create")
 
 
 class Windows:
-    """One comparison. ``create`` has dom0's conditional rules for `domain create`, by target."""
+    """One comparison. ``given`` has dom0's conditional rules, by target and permission."""
 
-    def __init__(self, world: World, create: Mapping[int, Sequence[Access]]) -> None:
-        self._world, self._given = world, create
+    def __init__(
+        self, world: World, given: Mapping[int, Mapping[Right, Sequence[Access]]]
+    ) -> None:
+        self._world, self._given = world, given
+        self._inside = {
+            False: frozenset({CREATE}), True: frozenset({CREATE, *_building(world)}),
+        }
         self._wall = ChineseWall(
             {name: wall.members for name, wall in world.policy.walls.items()}
         )
@@ -33,36 +40,44 @@ class Windows:
 
     def _windows(self) -> Iterator[Mismatch]:
         """dom0 may create a VM iff its window is open, no conflicting member runs, and the
-        vector in force (if there are any) has its label."""
+        vector in force (if there are any) has its label.
+
+        So it is with whatever else building takes, if the label is locked.
+        """
         world = self._world
-        names = booleans(world.policy, "")
         for target in self._given.keys() - {*world.at.values()}:
-            yield self._create(target, "never", "under a condition")
+            yield from self._never(target)
         for label, entry in world.entries.items():
-            rules = self._given.get(world.at[label], ())
+            target = world.at[label]
             if not world.server.authorize(label).permitted:
-                if rules:
-                    yield self._create(world.at[label], "never", "under a condition")
+                yield from self._never(target)
                 continue
-            cube = {names.enable: True, **_spelled(names.bits, entry.window)}
-            for member in sorted(self._excluding(world.policy.labels[label].members)):
-                cube[names.running[member]] = False
-            either = []
-            for rule in rules:
-                tokens = world.binary.expressions[rule.condition]
-                either.append(tokens if rule.branch else (*tokens, "!"))
-            cubes = [cube]
-            if world.policy.vectors:
-                cubes = [
-                    cube | _spelled(names.vectors, number)
-                    for number, vector in enumerate(world.policy.vectors.values())
-                    if label in vector.labels
-                ]
-            yield from self._window(world.at[label], either, cubes)
+            cubes = [*self._cubes(label, entry.window)]
+            wanted = self._inside[bool(world.locked >> target & 1)]
+            given = self._given.get(target, {})
+            yield from self._never(target, given.keys() - wanted)
+            for right in sorted(wanted):
+                yield from self._window(target, right, given.get(right, ()), cubes)
+
+    def _cubes(self, label: LabelName, window: int) -> Iterator[dict[str, bool]]:
+        policy, names = self._world.policy, booleans(self._world.policy, "")
+        cube = {names.enable: True, **_spelled(names.bits, window)}
+        for member in sorted(self._excluding(policy.labels[label].members)):
+            cube[names.running[member]] = False
+        if not policy.vectors:
+            yield cube
+        for number, vector in enumerate(policy.vectors.values()):
+            if label in vector.labels:
+                yield cube | _spelled(names.vectors, number)
 
     def _window(
-        self, target: int, either: list[tuple[str, ...]], cubes: Sequence[Mapping[str, bool]]
+        self, target: int, right: Right, rules: Sequence[Access],
+        cubes: Sequence[Mapping[str, bool]],
     ) -> Iterator[Mismatch]:
+        either = []
+        for rule in rules:
+            tokens = self._world.binary.expressions[rule.condition]
+            either.append(tokens if rule.branch else (*tokens, "!"))
         wanted = " | ".join(
             " ".join(name if value else f"!{name}" for name, value in cube.items())
             for cube in cubes
@@ -73,12 +88,17 @@ class Windows:
         except (conditions.Undecided, ValueError):
             same, got = False, f"{got} (cannot be decided)"
         if not same:
-            yield self._create(target, f"iff {wanted}", f"iff {got}")
+            yield self._differs(target, right, f"iff {wanted}", f"iff {got}")
 
-    def _create(self, target: int, policy: str, binary: str) -> Mismatch:
-        name = self._world.name
+    def _never(self, target: int, rights: Iterable[Right] | None = None) -> Iterator[Mismatch]:
+        for right in sorted(self._given.get(target, ()) if rights is None else rights):
+            yield self._differs(target, right, "never", "under a condition")
+
+    def _differs(self, target: int, right: Right, policy: str, binary: str) -> Mismatch:
+        name, mechanism = self._world.name, expected.MECHANISM_OF.get(right[0])
+        what = f"{right[0]} {{ {right[1]} }}"
         return Mismatch(
-            name(self._world.dom0), name(target), "control, domain { create }",
+            name(self._world.dom0), name(target), f"{mechanism}, {what}" if mechanism else what,
             short(policy), short(binary),
         )
 
@@ -112,3 +132,12 @@ class Windows:
 
 def _spelled(bits: Sequence[str], index: int) -> dict[str, bool]:
     return {bit: bool(index >> i & 1) for i, bit in enumerate(bits)}
+
+
+def _building(world: World) -> Iterator[Right]:
+    """What dom0 may do to an unlocked label's VMs and not to a locked one's."""
+    for mechanism, grants in expected.DOM0_ON_VM.items():
+        kept = expected.DOM0_ON_LOCKED[mechanism]
+        for cls, permissions in grants.items():
+            known = frozenset(world.tables.classes[cls])
+            yield from ((cls, name) for name in permissions & known - kept.get(cls, frozenset()))

@@ -53,6 +53,8 @@ class World:
         self.trusted = sum(
             1 << self.at[label.name] for label in policy.guests if _trusted(policy, label)
         )
+        #: Those that dom0 reaches into in their launch windows only.
+        self.locked = sum(1 << self.at[label.name] for label in policy.guests if label.locked)
         #: Members of each class of VM labels.
         self.members: dict[int, int] = defaultdict(int)
         for name, i in self.at.items():

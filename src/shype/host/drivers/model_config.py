@@ -31,6 +31,7 @@ def read(text: str) -> VmConfig:
         first if final is not None else None,
         settings.get("device_model_stubdomain_seclabel"),
         {event: action for event, action in _asked(settings).items() if action != "destroy"},
+        hvm=settings.get("type") == "hvm",
     )
 
 

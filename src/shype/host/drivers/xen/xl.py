@@ -82,6 +82,7 @@ def config(text: str) -> VmConfig:
         _word(build, "device_model_ssid_label"),
         {event: action for event, action in asked.items() if action and action != "destroy"},
         _devices(value),
+        hvm="type.hvm" in build or _word(create, "type") == "hvm",
     )
 
 
