@@ -90,8 +90,8 @@ def _host(policy: Policy) -> None:
     host = policy.host
     if host.dom0 not in policy.labels or host.dom0 == UNLABELED:
         corrupt("dom0's label is undeclared or `unlabeled`")
-    if policy.labels[host.dom0].members:
-        corrupt("dom0's label has wall members")
+    if policy.labels[host.dom0].members or policy.labels[host.dom0].locked:
+        corrupt("dom0's label has wall members, or is locked")
     if not host.drivers <= policy.labels.keys() - {host.dom0, UNLABELED}:
         corrupt("a driver domain's label is undeclared, dom0's or `unlabeled`")
     for assignment in policy.assignments.values():
