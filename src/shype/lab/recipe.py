@@ -52,8 +52,10 @@ DOM0_MODULES = (
     "xen-netback", "xen-blkback", "loop", "bridge", "8021q", "nf_tables", "nft_meta_bridge",
     "nft_reject_bridge", "veth", "dm_mod",
 )
-#: In dom0's image, not loaded at its boot: an iSCSI target and initiator.
-SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp")
+#: In dom0's image, not loaded at its boot: an iSCSI target and initiator, PCI passthrough (its
+#: front end is for a guest).
+SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp", "xen-pciback",
+                 "xen-pcifront")
 GUEST_MODULES = (
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkfront", "xen-netfront",
 )

@@ -47,6 +47,9 @@ _GIVE = {
     ResourceKind.MEMORY: ("add_iomem", "remove_iomem"),
 }
 
+#: DOMID_IO, to which the hypervisor gives devices in quarantine (xen/drivers/passthrough/pci.c).
+_QUARANTINE = enc.sid_type("domio")
+
 
 @dataclass(frozen=True, slots=True)
 class Devices:
@@ -78,6 +81,7 @@ class _Maker:
         self._attributes: dict[str, list[str]] = {}
         self._types: list[str] = []
         self._rules: list[Allow] = []
+        self._passed = False
         self._contexts: list[str] = []
 
     def add(self, kind: ResourceKind) -> None:
@@ -123,6 +127,10 @@ class _Maker:
         self._rule(self._set(users), type_, _USE.get(kind, _USE_ANY),
                    f"these VMs may use {kind} resources with this label")
         self._rule(enc.DOM0_TYPE, type_, _GIVE[kind], "dom0 gives them to a VM and takes them back")
+        if kind is ResourceKind.PCI:
+            self._passed = True
+            self._rule(_QUARANTINE, type_, _USE[kind],
+                       "between two VMs a device is in quarantine, where its DMA reaches nobody")
 
     def finish(self) -> Devices:
         """dom0 gives resources to the VMs it may run."""
@@ -130,6 +138,9 @@ class _Maker:
         if users:
             self._rule(enc.DOM0_TYPE, self._set(users), ("add", "remove"),
                        "dom0 gives these VMs hardware and takes it back")
+        if self._passed:
+            self._rule(enc.DOM0_TYPE, _QUARANTINE, ("add", "remove"),
+                       "dom0 puts PCI devices into quarantine and takes them out")
         return Devices(tuple(self._types), self._attributes, self._rules, self._contexts)
 
     def _set(self, names: list[LabelName]) -> str:

@@ -146,6 +146,7 @@ DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
         xen="settime firmware mca_op readapic getcpuinfo physinfo cpupool_op getscheduler "
         "readconsole writeconsole",
         xen2="get_cpu_featureset",
+        resource="setup",
     ),
     "device": _grants(
         resource="add_irq setup plug use_noiommu use_iommu use_iommu_nointremap"
@@ -183,6 +184,9 @@ DOM0_GIVES: Mapping[ResourceKind, Grants] = MappingProxyType({
     ResourceKind.MEMORY: _grants(resource="add_iomem remove_iomem"),
 })
 DOM0_GIVES_TO_VM = _grants(resource="add remove")
+#: A PCI device that some VM may use is in quarantine (the hypervisor's DOMID_IO) between two VMs.
+QUARANTINE_ON_PCI = _grants(resource="use_iommu")
+DOM0_ON_QUARANTINE = DOM0_GIVES_TO_VM
 
 #: The hypervisor builds dom0.
 BOOT_ON_DOM0 = _grants(domain="create")

@@ -95,13 +95,16 @@ class Hardware:
     def grants(self, put: expected.Put) -> None:
         """The permissions that go with every piece."""
         world, dom0 = self._world, 1 << self._world.dom0
-        users = 0
+        users, quarantine = 0, 1 << world.names.index["domio_t"]
         for piece in self.pieces:
             put(piece.users, 1 << piece.type, expected.VM_ON_RESOURCE[piece.kind])
             if piece.labelled:
                 put(dom0, 1 << piece.type, expected.DOM0_AT_BOOT[piece.kind])
             if piece.users:
                 put(dom0, 1 << piece.type, expected.DOM0_GIVES[piece.kind])
+                if piece.kind is ResourceKind.PCI:
+                    put(quarantine, 1 << piece.type, expected.QUARANTINE_ON_PCI)
+                    put(dom0, quarantine, expected.DOM0_ON_QUARANTINE)
             users |= piece.users
         served = sum(
             1 << at for name_, at in world.at.items() if world.server.authorize(name_).permitted

@@ -110,6 +110,8 @@ BOOT: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, _XEN, "xen", "settime", "dom0 sets the wall clock"),
     _allow(DOM0_TYPE, _XEN, "xen", "firmware mca_op readapic",
            "dom0's kernel at boot: firmware data, machine checks, the IO-APIC"),
+    _allow(DOM0_TYPE, _XEN, "resource", "setup",
+           "dom0's kernel tells where PCI Express keeps its configuration space"),
     _allow(DOM0_TYPE, _XEN, "xen", "getcpuinfo physinfo cpupool_op getscheduler",
            "libxl asks for CPUs, memory, pool and scheduler before it builds a VM; `xl info`"),
     _allow(DOM0_TYPE, _XEN, "xen", "readconsole writeconsole",
