@@ -68,6 +68,7 @@ class Lab:
         name: str | None = None, flask: str = "enforcing", policy_module: Path | None = None,
         snapshot: bool = True, icount: bool = False, memory: int = 2048, dom0_memory: int = 768,
         xen_args: Sequence[str] = (), dom0_args: Sequence[str] = (), attached: bool = True,
+        iommu: bool = False,
     ) -> Lab:
         """Boot a host, or start it from a snapshot of that very boot, and wait until dom0 answers.
 
@@ -78,7 +79,8 @@ class Lab:
         ``disabled`` (a Xen without FLASK: no module).  ``files``: further
         files, by absolute path in dom0.  ``icount``: one virtual nanosecond
         is one instruction, for repeatable timing.  Memory in MiB.
-        ``attached``: QEMU dies with this process, however that ends.
+        ``attached``: QEMU dies with this process, however that ends.  ``iommu``: a machine
+        with an IOMMU and PCI cards (`qemu.IOMMU`).
 
         Raises Unavailable (``lab.not-built``, ``tool.missing``, ...), BadInput
         (``lab.exists``, ``lab.bad-name``), BootFailed.
@@ -86,7 +88,7 @@ class Lab:
         built = builder.load()
         policy = _Policy.read(bundle)
         machine = _machine(built, _module(policy, policy_module), flask, memory, dom0_memory,
-                           icount, tuple(xen_args), tuple(dom0_args))
+                           icount, tuple(xen_args), tuple(dom0_args), iommu)
         began = time.monotonic()
         with rundir.claimed(name or _unique()) as directory:
             _write_payload(directory, policy, files or {})
@@ -246,6 +248,7 @@ def _module(policy: _Policy, file: Path | None) -> bytes | None:
 def _machine(
     built: builder.Built, module: bytes | None, flask: str, memory: int,
     dom0_memory: int, icount: bool, xen_args: tuple[str, ...], dom0_args: tuple[str, ...],
+    iommu: bool,
 ) -> Machine:
     if flask not in FLASK_MODES:
         raise BadInput("lab.bad-flask", f"flask mode {flask!r}", f"one of {', '.join(FLASK_MODES)}")
@@ -256,6 +259,7 @@ def _machine(
         image=str(built.image),
         policy=None if module is None else str(snapshot.module(module)), flask=flask, memory=memory,
         dom0_memory=dom0_memory, icount=icount, xen_args=xen_args, dom0_args=dom0_args,
+        iommu=iommu,
     )
 
 

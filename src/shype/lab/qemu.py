@@ -15,6 +15,10 @@ from shype.base import child
 from shype.base.errors import ShypeError, Unavailable
 
 PROGRAM = "qemu-system-x86_64"
+#: An IOMMU that remaps interrupts (Intel VT-d, which Xen drives under an AMD processor as well),
+#: and two PCI cards to give to guests, 0000:00:05.0 and 0000:00:06.0.
+IOMMU = ("-device", "intel-iommu,intremap=on", "-device", "edu,addr=05.0",
+         "-device", "edu,addr=06.0")
 #: Host-side clients at a time; each has a port of its own.
 PORTS = 4
 
@@ -34,6 +38,7 @@ class Machine:
     icount: bool
     xen_args: tuple[str, ...]
     dom0_args: tuple[str, ...]
+    iommu: bool = False
 
     def xen_line(self) -> str:
         """Xen's command line.  bootscrub=0 keeps unused memory zero, and so snapshots small."""
@@ -55,7 +60,8 @@ class Machine:
         if self.policy is not None:
             modules.append(_quoted(self.policy))
         words = [
-            PROGRAM, "-accel", "tcg,thread=single,tb-size=512", "-machine", "pc",
+            PROGRAM, "-accel", "tcg,thread=single,tb-size=512", "-machine",
+            *(("q35", *IOMMU) if self.iommu else ("pc",)),
             "-cpu", "max,-smap,-rdtscp", "-m", str(self.memory), "-smp", "1",
             "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
             "-serial", "file:serial.log", "-qmp", "unix:qmp,server=on,wait=off",

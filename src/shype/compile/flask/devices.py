@@ -129,6 +129,9 @@ class _Maker:
         self._rule(enc.DOM0_TYPE, type_, _GIVE[kind], "dom0 gives them to a VM and takes them back")
         if kind is ResourceKind.PCI:
             self._passed = True
+            self._rules.append(Allow(
+                self._set(users), enc.SELF_TYPE, "mmu", ("exchange",),
+                "a PV kernel makes DMA buffers contiguous: of its own memory"))
             self._rule(_QUARANTINE, type_, _USE[kind],
                        "between two VMs a device is in quarantine, where its DMA reaches nobody")
 

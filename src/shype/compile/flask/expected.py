@@ -186,6 +186,8 @@ DOM0_GIVES: Mapping[ResourceKind, Grants] = MappingProxyType({
 DOM0_GIVES_TO_VM = _grants(resource="add remove")
 #: A PCI device that some VM may use is in quarantine (the hypervisor's DOMID_IO) between two VMs.
 QUARANTINE_ON_PCI = _grants(resource="use_iommu")
+#: A VM that may have a PCI device, on itself: DMA buffers.
+PCI_USER_ON_ITSELF = _grants(mmu="exchange")
 DOM0_ON_QUARANTINE = DOM0_GIVES_TO_VM
 
 #: The hypervisor builds dom0.

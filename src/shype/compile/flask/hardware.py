@@ -92,6 +92,14 @@ class Hardware:
                             verdict(permitted),
                         )
 
+    @property
+    def pci_users(self) -> int:
+        """The labels that may have some PCI device."""
+        found = 0
+        for piece in self.pieces:
+            found |= piece.users if piece.kind is ResourceKind.PCI else 0
+        return found
+
     def grants(self, put: expected.Put) -> None:
         """The permissions that go with every piece."""
         world, dom0 = self._world, 1 << self._world.dom0

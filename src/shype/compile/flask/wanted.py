@@ -119,6 +119,8 @@ class Wanted:
         self._with_dom0(put)
         self._between(put)
         hardware.grants(put)
+        if hardware.pci_users:
+            put(hardware.pci_users, 1 << self._type(SELF), expected.PCI_USER_ON_ITSELF)
         return found
 
     def _with_dom0(self, put: expected.Put) -> None:
