@@ -147,6 +147,21 @@ def test_feed_does_not_wait_for_ever_after_the_stream() -> None:
         child.feed(["sleep", "60"], lambda ended: iter(()), timeout=0.2)
 
 
+def test_feed_does_not_wait_for_ever_for_a_child_that_does_not_read() -> None:
+    closed = list[str]()
+
+    def source(ended: Callable[[], bool]) -> Iterator[bytes]:
+        try:
+            while not ended():
+                yield bytes(1 << 20)
+        finally:
+            closed.append("closed")
+
+    with pytest.raises(child.ChildFailed, match=r"within 0\.2 s"):
+        child.feed(["sleep", "60"], source, timeout=0.2)
+    assert closed
+
+
 def test_drain_gives_all_that_is_printed() -> None:
     taken = list[bytes]()
     done = child.drain(["sh", "-c", "head -c 3000000 /dev/zero; echo said >&2"], taken.append,

@@ -189,3 +189,15 @@ def test_what_is_over_goes_nowhere(tmp_path: Path, why: str) -> None:
             leave()
         assert caught.value.id == "vm.over"
     assert not (tmp_path / "a.img").exists()
+
+
+def test_a_suspended_guest_is_told_and_ends_by_force(tmp_path: Path) -> None:
+    agent = host(tmp_path)
+    launch(agent, config(tmp_path, "a-db"))
+    model(agent)._change(1, ended=Ending.SUSPEND)
+    with pytest.raises(Unavailable, match="suspended: it is being saved") as caught:
+        stop(agent, "a-db", force=False, timeout=0.1)
+    assert caught.value.id == "stop.timeout"
+    assert "--force" in caught.value.fix
+    assert stop(agent, "a-db", force=True, timeout=0).destroyed
+    assert guests(agent) == {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import shutil
 import subprocess
@@ -168,23 +169,38 @@ def feed(
     """Run ``argv`` with what ``source`` yields as its standard input, and wait for it.
 
     ``source`` gets a function that says whether the child has ended, and is closed when it has:
-    its stream may go on longer.  ``timeout`` (seconds) counts from the end of the stream.  Raises
-    as `run`, and what ``source`` raises, after the child has been killed.
+    its stream may go on longer.  ``timeout`` (seconds) is how long the child may leave what it gets
+    unread, and how long it may go on after the end of the stream.  Raises as `run`, and what
+    ``source`` raises, after the child has been killed.
     """
     with _piped(argv, subprocess.PIPE, None, die_with_parent) as (process, complete):
         chunks = source(lambda: process.poll() is not None)
         try:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # its exit code says why
+                os.set_blocking(process.stdin.fileno(), False)
                 for chunk in chunks:
-                    process.stdin.write(chunk)
-                    process.stdin.flush()
+                    if not _written(process.stdin.fileno(), chunk, timeout):
+                        break  # it hangs: `complete` gives it its time once more, then kills it
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()
         return complete(timeout)
+
+
+def _written(pipe: int, data: bytes, patience: float) -> bool:
+    """Write all of ``data``; False if for ``patience`` seconds nothing of it was taken."""
+    left = memoryview(data)
+    ready = select.poll()
+    ready.register(pipe, select.POLLOUT)
+    while left:
+        if not ready.poll(patience * 1000):
+            return False
+        with contextlib.suppress(BlockingIOError):  # less room than the kernel said
+            left = left[os.write(pipe, left):]
+    return True
 
 
 def drain(

@@ -238,7 +238,15 @@ def _ps(args: argparse.Namespace) -> int:
 
 
 def _state(resident: Resident) -> str:
-    return "dying" if resident.domain.dying else "paused" if resident.domain.paused else "running"
+    domain = resident.domain
+    if domain.dying:
+        return "dying"
+    if domain.ended is not None:
+        from shype.host.hypervisor import Ending
+
+        suspended = domain.ended is Ending.SUSPEND
+        return "suspended" if suspended else f"ended ({domain.ended})"
+    return "paused" if domain.paused else "running"
 
 
 def _sets(agent: Agent, resident: Resident) -> tuple[list[str], list[str]]:

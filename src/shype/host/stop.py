@@ -9,7 +9,7 @@ from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0
 from shype.host.ended import await_end, is_over
-from shype.host.hypervisor import Domain
+from shype.host.hypervisor import Domain, Ending
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
 from shype.host.store import audit as store_audit
@@ -61,17 +61,22 @@ def stop(
     gone = left is None
     if not gone:
         _record(agent, domain, Result.FAILED, {"timeout": timeout}, "stop.timeout")
-        zombie = any(d.domid == domain.domid and d.dying for d in agent.hypervisor.domains())
-        raise Unavailable(
-            "stop.timeout",
-            f"{domain.name} (domain {domain.domid}) is "
-            + ("dying, but not gone: something still maps its memory" if zombie
-               else f"still there after {timeout:g} s"),
-            "look for backends of it in dom0" if zombie
-            else f"wait longer (--timeout), or shype stop {vm} --force",
-        )
+        raise _late(agent, domain, vm, timeout)
     _record(agent, domain, Result.DONE, {"destroyed": destroyed, "released": list(released)})
     return Stopped(domain, destroyed, released)
+
+
+def _late(agent: Agent, domain: Domain, vm: str, timeout: float) -> Unavailable:
+    now = next((d for d in agent.hypervisor.domains() if d.domid == domain.domid), domain)
+    what, fix = f"still there after {timeout:g} s", "wait longer (--timeout), or "
+    fix += f"shype stop {vm} --force"
+    if now.dying:
+        what = "dying, but not gone: something still maps its memory"
+        fix = "look for backends of it in dom0"
+    elif now.ended is Ending.SUSPEND:
+        what = "suspended: it is being saved or migrated, or was when that broke off"
+        fix = f"wait for that; if no command does it any more, shype stop {vm} --force"
+    return Unavailable("stop.timeout", f"{domain.name} (domain {domain.domid}) is {what}", fix)
 
 
 def _record(
