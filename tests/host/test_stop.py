@@ -191,8 +191,11 @@ def test_what_is_over_goes_nowhere(tmp_path: Path, why: str) -> None:
     assert not (tmp_path / "a.img").exists()
 
 
-def test_a_suspended_guest_is_told_and_ends_by_force(tmp_path: Path) -> None:
+def test_a_suspended_guest_is_told_and_ends_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = host(tmp_path)
+    monkeypatch.setattr(ModelHypervisor, "shutdown", lambda self, domid: None)  # it hears nothing
     launch(agent, config(tmp_path, "a-db"))
     model(agent)._change(1, ended=Ending.SUSPEND)
     with pytest.raises(Unavailable, match="suspended: it is being saved") as caught:
