@@ -15,7 +15,7 @@ from shype.lab import builder
 from shype.lab.guests import MEMORY, config
 from shype.lab.host import Lab
 from shype.policy.loader import load
-from tests.lab import boot_sector
+from tests.lab import boot_sector, trails
 from tests.lab.conftest import STILL, boolean, guests
 from tests.lab.test_faults import Answer, shype, wait_in_dom0
 
@@ -35,7 +35,7 @@ resources:
   - {disk: "/dev/disk/by-path/*:red-lun-0", coalitions: [red]}
   - {disk: "/dev/disk/by-path/*:blue-lun-0", coalitions: [blue]}
 host: {dom0: manager}
-vms: {hvm: red-vm, pv: red-vm, try: red-vm}
+vms: {hvm: red-vm, pv: red-vm, try: red-vm, blue: blue-vm}
 """
 CONTEXT = "u:r:l_red_vm_t:s0"
 SETUP = """\
@@ -124,7 +124,39 @@ def test_an_hvm_guest_and_its_cd(lab: Lab, tmp_path: Path) -> None:
     assert opened(lab, domid) <= {"/srv/red-boot", "/srv/red-cd"}
     assert devices_of(lab) == (0, [boot])
     assert shype(lab, "denials").value["denials"] == []
+    # into a file and back: the label is this host's word, the disk is decided anew
+    saved = shype(lab, "save", "hvm", "/srv/hvm.img")
+    assert saved.code == 0, saved.value
+    assert (guests(lab), left(lab)) == ({}, [])
+    again = shype(lab, "restore", "/srv/hvm.img")
+    assert again.code == 0, again.value
+    assert guests(lab) == {"hvm": CONTEXT}
+    assert not boolean(lab, "win_en")
+    assert opened(lab, again.value["domid"]) == {"/srv/red-boot"}
+    assert devices_of(lab) == (0, [boot])
+    assert shype(lab, "denials").value["denials"] == []
     assert shype(lab, "stop", "--force", "--timeout", "1", "hvm").code == 0
+    assert left(lab) == []
+
+
+def test_a_backend_in_another_vm(lab: Lab) -> None:
+    """Of whatever kind, a vTPM's too: its VM and the one that it serves must share a coalition.
+
+    There is no vTPM to run in Debian; here the domains are real, and who is asked.
+    """
+    assert start(lab, "pv", STILL).code == 0
+    vtpm = 'vtpm = ["backend={},uuid=00000000-0000-4000-8000-000000000001"]'
+    refused = start(lab, "blue", vtpm.format("pv"))
+    assert (refused.code, refused.denial) == (1, ("ste.disjoint", []))
+    assert start(lab, "try", vtpm.format("gone")).denial == ("device.backend", [])
+    assert "blue" not in guests(lab)
+    permitted = start(lab, "try", vtpm.format("pv"))
+    assert permitted.error == "create.failed", "permitted; xl waits for a vTPM, and none answers"
+    asked = [one for one in trails.shown(lab) if one.get("object") == "vm:pv"]
+    assert [(one["vm"], one["result"], one["rule"]) for one in asked] == [
+        ("blue", "refused", "ste.disjoint"), ("try", "permitted", "ste.shared")]
+    assert guests(lab) == {"pv": CONTEXT}
+    assert shype(lab, "stop", "--force", "pv").code == 0
     assert left(lab) == []
 
 

@@ -87,7 +87,8 @@ DOM0_ON_VM: Mapping[Mechanism, Grants] = MappingProxyType({
     ),
     Mechanism.CONTROL: _grants(
         domain="max_vcpus setaffinity setdomainmaxmem getscheduler setvcpucontext setaddrsize "
-        "getaddrsize setpagingmempool unpause getvcpuinfo getvcpucontext resume",
+        "getaddrsize setpagingmempool unpause getvcpuinfo getvcpucontext resume "
+        "shutdown",
         domain2="resource_map set_cpu_policy get_cpu_policy setclaim setscheduler settsc gettsc "
         "get_vnumainfo get_domain_state",
         hvm="sethvmc gethvmc setparam getparam altp2mhvm dm",

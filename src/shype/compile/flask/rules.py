@@ -180,6 +180,8 @@ BUILD: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "domain", "getvcpuinfo getvcpucontext", "save: register state"),
     _allow(DOM0_TYPE, MANAGED, "domain", "resume",
            "save: the VM goes on after `xl save -c` or when saving failed"),
+    _allow(DOM0_TYPE, MANAGED, "domain", "shutdown",
+           "save, HVM: libxl itself suspends a guest that has no PV drivers to ask"),
     _allow(DOM0_TYPE, MANAGED, "domain2",
            "resource_map set_cpu_policy setclaim setscheduler settsc",
            "create: grant table frames, CPUID, memory claim, scheduler weight, clock"),
