@@ -29,6 +29,8 @@ from shype.policy.model import (
     ResourceKind,
     ResourceLabel,
     Retired,
+    Revocation,
+    Updates,
     Vector,
     Wall,
 )
@@ -98,6 +100,8 @@ class _Builder:
                 frozenset(LabelName(ref.text) for ref in read.drivers or ()),
                 Enforcement.ENFORCING,
                 read.host.span,
+                Updates(read.updates.text) if read.updates else Updates.BOOT,
+                Revocation(read.revocation.text) if read.revocation else Revocation.REFUSE,
             ),
             assignments={
                 VmId(vm.text): Assignment(VmId(vm.text), LabelName(name.text), vm.span)

@@ -41,6 +41,8 @@ from shype.policy.model import (
     Label,
     Policy,
     Retired,
+    Revocation,
+    Updates,
     Vector,
     Wall,
 )
@@ -55,8 +57,8 @@ from shype.policy.names import (
 )
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
-#: 3: static policies, locked labels.
-FORMAT = 3
+#: 3: static policies, locked labels. 4: live updates.
+FORMAT = 4
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -107,6 +109,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
         "host": {
             "dom0": policy.host.dom0, "drivers": sorted(policy.host.drivers),
             "minimum": str(policy.host.minimum), "span": span_out(policy.host.span),
+            "updates": str(policy.host.updates), "revocation": str(policy.host.revocation),
         },
         "assignments": [
             {"vm": a.vm, "label": a.label, "span": span_out(a.span)}
@@ -264,7 +267,8 @@ def _vector(value: object, where: str) -> Vector:
 
 
 def _host(value: object) -> Host:
-    entry = obj(value, "host", "dom0", "drivers", "minimum", "span")
+    entry = obj(
+        value, "host", "dom0", "drivers", "minimum", "span", "updates", "revocation")
     if entry["minimum"] != str(Enforcement.ENFORCING):
         corrupt("host.minimum is not `enforcing`")
     return Host(
@@ -272,6 +276,8 @@ def _host(value: object) -> Host:
         frozenset(LabelName(one) for one in names(entry["drivers"], "host.drivers")),
         Enforcement.ENFORCING,
         span(entry["span"], "host"),
+        Updates(spelled(entry["updates"], "host.updates", {*Updates}.__contains__)),
+        Revocation(spelled(entry["revocation"], "host.revocation", {*Revocation}.__contains__)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from shype.policy import grammar, resources
 from shype.policy.json_values import corrupt
 from shype.policy.lattice import Lattice, LevelRange
-from shype.policy.model import Label, Policy
+from shype.policy.model import Label, Policy, Revocation, Updates
 from shype.policy.names import UNLABELED
 
 
@@ -130,6 +130,11 @@ def _vectors(policy: Policy) -> None:
 
 
 def _updates(policy: Policy) -> None:
+    if policy.host.updates is Updates.LIVE:
+        if policy.static:
+            corrupt("a static policy has live updates")
+    elif policy.host.revocation is not Revocation.REFUSE:
+        corrupt("there is a revocation, and there are no live updates")
     old, new = policy.replaces, policy.version
     if old is not None and grammar.version_order(old) >= grammar.version_order(new):
         corrupt(f"version {new} cannot replace version {old}")

@@ -162,6 +162,8 @@ class Draft:
     host: Ref | None
     dom0: Ref | None
     drivers: tuple[Ref, ...] | None
+    updates: Ref | None
+    revocation: Ref | None
     vms: Map[str, tuple[Ref, Ref]]
     static: Ref | None
     vectors: Map[str, DraftVector]

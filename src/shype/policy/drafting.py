@@ -63,6 +63,8 @@ def draft(root: Mapping) -> Draft:
         host=_key(sections["host"][0]) if "host" in sections else None,
         dom0=_ref(host.get("dom0")) if isinstance(host, Mapping) else None,
         drivers=_refs(drivers) if isinstance(drivers, Sequence) or drivers is None else None,
+        updates=_ref(_mapping(host).get("updates")),
+        revocation=_ref(_mapping(host).get("revocation")),
         vms=_vms(section("vms")),
         static=_if_true(root, "static"),
         vectors=_vectors(section("vectors")),

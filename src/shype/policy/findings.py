@@ -84,6 +84,8 @@ class Id(StrEnum):
     HOST_DRIVER_UNDECLARED = "host.driver-undeclared"
     HOST_DRIVER_DOM0 = "host.driver-dom0"
     HOST_DRIVER_UNLABELED = "host.driver-unlabeled"
+    HOST_STATIC_LIVE = "host.static-live"
+    HOST_REVOCATION_BOOT = "host.revocation-boot"
     RESOURCE_KIND = "resource.kind"
     RESOURCE_NAME = "resource.name"
     RESOURCE_LABEL = "resource.label"

@@ -21,11 +21,11 @@ from shype.policy import bundle as values
 from shype.policy.contents import FILES, MAX_FILE, Contents, parse
 from shype.policy.envelope import corrupt
 from shype.policy.manifest_values import WORD, count, mapping, match, record, short, words
-from shype.policy.model import Policy
+from shype.policy.model import Policy, Updates
 from shype.policy.names import LabelName, MemberName
 
-#: Raised whenever the shape changes. 2: static policies.
-FORMAT = 2
+#: Raised whenever the shape changes. 2: static policies. 3: live updates.
+FORMAT = 3
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -60,7 +60,8 @@ class Booleans:
     ``running`` says which member of a conflict set runs, ``digest`` exists
     only so that a host can ask the hypervisor which policy it has loaded.
     ``vectors`` (least significant first; none without vectors) spell which
-    configuration vector is in force, by its place in the policy.
+    configuration vector is in force, by its place in the policy.  ``loading`` lets another policy
+    be loaded while it is on (None: this one is never replaced on a running host).
     """
 
     enable: str
@@ -68,6 +69,12 @@ class Booleans:
     running: Mapping[MemberName, str]
     digest: str
     vectors: tuple[str, ...] = ()
+    loading: str | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Booleans that are off but for moments: ``loading``."""
+        return () if self.loading is None else (self.loading,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,7 @@ class Manifest:
             "booleans": {
                 "enable": self.booleans.enable, "bits": list(self.booleans.bits),
                 "running": dict(self.booleans.running), "digest": self.booleans.digest,
-                "vectors": list(self.booleans.vectors),
+                "vectors": list(self.booleans.vectors), "loading": self.booleans.loading,
             },
             "validation": check and {
                 "reader": check.reader, "pairs": check.pairs, "checks": check.checks,
@@ -296,6 +303,8 @@ def _agrees(policy: Policy, manifest: Manifest) -> None:
     bits = len(manifest.booleans.vectors)
     if bits != (max(1, (len(policy.vectors) - 1).bit_length()) if policy.vectors else 0):
         raise corrupt("the manifest's booleans do not spell the vectors of policy.json")
+    if (manifest.booleans.loading is not None) is not (policy.host.updates is Updates.LIVE):
+        raise corrupt("policy.json and the manifest disagree on live updates")
 
 
 def _consistent(manifest: Manifest) -> None:
@@ -307,7 +316,8 @@ def _consistent(manifest: Manifest) -> None:
     if not bits or len(manifest.labels) > 1 << len(bits):
         raise corrupt("booleans: too few bits to select every label's window")
     vectors = manifest.booleans.vectors
-    names = [manifest.booleans.enable, *bits, *vectors, *manifest.booleans.running.values()]
+    names = [manifest.booleans.enable, *bits, *vectors, *manifest.booleans.flags,
+             *manifest.booleans.running.values()]
     if len(set(names)) != len(names):
         raise corrupt("booleans: a name is used twice")
     if manifest.booleans.digest != digest_boolean(manifest.digest):
@@ -338,7 +348,8 @@ def _labels(value: object) -> dict[LabelName, LabelEntry]:
 
 
 def _booleans(value: object) -> Booleans:
-    names = record(value, "booleans", ("enable", "bits", "running", "digest", "vectors"))
+    names = record(value, "booleans", (
+        "enable", "bits", "running", "digest", "vectors", "loading"))
     running = mapping(names["running"], "booleans.running")
     return Booleans(
         match(names["enable"], WORD, "booleans.enable"),
@@ -350,6 +361,7 @@ def _booleans(value: object) -> Booleans:
         },
         match(names["digest"], WORD, "booleans.digest"),
         words(names["vectors"], "booleans.vectors"),
+        None if names["loading"] is None else match(names["loading"], WORD, "booleans.loading"),
     )
 
 

@@ -174,14 +174,37 @@ class Resource:
     span: Span
 
 
+class Updates(StrEnum):
+    """When a host takes a new policy: at its next boot only, or also while it runs."""
+
+    BOOT = "boot"
+    LIVE = "live"
+
+
+class Revocation(StrEnum):
+    """What an update may do to flows that exist and that the new policy forbids, the gentlest
+    first: nothing (it is refused), take devices away, pause VMs, destroy VMs."""
+
+    REFUSE = "refuse"
+    DETACH = "detach"
+    PAUSE = "pause"
+    DESTROY = "destroy"
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Who runs the host: dom0's label, driver domains' labels, the least enforcement allowed."""
+    """Who runs the host: dom0's label, driver domains' labels, the least enforcement allowed.
+
+    ``updates`` and ``revocation``: how it takes a new policy, and what then becomes of flows
+    that exist.
+    """
 
     dom0: LabelName
     drivers: frozenset[LabelName]
     minimum: Enforcement
     span: Span
+    updates: Updates = Updates.BOOT
+    revocation: Revocation = Revocation.REFUSE
 
 
 @dataclass(frozen=True, slots=True)

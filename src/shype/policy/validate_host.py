@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from shype.policy import grammar
 from shype.policy.findings import Id, error, show, warning
+from shype.policy.model import Updates
 from shype.policy.names import UNLABELED
 from shype.policy.rules import Case, Rule
 from shype.policy.source import Finding
@@ -130,6 +131,30 @@ def uuids_are_in_lower_case(case: Case) -> Iterator[Finding]:
             )
 
 
+def static_policies_are_not_updated_live(case: Case) -> Iterator[Finding]:
+    """Nothing of a static policy changes on a running host, the policy itself least of all."""
+    updates = case.draft.updates
+    if updates is not None and updates.text == Updates.LIVE and case.draft.static is not None:
+        yield error(
+            Id.HOST_STATIC_LIVE, updates.span,
+            "the policy is static, and `updates: live` lets a running host load another one",
+            "delete `static` or `updates: live`",
+        )
+
+
+def revocation_is_of_live_updates(case: Case) -> Iterator[Finding]:
+    """What an update does to flows that exist matters only where a running host is updated."""
+    draft = case.draft
+    live = draft.updates is not None and draft.updates.text == Updates.LIVE
+    if draft.revocation is not None and not live:
+        yield error(
+            Id.HOST_REVOCATION_BOOT, draft.revocation.span,
+            "`revocation` says what a live update does to VMs that run, and this policy is "
+            "taken at boot, when none runs",
+            "add `updates: live`, or delete `revocation`",
+        )
+
+
 def dom0_may_run_every_label(case: Case) -> Iterator[Finding]:
     """dom0 may run a label only if dom0's own label has all of that label's coalitions."""
     draft = case.draft
@@ -184,6 +209,8 @@ RULES: tuple[Rule, ...] = (
     no_vm_has_dom0s_label,
     dom0_is_no_vm,
     uuids_are_in_lower_case,
+    static_policies_are_not_updated_live,
+    revocation_is_of_live_updates,
 )
 ADVICE: tuple[Rule, ...] = (
     dom0_may_run_every_label,

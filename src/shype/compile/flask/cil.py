@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from shype.base.errors import BadInput
-from shype.compile.flask import constraining, devices, levels, rules, trusting
+from shype.compile.flask import constraining, devices, levels, loading, rules, trusting
 from shype.compile.flask import encoding as enc
 from shype.compile.flask.devices import Devices
 from shype.compile.flask.mls import MlsLevel, MlsRange
@@ -71,6 +71,7 @@ def generate(policy: Policy, tables: Tables) -> str:
     lines += _transitions(policy)
     lines += trusted.transitions
     lines += _windows(policy, tables)
+    lines += loading.lines(policy, tables)
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
+from shype.compile.flask import loading
 from shype.compile.flask.constraints import Interpreter, Malformed
 from shype.compile.flask.matrix import Matrix
 from shype.compile.flask.mismatch import Mismatch
@@ -21,7 +22,7 @@ class Effective:
     """The binary's rules and constraints.
 
     ``rules`` is type enforcement alone, without what dom0 has under a condition: that is in
-    ``windowed``, by target and permission.
+    ``windowed``, by target and permission, and what is for updates in ``loading``.
     """
 
     def __init__(self, world: World) -> None:
@@ -29,6 +30,7 @@ class Effective:
         self._interpreter = Interpreter(world.names, world.contexts)
         self.rules = Matrix()
         self.windowed: dict[int, dict[Right, list[Access]]] = {}
+        self.loading: list[Access] = []
         self._constraints: dict[tuple[str, str], list[Constraint]] = defaultdict(list)
         self._known: dict[object, int] = {}
         for constraint in world.binary.constraints:
@@ -39,6 +41,9 @@ class Effective:
 
     def _add(self, rule: Access) -> None:
         names = self._world.names
+        if loading.concerns(rule):
+            self.loading.append(rule)
+            return
         if rule.condition >= 0 and rule.source == self._world.dom0_type:
             for target in names.members[rule.target]:
                 rights = self.windowed.setdefault(target, {})

@@ -13,7 +13,7 @@ from shype.compile.flask import levels
 from shype.compile.flask.mls import MlsRange
 from shype.policy.manifest import Booleans, Dom0Entry, LabelEntry, digest_boolean
 from shype.policy.mechanism import Mechanism
-from shype.policy.model import Label, Policy, ResourceKind
+from shype.policy.model import Label, Policy, ResourceKind, Updates
 from shype.policy.names import CoalitionName, LabelName, MemberName
 
 USER = "u"
@@ -39,6 +39,8 @@ UNLOCKED = "unlocked"
 
 #: Boolean that opens the launch window.
 ENABLE = "win_en"
+#: Boolean under which another policy may be loaded.
+LOADING = "load_open"
 
 #: Terms per group in a long condition; see `conjunction`.
 _GROUP = 64
@@ -240,6 +242,7 @@ def booleans(policy: Policy, digest: str) -> Booleans:
         {member: running_boolean(member) for member in sorted(policy.members)},
         digest_boolean(digest),
         vector_bits(len(policy.vectors)),
+        LOADING if policy.host.updates is Updates.LIVE else None,
     )
 
 

@@ -44,7 +44,8 @@ def compare(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Iter
         yield from differs("constraints", (), binary.constraints)
     yield from _contexts(policy)
     names = booleans(policy, digest)
-    wanted = (names.enable, *names.bits, *names.vectors, *names.running.values(), names.digest)
+    wanted = (names.enable, *names.bits, *names.vectors, *names.running.values(), *names.flags,
+              names.digest)
     yield from differs("booleans", dict.fromkeys(wanted, False), dict(binary.booleans))
 
 

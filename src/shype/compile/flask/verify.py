@@ -17,6 +17,7 @@ from shype.compile.flask import expected, frame
 from shype.compile.flask.channels import Channels
 from shype.compile.flask.effective import Effective
 from shype.compile.flask.hardware import Hardware
+from shype.compile.flask.loading import Loading
 from shype.compile.flask.mismatch import SHOWN, Disagreement, Mismatch, verdict
 from shype.compile.flask.reader import Binary
 from shype.compile.flask.tables import Tables
@@ -65,4 +66,5 @@ def _rules(world: World) -> Iterator[Mismatch]:
             world.dom0, targets, f"control, {cls} {{ {name} }}", "no constraint", "a constraint")
     yield from Channels(world, effective).mismatches()
     yield from hardware.mismatches(effective)
+    yield from Loading(world, effective.loading).mismatches()
     yield from Windows(world, effective.windowed).mismatches()
