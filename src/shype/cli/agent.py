@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from shype.cli import output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shype.host.agent import Agent
+    from shype.host.hypervisor import Hypervisor
+    from shype.policy.manifest import Bundle
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -36,8 +40,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
-def open_agent(args: argparse.Namespace) -> Agent:
+def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
     """The agent, once it is sure that this host may act by the bundle.
+
+    An update that was killed is finished before, unless ``resume`` is false.
 
     Raises BadInput (``bundle.*``, ``key.*``, ``model.file``), Unavailable (``host.no-xen``, ...).
     """
@@ -54,26 +60,54 @@ def open_agent(args: argparse.Namespace) -> Agent:
             "give both, or none of them on a Xen host",
         )
     if args.model_file is not None:
-        from shype.host.drivers.model import ModelHypervisor
-
         output.note("MODEL: this is not a hypervisor; nothing is enforced")
         if not args.json:
             print("MODEL, not a hypervisor:")
-        # Never the real host's state: there, a launch may be waiting to be recovered.
-        state = args.state or args.model_file.with_name(f"{args.model_file.name}.state")
-        with refusals_recorded(state.absolute(), args.bundle):
-            bundle = load_trusted(args.bundle, args.keys)
-            agent = admit(Agent(bundle, ModelHypervisor(bundle, args.model_file), state.absolute()))
-            record_keys(agent, args.keys)
-            record_load(agent)
-        return agent
-    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
-
-    require_xen()
-    state = args.state or Path("/var/lib/shype")
-    with refusals_recorded(state.absolute(), args.bundle):
+    state, driver = place(args)
+    with refusals_recorded(state, args.bundle):
+        if resume:
+            finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
-        agent = admit(Agent(bundle, XenHypervisor(), state.absolute()))
+        agent = admit(Agent(bundle, driver(bundle), state))
         record_keys(agent, args.keys)
         record_load(agent)
     return agent
+
+
+def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor]]:
+    """The agent's state directory, and what makes the driver for a bundle."""
+    if args.model_file is not None:
+        from shype.host.drivers.model import ModelHypervisor
+
+        file = args.model_file
+        # Never the real host's state: there, a launch may be waiting to be recovered.
+        state = args.state or file.with_name(f"{file.name}.state")
+        return state.absolute(), lambda bundle: ModelHypervisor(bundle, file)
+    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
+
+    require_xen()
+    return (args.state or Path("/var/lib/shype")).absolute(), lambda bundle: XenHypervisor()
+
+
+def finish_update(
+    args: argparse.Namespace, state: Path, driver: Callable[[Bundle], Hypervisor]
+) -> None:
+    """If an update of the policy was killed: go on with it, or back, before anything else.
+
+    The host's own bundle is right only afterwards. One that is still at work keeps the lock:
+    whoever only looks is then told what the hypervisor has.
+    """
+    from shype.host.update.journal import UpdateJournal
+
+    if not UpdateJournal(state).unfinished:
+        return
+    from shype.host.lock import LaunchLock
+    from shype.host.update.update import unfinished
+
+    with LaunchLock(state).hold(getattr(args, "lock_timeout", 0.0)):
+        update = unfinished(state, args.keys, driver)
+        if update is not None:
+            output.note("an update of the policy was not finished: "
+                        f"{update.before.manifest.policy.version} -> "
+                        f"{update.after.manifest.policy.version}")
+            update.resume()

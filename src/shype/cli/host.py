@@ -281,7 +281,7 @@ def _resident(agent: Agent, resident: Resident) -> dict[str, object]:
 def _status(args: argparse.Namespace) -> int:
     from shype.host.status import status
 
-    agent = open_agent(args)
+    agent = open_agent(args, resume=False)
     now = status(agent)
     if args.json:
         show(args, _status_json(agent, now))
@@ -333,6 +333,10 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
         rows.append(("journal", f"damaged [{now.journal_problem.id}]"))
     else:
         rows.append(("journal", "no unfinished launch"))
+    if now.update is not None:
+        left = now.update
+        rows.append(("policy update", f"unfinished: {left.old} -> {left.new} ({left.phase}), pid "
+                     f"{left.pid}; any other command finishes it, or goes back"))
     if now.busy is not None:
         rows.append(("busy", f"pid {now.busy or 'unknown'} is changing this host's VMs"))
     return rows
@@ -356,6 +360,8 @@ def _status_json(agent: Agent, now: Status) -> dict[str, object]:
         "network": list(now.network), "points": [point.to_json() for point in now.points],
         "journal": {"vm": left.vm, "label": left.label, "pid": left.pid} if left else None,
         "journal_problem": now.journal_problem.to_json() if now.journal_problem else None,
+        "update": {"old": now.update.old, "new": now.update.new, "phase": now.update.phase,
+                   "pid": now.update.pid} if now.update else None,
         "busy": now.busy,
         "audit": {
             "seq": now.trail.seq if now.trail else 0, "hash": now.trail.hash if now.trail else None,

@@ -36,6 +36,7 @@ GROUPS = {
     "verify": ("verify",),
     "host": ("run", "stop", "ps", "status", "recover"),
     "vectors": ("vector",),
+    "apply": ("apply",),
     "lifecycle": ("watch", "reboot", "pause", "unpause", "save", "restore"),
     "migration": ("migrate", "receive"),
     "denials": ("denials",),

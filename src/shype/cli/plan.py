@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json(made.to_json())
     else:
-        _show(made)
+        show_plan(made)
     return {Verdict.CLEAN: 0, Verdict.REVOKE: 1, Verdict.IMPOSSIBLE: 2}[made.verdict]
 
 
@@ -103,7 +103,8 @@ def contexts(policy: Policy) -> Contexts:
     )
 
 
-def _show(made: Plan) -> None:
+def show_plan(made: Plan) -> None:
+    """Print what an update changes and what becomes of what runs."""
     print(f"{made.old.name} {made.old.version} -> {made.new.name} {made.new.version}\n")
     _show_changes(made.changes)
     _show_groups(made.groups)

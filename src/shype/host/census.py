@@ -58,7 +58,7 @@ def held(agent: Agent, found: Sequence[Resident]) -> frozenset[MemberName]:
 
 
 def wall_values(agent: Agent, found: Sequence[Resident]) -> dict[str, bool]:
-    """What every ``run_`` boolean must be.
+    """What every ``run_`` boolean must be; and that nobody may load another policy.
 
     Beside a domain of unknown label nothing that is set is released: it might
     be that domain's.
@@ -68,7 +68,7 @@ def wall_values(agent: Agent, found: Sequence[Resident]) -> dict[str, bool]:
     return {
         boolean: member in members or (strange and value(agent, boolean))
         for member, boolean in agent.manifest.booleans.running.items()
-    }
+    } | dict.fromkeys(agent.manifest.booleans.flags, False)
 
 
 def value(agent: Agent, boolean: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import NoReturn
 
 from shype.base.errors import Unavailable
@@ -20,8 +21,10 @@ from shype.host.recovery import recover
 _READY = b"1"
 
 
-def post(agent: Agent) -> None:
+def post(agent: Agent, then: Callable[[], None] = lambda: None) -> None:
     """Start a guardian; it watches when this returns. Hold the launch lock.
+
+    ``then`` is what it does besides when the lock is free.
 
     Raises Unavailable (``guardian.failed``) if it does not come up.
     """
@@ -30,7 +33,7 @@ def post(agent: Agent) -> None:
         # Forked twice: the guardian is init's child, and no zombie of ours.
         middle = os.fork()
         if middle == 0:
-            _detach(agent, tell)
+            _detach(agent, tell, then)
         os.close(tell)
         tell = -1
         os.waitpid(middle, 0)
@@ -52,19 +55,19 @@ def _failed(why: str) -> Unavailable:
     )
 
 
-def _detach(agent: Agent, tell: int) -> NoReturn:
+def _detach(agent: Agent, tell: int, then: Callable[[], None]) -> NoReturn:
     # Whatever happens, a forked child must never return into the agent's own stack.
     code = 1
     try:
         os.setsid()
         if os.fork() == 0:
-            _watch(agent, tell)
+            _watch(agent, tell, then)
         code = 0
     finally:
         os._exit(code)
 
 
-def _watch(agent: Agent, tell: int) -> None:
+def _watch(agent: Agent, tell: int, then: Callable[[], None]) -> None:
     # It ends by itself as soon as the lock is free; until then only SIGKILL may end it.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -82,3 +85,4 @@ def _watch(agent: Agent, tell: int) -> None:
                 kind="guardian", result=Result.DONE, deferrable=True,
                 message="the agent ended in the midst of a launch"))
             recover(agent)
+        then()

@@ -26,7 +26,8 @@ def require_policy(agent: Agent) -> None:
             "boot a Xen built with CONFIG_XSM_FLASK (Debian's is not), with flask=enforcing",
         )
     names = agent.manifest.booleans
-    for name in (names.digest, names.enable, *names.bits, *names.running.values()):
+    for name in (names.digest, names.enable, *names.bits, *names.running.values(),
+                 *names.flags):
         if agent.hypervisor.boolean(name) is None:
             raise wrong_policy(agent)
 

@@ -11,13 +11,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.mapped import Mapped
 from shype.host.network.switch import Switch
 from shype.host.resources.device import Devices
 from shype.host.store.store import Store
+from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Enforcement
+
+if TYPE_CHECKING:
+    from shype.decision.security_server import SecurityServer
+    from shype.host.verify.compare import Report
 
 
 class CreateFailed(ShypeError):
@@ -126,6 +132,24 @@ class Hypervisor(Protocol):
 
     def set_booleans(self, values: Mapping[str, bool]) -> None:
         """Set all ``values`` in one commit: no state in between is ever enforced."""
+
+    def load(self, bundle: Bundle, binary: bytes) -> None:
+        """Replace the loaded policy by ``binary``, that of ``bundle``, all or nothing.
+
+        Domains keep their labels by the names of their types, booleans their values by name.
+        Raises Unavailable (``host.load``): then the old policy is in force as before.
+        """
+
+    def mapped(self) -> Mapped:
+        """Who maps whose pages, as far as the hypervisor tells. Raises Unavailable."""
+
+    def verified(
+        self, server: SecurityServer, manifest: Manifest, binary: bytes
+    ) -> Report | None:
+        """The hypervisor's decisions beside those of ``server`` and of the policy ``binary``.
+
+        None if this is no hypervisor that could be asked. Raises Unavailable.
+        """
 
     def domains(self) -> tuple[Domain, ...]:
         """All domains, dying ones and dom0 included, by domid."""

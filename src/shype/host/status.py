@@ -15,6 +15,7 @@ from shype.host.journal import Reservation
 from shype.host.network import mediation
 from shype.host.points import Point, points, store_point, trail_point
 from shype.host.store.lockdown import require_locked
+from shype.host.update.journal import Unfinished, UpdateJournal
 from shype.policy.model import Enforcement
 from shype.policy.names import MemberName
 
@@ -54,6 +55,7 @@ class Status:
     trail_problem: Unavailable | None = None
     network: tuple[str, ...] = ()
     points: tuple[Point, ...] = ()
+    update: Unfinished | None = None
 
     @property
     def sound(self) -> bool:
@@ -66,7 +68,7 @@ class Status:
             and not self.expired and not self.network
             and not any(point.wrong for point in self.points)
             and self.unfinished is None and self.journal_problem is None
-            and self.trail_problem is None
+            and self.trail_problem is None and self.update is None
         )
 
     @property
@@ -112,6 +114,7 @@ def status(agent: Agent) -> Status:
         enforcement, problem, now, wall, unknown, expired, unfinished, journal_problem,
         agent.lock.holder(), store_problem, trail, trail_problem, network,
         (store_point(store_problem), *rests, trail_point(agent, trail, trail_problem)),
+        _update(agent),
     )
 
 
@@ -136,6 +139,15 @@ def _journal(agent: Agent) -> tuple[Reservation | None, Unavailable | None]:
         return agent.journal.read(), None
     except Unavailable as error:
         return None, error
+
+
+def _update(agent: Agent) -> Unfinished | None:
+    """The update that is at work or was killed; a record that is damaged counts as one."""
+    journal = UpdateJournal(agent.state)
+    try:
+        return journal.read()
+    except Unavailable as error:
+        return Unfinished(f"unknown [{error.id}]", "unknown", "")
 
 
 def _store(agent: Agent) -> Unavailable | None:

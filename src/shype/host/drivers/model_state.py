@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shype.base import canonical
@@ -11,7 +12,7 @@ from shype.base.errors import BadInput
 from shype.decision.operation import Operation
 from shype.host.drivers.model_store import Contents
 from shype.host.hypervisor import ConsoleText, Domain, Ending
-from shype.policy.manifest import Manifest
+from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Enforcement
 
 #: Lines that the console ring keeps.
@@ -40,15 +41,41 @@ class State:
     #: by domid (as text): what its configuration tells the toolstack to do when it ends
     actions: dict[str, dict[str, str]] = field(default_factory=dict)
     store: Contents = field(default_factory=Contents)
+    #: who maps whose pages (by, of, writable), and whether the hypervisor can tell
+    mapped: list[tuple[int, int, bool]] = field(default_factory=list)
+    tells: bool = True
 
 
 def boot(manifest: Manifest) -> State:
     """A freshly booted, enforcing host with only dom0."""
     names = manifest.booleans
     declared = (names.digest, names.enable, *names.bits, *names.vectors,
-                *names.running.values())
+                *names.flags, *names.running.values())
     dom0 = Domain(0, "Domain-0", manifest.dom0.context, paused=False, dying=False)
     return State(manifest.target, Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
+
+
+def reload(state: State, old: Manifest, bundle: Bundle) -> None:
+    """Load ``bundle``'s policy: what is converted is converted by name (ss/services.c)."""
+    fresh = boot(bundle.manifest)
+    state.booleans = {name: state.booleans.get(name, False) for name in fresh.booleans}
+    new = bundle.manifest
+    types = {entry.type for entry in new.labels.values()}
+    types |= {*new.retired.values(), new.dom0.type}
+    renamed = {
+        old.labels[label.was].type: new.labels[label.name].type
+        for label in bundle.policy.guests if label.was is not None and label.was in old.labels
+    }
+    state.domains = [
+        replace(domain, context=_converted(domain.context, types, renamed))
+        for domain in state.domains
+    ]
+
+
+def _converted(context: str, types: set[str], renamed: Mapping[str, str]) -> str:
+    parts = context.split(":")
+    parts[2] = renamed.get(parts[2], parts[2])
+    return ":".join(parts) if parts[2] in types else "u:r:unlabeled_t:s0"
 
 
 def dump(state: State) -> bytes:
@@ -58,7 +85,7 @@ def dump(state: State) -> bytes:
         "next": state.next, "console": state.console, "printed": state.printed,
         "actions": state.actions,
         "domains": [asdict(domain) for domain in state.domains],
-        "store": state.store.to_json(),
+        "store": state.store.to_json(), "mapped": state.mapped, "tells": state.tells,
     })
 
 
@@ -70,6 +97,7 @@ def load(data: bytes) -> State:
             value["target"], Enforcement(value["enforcement"]), dict(value["booleans"]),
             [_domain(domain) for domain in value["domains"]], value["next"], value["console"],
             value["printed"], value["actions"], Contents.from_json(value["store"]),
+            [(by, of, write) for by, of, write in value["mapped"]], value["tells"],
         )
     except (ValueError, KeyError, TypeError) as error:
         problem = f"the model's file is damaged: {error}"

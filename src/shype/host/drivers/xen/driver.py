@@ -7,19 +7,26 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shype.base import child
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import write_atomic
 from shype.host.drivers.config import derive, kept
-from shype.host.drivers.xen import console, xenstore, xl
+from shype.host.drivers.xen import console, grants, xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
 from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, Source, VmConfig
+from shype.host.mapped import Mapped
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
 from shype.host.resources.scripts import DECIDED, PLACE
 from shype.host.store.client import Client, require_listener
+from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Enforcement
+
+if TYPE_CHECKING:
+    from shype.decision.security_server import SecurityServer
+    from shype.host.verify.compare import Report
 
 #: Seconds that xl may take: to answer a question, to build a VM.
 _ANSWER = 60
@@ -79,6 +86,27 @@ class XenHypervisor:
     def set_booleans(self, values: Mapping[str, bool]) -> None:
         """See the protocol."""
         self._flask.set_booleans(values)
+
+    def load(self, bundle: Bundle, binary: bytes) -> None:
+        """See the protocol."""
+        self._flask.load(binary)
+
+    def mapped(self) -> Mapped:
+        """See the protocol."""
+        return grants.read()
+
+    def verified(
+        self, server: SecurityServer, manifest: Manifest, binary: bytes
+    ) -> Report | None:
+        """See the protocol."""
+        from shype.host.drivers.xen.access import Questions
+        from shype.host.verify import binary as compiled
+        from shype.host.verify import compare
+
+        with Questions() as asked:
+            return compare.loaded(
+                server, manifest, compiled.read(binary), asked, self._flask.boolean,
+                enforcing=self._flask.enforcing() is True)
 
     def domains(self) -> tuple[Domain, ...]:
         """See the protocol."""

@@ -27,6 +27,7 @@ _HYPERCALL_XEN_VERSION = 17
 _XENVER_VERSION = 0
 INTERFACE_VERSION = 1
 
+_LOAD = 1
 _GETENFORCE = 2
 _GETBOOL = 11
 _SETBOOL = 12
@@ -40,6 +41,8 @@ IOCTL_HYPERCALL = CALL.size << 16 | ord("P") << 8
 #: pending, new_value, commit, size, (padding), name
 _BOOLEAN = struct.Struct("=2I" "I4BI4xQ")
 _PLAIN = struct.Struct("=2I")
+#: ...; then struct xen_flask_load: buffer, size
+_LOADING = struct.Struct("=2I" "QI4x")
 #: "Look the boolean up by its name."
 _BY_NAME = 0xFFFFFFFF
 #: Bytes of locked memory: the operation in the first page, a name in the second.
@@ -120,6 +123,30 @@ class Flask:
                 "host.flask", f"the hypervisor did not take over the boolean {wrong[0]}",
                 "is another program changing booleans? run `shype recover`",
             )
+
+    def load(self, policy: bytes) -> None:
+        """Replace the loaded policy by ``policy``, at once; if that fails, the old one stays.
+
+        Raises Unavailable (``host.load``) too.
+        """
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_LOCKED | MAP_POPULATE
+        with mmap.mmap(-1, PAGE + max(len(policy), 1), flags=flags) as memory:
+            window = ctypes.c_char.from_buffer(memory)
+            address = ctypes.addressof(window)
+            try:
+                memory[PAGE:PAGE + len(policy)] = policy
+                memory[:_LOADING.size] = _LOADING.pack(
+                    _LOAD, INTERFACE_VERSION, address + PAGE, len(policy))
+                self._call(address)
+            except OSError as error:
+                if error.errno == errno.ENOSYS or error.filename == str(PRIVCMD):
+                    raise _failed("load a policy", error) from error
+                raise Unavailable(
+                    "host.load", f"the hypervisor does not take the policy: {error.strerror}",
+                    "the old policy stays in force; `xl dmesg` may tell why",
+                ) from error
+            finally:
+                del window  # an exported pointer keeps the mapping from closing
 
     def _boolean(self, command: int, name: str, value: bool = False) -> bool:
         encoded = name.encode("ascii")
