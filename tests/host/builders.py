@@ -21,7 +21,7 @@ from shype.policy.manifest import (
     load_bundle,
     policy_digest,
 )
-from shype.policy.model import Policy
+from shype.policy.model import Policy, Updates
 
 BANKS = """\
 shype: 1
@@ -77,7 +77,9 @@ def bundle(directory: Path, text: str = BANKS) -> Bundle:
             digest_boolean(digest),
             tuple(f"vec_b{i}" for i in range(max(1, (len(made.vectors) - 1).bit_length())))
             if made.vectors else (),
+            "load_open" if made.host.updates is Updates.LIVE else None,
         ),
+        retired={name: f"l_{name.replace('-', '_')}_t" for name in made.retired},
         validation=None,
     )
     target = directory / "bundle"

@@ -218,7 +218,7 @@ class Unguarded(Host):
 
     def __init__(self) -> None:
         super().__init__()
-        self.post, guardian.post = guardian.post, lambda agent: None
+        self.post, guardian.post = guardian.post, lambda agent, *then: None
         # How often a guest reboots is a matter of time, and of tests/host/test_ended.py.
         self.most, ended.MOST = ended.MOST, 10**9
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
-from shype.policy.model import Coalition, Label, Policy, ResourceLabel, Retired
+from shype.policy.model import Coalition, Label, Policy, ResourceLabel, Retired, Updates
 from shype.policy.source import Span
 
 
@@ -123,6 +123,9 @@ def layout(policy: Policy) -> tuple[str, Policy]:
     if policy.host.drivers:
         page.put(f"  drivers: {_flow(policy.host.drivers)}")
     page.put(f"  minimum: {policy.host.minimum}")
+    if policy.host.updates is Updates.LIVE:
+        page.put("  updates: live")
+        page.put(f"  revocation: {policy.host.revocation}")
     assignments = {}
     if policy.assignments:
         page.put("vms:")

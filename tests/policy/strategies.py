@@ -32,6 +32,8 @@ from shype.policy.model import (
     ResourceKind,
     ResourceLabel,
     Retired,
+    Revocation,
+    Updates,
     Vector,
     Wall,
 )
@@ -237,9 +239,12 @@ def full_policies(
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
     static = draw(st.integers(0, 3)) == 0
+    host = plain.host
+    if not static and draw(st.booleans()):
+        host = replace(host, updates=Updates.LIVE, revocation=draw(st.sampled_from(Revocation)))
     vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
-        plain, static=static, vectors=vectors, coalitions=coalitions, walls=walls, labels=labels,
+        plain, static=static, host=host, vectors=vectors, coalitions=coalitions, walls=walls, labels=labels,
         guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,

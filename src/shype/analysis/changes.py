@@ -199,6 +199,10 @@ def _host(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
         yield Change("host", "dom0", f"label {old.host.dom0} -> {new.host.dom0}", places)
     if text := _sets(_now(old.host.drivers, names.labels), new.host.drivers):
         yield Change("host", "drivers", text, places)
+    for word in ("updates", "revocation"):
+        before, after = getattr(old.host, word), getattr(new.host, word)
+        if before != after:
+            yield Change("host", word, f"{before} -> {after}", places)
     if old.host.minimum != new.host.minimum:
         yield Change("host", "minimum", f"{old.host.minimum} -> {new.host.minimum}", places)
 

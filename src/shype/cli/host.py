@@ -44,7 +44,7 @@ _STATUS = """\
 example: shype status
 exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
 and bridges true; 1 something to look at (an open window, an unfinished launch,
-a VM without a known label, a changed filter on the bridges, a device that its
+a VM without a known label, an update that was killed, a changed filter on the bridges, a device that its
 VM may not have, no veto in the hotplug scripts though the policy labels disks
 or networks, an audit trail without room); 3 the host cannot enforce
 """
@@ -334,9 +334,9 @@ def _status_rows(agent: Agent, now: Status) -> list[tuple[str, str]]:
     else:
         rows.append(("journal", "no unfinished launch"))
     if now.update is not None:
-        left = now.update
-        rows.append(("policy update", f"unfinished: {left.old} -> {left.new} ({left.phase}), pid "
-                     f"{left.pid}; any other command finishes it, or goes back"))
+        way = now.update
+        rows.append(("policy update", f"unfinished: {way.old} -> {way.new} ({way.phase}), pid "
+                     f"{way.pid}; any other command finishes it, or goes back"))
     if now.busy is not None:
         rows.append(("busy", f"pid {now.busy or 'unknown'} is changing this host's VMs"))
     return rows

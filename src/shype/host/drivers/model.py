@@ -25,12 +25,12 @@ from shype.decision.decision import Decision
 from shype.decision.operation import Operation
 from shype.decision.security_server import SecurityServer
 from shype.host import image
-from shype.host import mapped as tables
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
 from shype.host.drivers.model_rules import CreationRule
-from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log, reload
+from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
 from shype.host.drivers.model_store import Contents, ModelStore
+from shype.host.drivers.model_updating import Updating
 from shype.host.hypervisor import (
     Backend,
     ConsoleText,
@@ -41,7 +41,7 @@ from shype.host.hypervisor import (
     VmConfig,
 )
 from shype.host.network.switch import NoSwitch, Switch
-from shype.policy.manifest import Bundle, Manifest
+from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 
 #: Context of a VM created without seclabel: initial SID domU.
@@ -53,7 +53,7 @@ MEMORY = 65536
 
 
 
-class ModelHypervisor:
+class ModelHypervisor(Updating):
     """Implements `shype.host.hypervisor.Hypervisor`.
 
     ``build_seconds`` is how long the toolstack takes between the creation of a
@@ -95,27 +95,6 @@ class ModelHypervisor:
             if unknown:
                 raise Unavailable("host.boolean", f"the loaded policy has no boolean {unknown[0]}")
             state.booleans.update(values)
-
-    def load(self, bundle: Bundle, binary: bytes) -> None:
-        """See the protocol; this instance goes on deciding by its own bundle's policy."""
-        with self._state() as state:
-            opening = self._manifest.booleans.loading
-            if opening is None or not state.booleans.get(opening):
-                raise Unavailable("host.load", "the model does not take the policy: EACCES")
-            if not binary:
-                raise Unavailable("host.load", "the model does not take the policy: EINVAL")
-            reload(state, self._manifest, bundle)
-
-    def mapped(self) -> tables.Mapped:
-        """See the protocol."""
-        with self._state() as state:
-            there = {domain.domid for domain in state.domains}
-            return tables.Mapped(tuple(
-                tables.Mapping(by, of, write) for by, of, write in state.mapped
-                if by in there and of in there), state.tells)
-
-    def verified(self, server: SecurityServer, manifest: Manifest, binary: bytes) -> None:
-        """See the protocol: a model has no decisions of its own."""
 
     def domains(self) -> tuple[Domain, ...]:
         """See the protocol."""
@@ -313,16 +292,6 @@ class ModelHypervisor:
                 for d in state.domains
             ]
         return domid
-
-    def share(self, by: int, of: int, *, write: bool = True) -> None:
-        """Domain ``by`` maps pages that domain ``of`` has granted to it."""
-        with self._state() as state:
-            state.mapped = [*state.mapped, (by, of, write)]
-
-    def garble(self) -> None:
-        """What the hypervisor prints of its grants is not complete from now on."""
-        with self._state() as state:
-            state.tells = False
 
     def exit(self, domid: int, *, zombie: bool = False) -> None:
         """The guest ends by itself; as a zombie it goes on holding its memory."""
