@@ -244,8 +244,8 @@ def full_policies(
         host = replace(host, updates=Updates.LIVE, revocation=draw(st.sampled_from(Revocation)))
     vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
-        plain, static=static, host=host, vectors=vectors, coalitions=coalitions, walls=walls, labels=labels,
-        guards=guards, levels=levels,
+        plain, static=static, host=host, vectors=vectors, coalitions=coalitions, walls=walls,
+        labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
         retired={

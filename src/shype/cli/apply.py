@@ -24,14 +24,14 @@ _TOLD = {"paused": "loading the policy", "loaded": "the policy is loaded: testin
 _APPLY = """\
 Both policies say `updates: live` under `host:`. It shows what changes and what
 becomes of the VMs that run, asks, and loads the policy all or nothing. Then the
-hypervisor, the labels of all VMs and the bridges are tested; what does not stand
-the test is rolled back by itself. BUNDLE becomes the host's bundle (--bundle).
+hypervisor's decisions and the labels of all VMs are tested; a policy that does
+not stand the test is rolled back. BUNDLE becomes the host's bundle (--bundle).
 
-VMs that have mapped memory which the new policy keeps apart go on reading and
-writing it through a load; `revocation:` under `host:` of the new policy says
-what then happens: refuse (the update), detach (devices only), pause, destroy.
+A VM that has mapped memory of another, from which the new policy keeps it, goes
+on using it through a load. `revocation:` under `host:` of the new policy says
+what happens: refuse (the update), detach (devices only), pause, destroy.
 
-At boot the hypervisor still gets what the boot entry names: see --boot-policy.
+At boot, Xen gets what the boot entry names: --boot-policy FILE replaces it too.
 
 example:
   shype apply new.shype --dry-run
@@ -48,6 +48,8 @@ def add(commands: Commands) -> None:
     apply.add_argument("new", type=Path, metavar="BUNDLE", help="the signed bundle to apply")
     apply.add_argument("--yes", action="store_true", help="do not ask")
     apply.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    apply.add_argument("--boot-policy", type=Path, metavar="FILE",
+                       help="the policy module of the boot entry, to be replaced as well")
     lock_option(apply)
 
 
@@ -61,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     with refusals_recorded(agent.state, args.new):
         old, new = (staged.read(path, args.keys) for path in (args.bundle, args.new))
         made = Update(old, new, args.bundle.absolute(), agent.state, place(args)[1],
-                      lambda step: _progress(step, args))
+                      lambda step: _progress(step, args), boot=args.boot_policy)
         return _apply(args, made)
 
 

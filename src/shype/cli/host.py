@@ -44,9 +44,10 @@ _STATUS = """\
 example: shype status
 exit codes: 0 enforcing with our policy, XenStore locked, window closed, wall
 and bridges true; 1 something to look at (an open window, an unfinished launch,
-a VM without a known label, an update that was killed, a changed filter on the bridges, a device that its
-VM may not have, no veto in the hotplug scripts though the policy labels disks
-or networks, an audit trail without room); 3 the host cannot enforce
+a VM without a known label, an unfinished update, a changed filter on the
+bridges, a device that its VM may not have, no veto in the hotplug scripts
+though the policy labels disks or networks, an audit trail without room); 3 the
+host cannot enforce
 """
 _RECOVER = """\
 Closes the launch window, destroys what a killed launch half made, and sets the

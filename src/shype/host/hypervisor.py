@@ -133,10 +133,11 @@ class Hypervisor(Protocol):
     def set_booleans(self, values: Mapping[str, bool]) -> None:
         """Set all ``values`` in one commit: no state in between is ever enforced."""
 
-    def load(self, bundle: Bundle, binary: bytes) -> None:
+    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
         """Replace the loaded policy by ``binary``, that of ``bundle``, all or nothing.
 
         Domains keep their labels by the names of their types, booleans their values by name.
+        ``also``: further names for types of ``bundle`` (the values), which domains may carry.
         Raises Unavailable (``host.load``): then the old policy is in force as before.
         """
 

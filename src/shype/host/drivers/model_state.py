@@ -55,14 +55,16 @@ def boot(manifest: Manifest) -> State:
     return State(manifest.target, Enforcement.ENFORCING, dict.fromkeys(declared, False), [dom0])
 
 
-def reload(state: State, old: Manifest, bundle: Bundle) -> None:
+def reload(
+    state: State, old: Manifest, bundle: Bundle, also: Mapping[str, str]
+) -> None:
     """Load ``bundle``'s policy: what is converted is converted by name (ss/services.c)."""
     fresh = boot(bundle.manifest)
     state.booleans = {name: state.booleans.get(name, False) for name in fresh.booleans}
     new = bundle.manifest
     types = {entry.type for entry in new.labels.values()}
     types |= {*new.retired.values(), new.dom0.type}
-    renamed = {
+    renamed = dict(also) | {
         old.labels[label.was].type: new.labels[label.name].type
         for label in bundle.policy.guests if label.was is not None and label.was in old.labels
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from shype.base.errors import Unavailable
@@ -21,7 +22,7 @@ class Updating:
     def _state(self) -> AbstractContextManager[State]:
         """The state; what is changed in it is kept."""
 
-    def load(self, bundle: Bundle, binary: bytes) -> None:
+    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
         """See the protocol; this instance goes on deciding by its own bundle's policy."""
         with self._state() as state:
             opening = self._manifest.booleans.loading
@@ -29,7 +30,7 @@ class Updating:
                 raise Unavailable("host.load", "the model does not take the policy: EACCES")
             if binary == REFUSED:
                 raise Unavailable("host.load", "the model does not take the policy: EINVAL")
-            reload(state, self._manifest, bundle)
+            reload(state, self._manifest, bundle, also)
 
     def mapped(self) -> tables.Mapped:
         """See the protocol."""

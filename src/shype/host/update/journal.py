@@ -35,7 +35,7 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """``old`` and ``new`` are the policies as people name them; ``bundle`` is where the host
-    keeps its own. ``paused``: the domains (and their UUIDs) that the update has paused, in the
+    keeps its own, ``module`` (if any) what it gives the hypervisor at boot. ``paused``: the domains (and their UUIDs) that the update has paused, in the
     boot ``boot``. ``pid`` is for people.
     """
 
@@ -44,6 +44,7 @@ class Unfinished:
     bundle: str
     phase: Phase = Phase.FORWARD
     paused: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
     boot: str = ""
     pid: int = 0
 
@@ -116,16 +117,16 @@ class UpdateJournal:
             os.close(directory)
 
 
-def here(old: Staged, new: Staged, bundle: Path) -> Unfinished:
+def here(old: Staged, new: Staged, bundle: Path, module: Path | None) -> Unfinished:
     """The record of an update that this process begins."""
     before, after = (f"{one.bundle.policy.name} {one.bundle.policy.version}" for one in (old, new))
-    return Unfinished(before, after, str(bundle), boot=boot_id(), pid=os.getpid())
+    return Unfinished(before, after, str(bundle), module=str(module or ""), boot=boot_id(), pid=os.getpid())
 
 
 def _parse(value: object) -> Unfinished:
     if not isinstance(value, dict) or value.pop("format", None) != _FORMAT:
         raise ValueError("format")
-    words = (value["old"], value["new"], value["bundle"], value["boot"])
+    words = (value["old"], value["new"], value["bundle"], value["module"], value["boot"])
     paused = value["paused"]
     if not isinstance(paused, dict) or not all(
             isinstance(word, str) for word in (*words, *paused, *paused.values())):
@@ -134,4 +135,4 @@ def _parse(value: object) -> Unfinished:
         raise TypeError("pid")
     return Unfinished(
         value["old"], value["new"], value["bundle"], Phase(value["phase"]), paused,
-        value["boot"], value["pid"])
+        value["module"], value["boot"], value["pid"])

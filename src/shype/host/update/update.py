@@ -81,7 +81,7 @@ class Update:
 
     def __init__(
         self, old: Staged, new: Staged, bundle: Path, state: Path, driver: Driver,
-        observer: Observer = lambda step: None,
+        observer: Observer = lambda step: None, *, boot: Path | None = None,
     ) -> None:
         self._old, self._new = old, new
         self.before, self.after = (
@@ -90,6 +90,7 @@ class Update:
         )
         self.journal = UpdateJournal(state)
         self._observer = observer
+        self._boot = boot.absolute() if boot else None
         #: By domain id, what each VM is to carry afterwards, once it has been planned.
         self._expected: Mapping[int, LabelName] = {}
 
@@ -155,7 +156,7 @@ class Update:
             raise BadInput("apply.changed", "what the update would do has changed since it was "
                            "shown", "look at the plan again")
         guardian.post(self.before, self._rescue(os.getpid()))
-        record = here(self._old, self._new, self.before.bundle.path)
+        record = here(self._old, self._new, self.before.bundle.path, self._boot)
         self._record(Result.PERMITTED)
         record = self.journal.begin(record, self._old, self._new)
         try:
@@ -193,8 +194,23 @@ class Update:
                 "the hypervisor has neither policy",
                 f"boot the host with one of them; then remove {self.journal.path}")
 
+    @property
+    def _renamed(self) -> dict[str, str]:
+        """Types of the new policy that the old one knows by another name, and that name.
+
+        A VM whose label has been renamed carries the new type: on the way back, the old policy,
+        which never heard of it, is given it as one more name.
+        """
+        old, new = self.before.manifest, self.after.manifest
+        return {
+            new.labels[label.name].type: old.labels[label.was].type
+            for label in self.after.policy.guests
+            if label.was is not None and label.was in old.labels
+        }
+
     def _rescue(self, pid: int) -> Callable[[], None]:
         def rescue() -> None:
+            self._observer = lambda step: None
             record = self.journal.read()
             if record is not None and record.pid == pid:  # this very one
                 self.resume()
@@ -204,14 +220,16 @@ class Update:
     def _pauses(self) -> bool:
         return self.after.policy.host.revocation in (Revocation.PAUSE, Revocation.DESTROY)
 
-    def _load(self, loaded: Agent, what: Staged) -> None:
-        """Load ``what`` in place of the policy of ``loaded``."""
+    def _load(
+        self, loaded: Agent, what: Staged, also: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Load ``what`` in place of the policy of ``loaded``; ``also`` as the hypervisor's."""
         closed = settled(loaded)
         loaded.hypervisor.set_booleans(
             closed | dict.fromkeys(loaded.manifest.booleans.flags, True))
         self._observer(Step.OPENED)
         try:
-            loaded.hypervisor.load(what.bundle, what.binary)
+            loaded.hypervisor.load(what.bundle, what.binary, also)
         except Exception:
             loaded.hypervisor.set_booleans(closed)
             raise
@@ -250,6 +268,8 @@ class Update:
         self._observer(Step.COMMITTING)
         try:
             write_atomic(Path(record.bundle), self._new.sealed)
+            if record.module:
+                write_atomic(Path(record.module), self._new.binary)
         except OSError as error:
             raise unwritable(Path(record.bundle).parent, error) from error
         self._observer(Step.COMMITTED)
@@ -273,7 +293,7 @@ class Update:
         old, new = self.before, self.after
         record = self.journal.write(replace(record, phase=Phase.BACK))
         if not enforced(old):
-            self._load(new, self._old)
+            self._load(new, self._old, self._renamed)
         old.hypervisor.set_booleans(settled(old))
         self._follow(old)
         revoking.release(old, record)

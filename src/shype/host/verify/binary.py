@@ -123,6 +123,33 @@ def read(data: bytes) -> Binary:
         ) from error
 
 
+def also_named(data: bytes, names: Mapping[str, str]) -> bytes:
+    """The policy in ``data`` with more names (keys) for types that it has (values).
+
+    A running domain whose type has such a name is then of that type.  Raises BadInput
+    (``bundle.unreadable``), also for a name that the policy has and a type that it has not.
+    """
+    try:
+        at = _Cursor(data)
+        _head(at)
+        begin = at.at
+        count, size = at.words(2)
+        types = {name: value for name, value, _ in (_type(at) for _ in range(size))}
+        taken = [name for name in names if name in types]
+        if taken:
+            raise ValueError(f"it has a type {taken[0]}")
+        more = b"".join(
+            struct.pack("<4I", len(name), types[type_], 0, 0) + name.encode()
+            for name, type_ in names.items())
+        table = struct.pack("<2I", count, size + len(names)) + data[begin + 8:at.at] + more
+        return data[:begin] + table + data[at.at:]
+    except (struct.error, ValueError, IndexError, KeyError) as error:
+        raise BadInput(
+            "bundle.unreadable", f"policy.bin cannot be given more names of types: {error}",
+            "build the bundle again",
+        ) from error
+
+
 class _Cursor:
     """What is left to read."""
 
@@ -173,7 +200,8 @@ class _Cursor:
         return self.at == len(self._data)
 
 
-def _policy(at: _Cursor) -> Binary:
+def _head(at: _Cursor) -> tuple[dict[str, Class], dict[str, int]]:
+    """All before the types: the classes and roles."""
     if at.bytes(len(_START)) != _START:
         raise ValueError("it is no policy for Xen of version 30")
     config, symbols, contexts = at.words(3)
@@ -184,8 +212,11 @@ def _policy(at: _Cursor) -> Binary:
         raise ValueError("it has permissive types")
     at.word()
     at.nothing("common permissions")
-    classes = _table(at, _class)
-    roles = _table(at, _role)
+    return _table(at, _class), _table(at, _role)
+
+
+def _policy(at: _Cursor) -> Binary:
+    classes, roles = _head(at)
     count, types = at.words(2)
     names: dict[str, int] = {}
     primary: dict[int, str] = {}

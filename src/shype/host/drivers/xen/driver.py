@@ -87,9 +87,11 @@ class XenHypervisor:
         """See the protocol."""
         self._flask.set_booleans(values)
 
-    def load(self, bundle: Bundle, binary: bytes) -> None:
+    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
         """See the protocol."""
-        self._flask.load(binary)
+        from shype.host.verify.binary import also_named
+
+        self._flask.load(also_named(binary, also) if also else binary)
 
     def mapped(self) -> Mapped:
         """See the protocol."""
