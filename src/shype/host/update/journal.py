@@ -35,8 +35,9 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """``old`` and ``new`` are the policies as people name them; ``bundle`` is where the host
-    keeps its own, ``module`` (if any) what it gives the hypervisor at boot. ``paused``: the domains (and their UUIDs) that the update has paused, in the
-    boot ``boot``. ``pid`` is for people.
+    keeps its own, ``module`` (if any) what it gives the hypervisor at boot. ``paused``: the
+    domains (and their UUIDs) that the update has paused, in the boot ``boot``. ``pid`` is of the
+    command that began it.
     """
 
     old: str
@@ -120,7 +121,8 @@ class UpdateJournal:
 def here(old: Staged, new: Staged, bundle: Path, module: Path | None) -> Unfinished:
     """The record of an update that this process begins."""
     before, after = (f"{one.bundle.policy.name} {one.bundle.policy.version}" for one in (old, new))
-    return Unfinished(before, after, str(bundle), module=str(module or ""), boot=boot_id(), pid=os.getpid())
+    return Unfinished(
+        before, after, str(bundle), module=str(module or ""), boot=boot_id(), pid=os.getpid())
 
 
 def _parse(value: object) -> Unfinished:
