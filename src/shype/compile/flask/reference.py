@@ -109,6 +109,7 @@ All booleans are false at boot.
 | `{enc.ENABLE}` | a launch window is open |
 | `win_b0`, `win_b1`, ... | the index of the label whose window it is, lowest bit first |
 | `run_MEMBER` | a VM with this member of a wall runs |
+| `load_open` | another policy may be loaded; only with `updates: live` |
 | `policy_DIGEST` | in no rule; a host asks for it to learn which policy is loaded |
 
 The index of a label is its position in the policy file, dom0's label left out
@@ -129,6 +130,9 @@ For a label that is `locked`, all of "building them" below stands in the same co
 `create`: whoever cannot create a VM of it cannot reach into one either. The others are then the
 attribute `{enc.UNLOCKED}`.
 
+With `updates: live`, dom0 has `security load_policy`, and `xen debug` (which prints the grant
+tables), under the boolean `load_open`; otherwise there is neither the boolean nor the rules.
+
 ## Hardware
 
 IRQs, I/O ports, memory and PCI devices that the policy names have object contexts; others
@@ -143,10 +147,10 @@ and validation refuses any other.
 
 ## What is not granted, and why
 
-- dom0: `load_policy`, `setenforce`, `setsecparam`, `add_ocontext`: no operation
+- dom0: `load_policy` (but for live updates, above), `setenforce`, `setsecparam`, `add_ocontext`: no operation
   of shype needs them, and each would let dom0 undo the policy. `relabelfrom`, `relabelto`: a
   label is for life, so that the check at creation suffices.
-- dom0: `kexec`, `livepatch_op`, `microcode`, `debug`, `clearconsole`: not needed to
+- dom0: `kexec`, `livepatch_op`, `microcode`, `debug` (but for live updates), `clearconsole`: not needed to
   run VMs; `clearconsole` would erase denials. (`xl dmesg -c` is refused.)
 - dom0: shadow `enable`: shadow paging is not used.
 - VMs: nothing on dom0 beyond split drivers, nothing of classes `xen`, `xen2`,

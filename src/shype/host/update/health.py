@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from shype.host.admission import enforced
 from shype.host.agent import Agent
 from shype.host.census import residents
+from shype.policy.manifest import Manifest
 from shype.policy.names import LabelName
 
+#: Labels about which the hypervisor is asked: each question about a pair is a hypercall.
+ASKED = 24
 #: Differences that are told.
 _SHOWN = 5
 
@@ -36,8 +40,16 @@ def _labels(agent: Agent, expected: Mapping[int, LabelName]) -> Iterator[str]:
                    f"carry {wanted or 'a label of the policy'}")
 
 
+def _fewer(agent: Agent) -> Manifest:
+    """The manifest with `ASKED` of its labels at most, those of who runs first."""
+    runs = {resident.label for resident in residents(agent)}
+    names = sorted(agent.manifest.labels, key=lambda name: name not in runs)[:ASKED]
+    return replace(
+        agent.manifest, labels={name: agent.manifest.labels[name] for name in names})
+
+
 def _decisions(agent: Agent, binary: bytes) -> Iterator[str]:
-    report = agent.hypervisor.verified(agent.server, agent.manifest, binary)
+    report = agent.hypervisor.verified(agent.server, _fewer(agent), binary)
     if report is None or not report.different:
         return
     told = [f"{d.subject} on {d.target}: {d.what}" for d in report.differences]
