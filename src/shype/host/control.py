@@ -13,6 +13,7 @@ from shype.host.ended import await_end, is_over
 from shype.host.hypervisor import Domain
 from shype.host.kept import Kept
 from shype.host.launch import catch_up
+from shype.host.revoked import require_not
 from shype.host.stop import find
 
 
@@ -31,16 +32,22 @@ def pause(agent: Agent, vm: str, *, lock_timeout: float = 30) -> Domain:
 
 
 def unpause(agent: Agent, vm: str, *, lock_timeout: float = 30) -> Domain:
-    """Let a paused VM go on. One that is half made cannot be meant: it is cleaned up first."""
-    return _simply(agent, vm, "vm.unpause", agent.hypervisor.unpause, lock_timeout)
+    """Let a paused VM go on. One that is half made cannot be meant: it is cleaned up first.
+
+    Raises BadInput (``vm.revoked``) for one that an update has paused, ...
+    """
+    return _simply(agent, vm, "vm.unpause", agent.hypervisor.unpause, lock_timeout,
+                   lambda domain: require_not(agent.state, domain))
 
 
 def _simply(
-    agent: Agent, vm: str, kind: str, act: Callable[[int], None], lock_timeout: float
+    agent: Agent, vm: str, kind: str, act: Callable[[int], None], lock_timeout: float,
+    check: Callable[[Domain], None] = lambda domain: None,
 ) -> Domain:
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
         domain = find(agent, vm)
+        check(domain)
         _record(agent, kind, domain)
         act(domain.domid)
     return domain

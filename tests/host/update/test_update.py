@@ -9,9 +9,11 @@ import pytest
 from shype.base.errors import BadInput, Unavailable
 from shype.host import guardian
 from shype.host.admission import admit
+from shype.host.control import pause, unpause
 from shype.host.drivers.model_updating import REFUSED
 from shype.host.launch import launch
 from shype.host.status import status
+from shype.host.stop import stop
 from shype.host.update import health
 from shype.host.update.journal import UpdateJournal
 from shype.host.update.update import RolledBack, Step
@@ -59,6 +61,13 @@ def test_what_is_held_is_found_and_the_policys_word_is_done(tmp_path: Path) -> N
     assert (done.refused, done.paused, done.left) == (None, ("web-1",), ())
     assert shop.states() == {"web-1": True, "db-1": False, "till-1": False}
     assert shop.assert_whole() == "1.1"
+    with pytest.raises(BadInput) as caught:
+        unpause(shop.current(), "web-1")
+    assert caught.value.id == "vm.revoked"
+    stop(shop.current(), "web-1", force=True, timeout=0)
+    assert launch(shop.current(), config(tmp_path, "web-1")).domid is not None
+    pause(shop.current(), "web-1")
+    unpause(shop.current(), "web-1")
 
 
 def test_destroying_takes_the_mapping_with_its_domain(tmp_path: Path) -> None:

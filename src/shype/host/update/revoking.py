@@ -10,6 +10,7 @@ from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import residents
 from shype.host.resources.inventory import Held, inventory
+from shype.host.revoked import remember
 from shype.host.update.flows import Look
 from shype.host.update.journal import Unfinished, UpdateJournal
 from shype.policy.model import Revocation
@@ -62,7 +63,10 @@ def revoke(agent: Agent, record: Unfinished, now: Look) -> Revoked:
             destroyed.append(vm)
     there = {r.domain.domid: r.domain for r in residents(agent) if not r.domain.dying}
     paused = [vm for domid, vm in names.items() if domid in there and there[domid].paused]
-    if chosen is Revocation.PAUSE:
+    if chosen is Revocation.PAUSE and names:
+        ref = agent.manifest.policy
+        remember(agent.state, {domid: there[domid].uuid for domid in names if domid in there},
+                 f"{ref.name} {ref.version}")
         for domid, vm in names.items():
             _tell(agent, "paused", domid, vm)
     return Revoked(tuple(paused), tuple(destroyed), detached, left)
