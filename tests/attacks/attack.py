@@ -17,7 +17,9 @@ class By(StrEnum):
     """Who tries."""
 
     GUEST = "guest"
+    DRIVER = "driver domain"
     USER = "dom0 user"  # unprivileged
+    ROOT = "dom0 root"  # on purpose
     ADMIN = "administrator"  # root's mistake, or a race of two administrators
     FAULT = "fault"  # something dies or fills up
 
