@@ -21,6 +21,7 @@ from shype.base.errors import ShypeError, Unavailable
 
 #: Debian 12 package that ships each program shype may call.
 PACKAGE_OF = {
+    "grub-mkimage": "grub-common",
     "secilc": "secilc",
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",

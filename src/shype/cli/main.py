@@ -46,6 +46,7 @@ GROUPS = {
     "devices": ("attach", "detach", "devices"),
     "disk": ("disk",),
     "hotplug": ("hotplug",),
+    "install": ("host",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
     "analyze": ("analyze",),

@@ -39,6 +39,9 @@ class Machine:
     xen_args: tuple[str, ...]
     dom0_args: tuple[str, ...]
     iommu: bool = False
+    #: A disk in the lab's directory that is booted by BIOS and GRUB, instead of ``xen`` and the
+    #: modules; such a machine also starts again by itself.
+    boot: str = ""
 
     def xen_line(self) -> str:
         """Xen's command line.  bootscrub=0 keeps unused memory zero, and so snapshots small."""
@@ -63,7 +66,8 @@ class Machine:
             PROGRAM, "-accel", "tcg,thread=single,tb-size=512", "-machine",
             *(("q35", *IOMMU) if self.iommu else ("pc",)),
             "-cpu", "max,-smap,-rdtscp", "-m", str(self.memory), "-smp", "1",
-            "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
+            "-display", "none", "-nodefaults", "-no-user-config",
+            *(() if self.boot else ("-no-reboot",)),
             "-serial", "file:serial.log", "-qmp", "unix:qmp,server=on,wait=off",
             # What dom0 flushes need not outlive this machine: the disk is thrown away with the lab.
             "-drive", "file=disk.qcow2,if=virtio,format=qcow2,cache=unsafe",
@@ -73,7 +77,13 @@ class Machine:
         for number in range(1, PORTS + 1):
             words += ["-chardev", f"socket,path=port{number},server=on,wait=off,id=port{number}",
                       "-device", f"virtserialport,chardev=port{number},name=shype.lab.{number}"]
-        words += ["-kernel", self.xen, "-append", self.xen_line(), "-initrd", ",".join(modules)]
+        if self.boot:
+            # In a high slot, so that it is the last of dom0's disks.
+            words += ["-drive", f"file={self.boot},if=none,id=boot,format=raw,cache=unsafe",
+                      "-device", "virtio-blk-pci,drive=boot,bootindex=0,addr=1e"]
+        else:
+            words += ["-kernel", self.xen, "-append", self.xen_line(),
+                      "-initrd", ",".join(modules)]
         if self.icount:
             words += ["-icount", "shift=0,sleep=off"]
         if incoming is not None:

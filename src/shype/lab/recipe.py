@@ -53,9 +53,9 @@ DOM0_MODULES = (
     "nft_reject_bridge", "veth", "dm_mod",
 )
 #: In dom0's image, not loaded at its boot: an iSCSI target and initiator, PCI passthrough (its
-#: front end is for a guest).
+#: front end is for a guest), Xen's watchdog.
 SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp", "xen-pciback",
-                 "xen-pcifront")
+                 "xen-pcifront", "xen_wdt")
 GUEST_MODULES = (
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkfront", "xen-netfront",
 )

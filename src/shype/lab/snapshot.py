@@ -33,7 +33,10 @@ def key(machine: qemu.Machine) -> str:
     The payload is not part: dom0 reads it after the restore.  All files of the
     machine have names that stand for their content.
     """
-    value = {**asdict(machine), "qemu": qemu.version(), "layout": LAYOUT,
+    parts = asdict(machine)
+    if not machine.boot:
+        del parts["boot"]
+    value = {**parts, "qemu": qemu.version(), "layout": LAYOUT,
              "command": machine.command(incoming=None)}
     return canonical.digest(canonical.dumps(value))[:24]
 

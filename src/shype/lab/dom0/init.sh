@@ -18,6 +18,8 @@ ln -sfn fd/2 /dev/stderr
 mkdir -p /var/lib/xenstored /var/lib/shype /var/lib/xen
 mount -t tmpfs xenstored /var/lib/xenstored
 hostname lab 2>/dev/null
+# The disk that GRUB booted from, if it did (`shype.lab.grub`).
+[ -b /dev/vdc ] && mount -t ext4 -o sync /dev/vdc1 /boot
 ip link set lo up
 ip link add xenbr0 type bridge forward_delay 0 2>/dev/null
 ip link set xenbr0 up
