@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test attacks test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
+.PHONY: help deb demo test attacks test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -34,6 +34,9 @@ lint: $(STAMP) ## ruff and mypy --strict
 
 lab: $(STAMP) ## build the lab once: Xen with FLASK, dom0 image, guests (cached)
 	$(BIN)/shype lab build
+
+deb: $(STAMP) ## the Debian package for a Xen host, in dist/
+	$(BIN)/python scripts/deb.py dist
 
 bench: $(STAMP) lab ## count instructions on the hot paths, with and without shype
 	$(BIN)/python -m bench

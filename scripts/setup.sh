@@ -14,6 +14,7 @@ needs=(
   gcc:gcc make:make flex:flex bison:bison dpkg-source:dpkg-dev
   /usr/include/stdlib.h:libc6-dev /usr/lib/python3/dist-packages/setools:python3-setools
   /usr/share/seabios/bios-256k.bin:seabios dot:graphviz
+  grub-mkimage:grub-common /usr/lib/grub/i386-pc/boot.img:grub-pc-bin lintian:lintian
   nft:nftables rsyslogd:rsyslog /usr/lib/systemd/systemd-journald:systemd
 )
 export PATH=$PATH:/usr/sbin:/sbin

@@ -106,9 +106,68 @@ def commit(host: GrubHost, *words: str) -> tuple[int, dict[str, object]]:
     return done.code, json.loads(done.out)
 
 
-def test_a_trial_is_kept_when_healthy_and_every_bad_one_falls_back(host: GrubHost) -> None:
-    host.wait()
+def test_the_first_policy_is_kept_when_the_host_is_healthy(host: GrubHost) -> None:
+    console = host.wait()
     name = env(host)[grubenv.TRIED]
+    assert f"shype: policy {name}, on trial" in console
+    assert "watchdog armed for 20 s" in console
     code, said = commit(host)
     assert (code, said["policy"], said["committed"]) == (0, name, True), said
-    assert env(host)[grubenv.GOOD] == name
+    assert env(host) == {grubenv.GOOD: name, grubenv.TRIAL: "", grubenv.TRIED: ""}
+    # The agent acts by the bundle that was booted. The watchdog is off: dom0 outlives it.
+    assert host.lab.run(["shype", "status"]).code in (0, 1)
+
+
+def test_half_a_policy_makes_xen_panic_and_the_next_boot_is_the_last_good(host: GrubHost) -> None:
+    good = env(host)[grubenv.GOOD]
+    bad = attempt(host, "/root/truncated.shype")
+    host.reboot()
+    console = host.wait()
+    assert f"shype: policy {bad}, on trial" in console
+    assert "Panic on CPU" in console
+    assert f"shype: policy {good}\n" in console
+    fallen_back(host, good, bad)
+
+
+def test_a_policy_that_hangs_dom0_is_ended_by_the_watchdog(host: GrubHost) -> None:
+    good = env(host)[grubenv.GOOD]
+    host.lab.run(["touch", "/boot/hang"])
+    bad = attempt(host, "/root/second.shype")
+    host.reboot()
+    console = host.wait()
+    assert "watchdog armed" in console.partition("LAB-HANGS")[0]
+    assert "watchdog rebooting machine" in console.partition("LAB-HANGS")[2]
+    assert "Panic" not in console
+    fallen_back(host, good, bad)
+
+
+def test_a_policy_that_boots_and_is_not_the_one_that_was_signed_for_ends(host: GrubHost) -> None:
+    good = env(host)[grubenv.GOOD]
+    bad = attempt(host, "/root/other.shype")
+    host.reboot()
+    console = host.wait()
+    assert f"shype: policy {bad}, on trial" in console
+    host.lab.spawn(["shype", "host", "commit", "--reboot"])
+    host.wait()
+    fallen_back(host, good, bad)
+
+
+def test_a_new_policy_takes_the_old_one_s_place(host: GrubHost) -> None:
+    new = attempt(host, "/root/second.shype")  # it was not the policy's fault that dom0 hung
+    host.reboot()
+    host.wait()
+    code, said = commit(host)
+    assert (code, said["policy"], said["committed"], said["bundle_placed"]) == (0, new, True, True)
+    assert env(host)[grubenv.GOOD] == new
+    status = json.loads(host.lab.run(["shype", "status", "--json"]).out)
+    assert (status["policy"]["version"], status["policy"]["loaded"]) == ("1.1", True)
+    kept = host.lab.run(["ls", "/boot/shype"]).out.split()
+    assert sorted(kept) == sorted([f"{new}.bin", f"{new}.shype", "boot.env"])
+
+
+def fallen_back(host: GrubHost, good: str, bad: str) -> None:
+    """The good policy is booted, and what was tried is known."""
+    assert env(host) == {grubenv.GOOD: good, grubenv.TRIAL: "", grubenv.TRIED: bad}
+    code, said = commit(host)
+    assert (code, said["policy"], said["committed"], said["given_up"]) == (1, good, False, bad)
+    assert json.loads(host.lab.run(["shype", "status", "--json"]).out)["policy"]["loaded"]

@@ -47,6 +47,7 @@ GROUPS = {
     "disk": ("disk",),
     "hotplug": ("hotplug",),
     "install": ("host",),
+    "doctor": ("doctor",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),
     "analyze": ("analyze",),

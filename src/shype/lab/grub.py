@@ -59,14 +59,15 @@ def tree(built: Built, into: Path, arm: str, extra: Mapping[str, bytes] | None =
 
 def _ramdisk(built: Built, arm: str, extra: Mapping[str, bytes]) -> bytes:
     """What update-initramfs would add: the script, and the watchdog's driver for its modprobe."""
-    driver = (built.vmlinux.parent / "modules/xen_wdt.ko").read_bytes()
+    modules = built.vmlinux.parent / "modules"
+    kernel = f"lib/modules/{built.versions['linux'].removeprefix('linux-image-')}"
     return cpio.archive([
-        cpio.directory("scripts"), cpio.directory("scripts/init-top"),
+        *(cpio.directory(name) for name in
+          ("scripts", "scripts/init-top", "lib", "lib/modules", kernel)),
         cpio.file("scripts/init-top/shype", arm.encode(), 0o755),
-        *(cpio.symlink(f"bin/{name}", "busybox") for name in ("cat", "sleep", "insmod")),
-        cpio.file("mod/xen_wdt.ko", driver),
-        cpio.file("bin/modprobe", b'#!/bin/sh\nname="$1"; shift\n'
-                  b'exec insmod "/mod/$name.ko" "$@"\n', 0o755),
+        *(cpio.file(f"{kernel}/{name}", (modules / name).read_bytes())
+          for name in ("watchdog.ko", "xen_wdt.ko")),
+        cpio.file(f"{kernel}/modules.dep", b"watchdog.ko:\nxen_wdt.ko: watchdog.ko\n"),
         *(cpio.file(name, data, 0o755) for name, data in extra.items()),
     ])
 

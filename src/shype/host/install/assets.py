@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-#: For a program that reads and changes Xen's state and its own directories, and nothing else.
-#: Not PrivateDevices, MemoryDenyWriteExecute or a capability bound: xl needs /dev/xen, maps
-#: guests' memory, and makes devices.
+#: For a program that changes Xen's state and what belongs to it. Not PrivateDevices or
+#: ProtectClock, whose list of devices has no /dev/xen; not ProtectSystem=strict or ProtectHome,
+#: because the QEMU of a VM that `shype watch` starts again writes to the VM's images, wherever
+#: they are; no capability bound, because xl, nft and hotplug scripts need nearly all.
 _SANDBOX = """\
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-ProtectKernelTunables=no
+ProtectSystem={system}
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
-ProtectClock=yes
 ProtectHostname=yes
+PrivateTmp=yes
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -24,7 +22,6 @@ SystemCallArchitectures=native
 NoNewPrivileges=yes
 UMask=0077
 """
-_WRITES = "ReadWritePaths=/var/lib/shype -/var/lib/xen -/var/log/xen -/run -/dev -/etc/xen\n"
 
 _COMMIT = """\
 [Unit]
@@ -40,7 +37,8 @@ RemainAfterExit=yes
 # fall back. A boot of the good policy is never ended: it would come back the same.
 ExecStart={shype} host commit --reboot
 TimeoutStartSec=300
-{sandbox}ReadWritePaths=/var/lib/shype /boot/shype /etc/shype -/run -/dev
+{strict}ProtectHome=yes
+ReadWritePaths=/var/lib/shype /boot/shype /etc/shype -/run -/dev
 
 [Install]
 WantedBy=multi-user.target
@@ -59,7 +57,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart={shype} recover
 ExecStart={shype} network load
-{sandbox}{writes}
+{sandbox}
 [Install]
 WantedBy=multi-user.target
 """
@@ -77,7 +75,7 @@ Restart=always
 RestartSec=5
 # A guardian ends what a killed launch half made: it must outlive it.
 KillMode=process
-{sandbox}{writes}
+{sandbox}
 [Install]
 WantedBy=multi-user.target
 """
@@ -89,7 +87,8 @@ _UNITS = {"shype-commit.service": _COMMIT, "shype-recover.service": _RECOVER,
 
 def units(shype: str) -> dict[str, str]:
     """The systemd units, by name; ``shype`` is the program's path."""
-    return {name: text.format(shype=shype, sandbox=_SANDBOX, writes=_WRITES)
+    sandbox, strict = _SANDBOX.format(system="full"), _SANDBOX.format(system="strict")
+    return {name: text.format(shype=shype, sandbox=sandbox, strict=strict)
             for name, text in _UNITS.items()}
 
 

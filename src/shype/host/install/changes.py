@@ -87,15 +87,18 @@ def apply(places: Places, wanted: Sequence[Wanted], options: Mapping[str, object
         if one.block and known is not None and old is not None:
             # The administrator's own lines may have changed meanwhile: they are the file before.
             plain = _without(old)
-            before = _digest(plain) if plain or known.before is not None else None
-            if before is not None:
+            first = b"" if before is None else _ended((places.kept / before).read_bytes())
+            if _ended(plain) != first:
+                before = _sure(_digest(plain))
                 write_atomic(places.kept / before, plain, 0o600)
         entries[one.path] = Done(before, mode, _sure(_digest(new)),
                                  _digest(one.text.encode()) if one.block else None, one.link)
     _save(places, entries, options)
     for one in wanted:
         if one.path in {difference.path for difference in changed}:
-            _put(places.root / one.path, _after(places, one), one.mode, one.link)
+            path = places.root / one.path
+            mode = _mode(path) if one.block and path.exists() else one.mode
+            _put(path, _after(places, one), mode, one.link)
     return changed
 
 
@@ -107,7 +110,7 @@ def undo(places: Places) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for name, entry in sorted(done.items(), reverse=True):
         path = places.root / name
         now = _content(path)
-        if now is None and entry.before is not None or not _is_ours(now, entry):
+        if (now is None and entry.before is not None) or not _is_ours(now, entry):
             if _digest(now) != entry.before:
                 left[name] = entry
                 continue
@@ -131,7 +134,7 @@ def undo(places: Places) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def recorded(places: Places) -> tuple[dict[str, Done], dict[str, object]]:
-    """The files that were changed, and the options then. Raises Unavailable (``install.record``)."""
+    """The files that were changed, and the options. Raises Unavailable (``install.record``)."""
     try:
         value = json.loads(places.record.read_bytes())
         return ({name: Done(**entry) for name, entry in value["files"].items()},
@@ -181,10 +184,13 @@ def _after(places: Places, one: Wanted) -> bytes:
     text = one.text.encode()
     if not one.block:
         return text
-    plain = _without(_content(places.root / one.path) or b"")
-    if plain and not plain.endswith(b"\n"):
-        plain += b"\n"
+    plain = _ended(_without(_content(places.root / one.path) or b""))
     return plain + _BEGIN.encode() + text + _END.encode()
+
+
+def _ended(plain: bytes) -> bytes:
+    """With a newline at its end, if there is anything."""
+    return plain + b"\n" if plain and not plain.endswith(b"\n") else plain
 
 
 def _block(data: bytes) -> bytes | None:
