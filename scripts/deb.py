@@ -110,7 +110,7 @@ def main() -> int:
         subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, target],
                        check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)})
-    print(target)
+    sys.stdout.write(f"{target}\n")
     return 0
 
 

@@ -32,12 +32,12 @@ def add(commands: Commands) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    from shype.host.install import trial
     from shype.host.install.doctor import Host, examine, xen_command_line
     from shype.host.install.places import Places
 
-    places = Places()
-    host = Host(places, args.bundle, args.keys, lambda bundle: _agent(args, bundle),
-                xen_command_line, Path("/proc/cmdline").read_text())
+    host = Host(Places(), args.bundle, args.keys, lambda bundle: _agent(args, bundle),
+                xen_command_line, trial.running())
     found = examine(host)
     if args.json:
         show(args, {"sound": not any(point.wrong for point in found),

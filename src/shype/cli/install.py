@@ -111,13 +111,13 @@ def _options(args: argparse.Namespace, places: Places) -> Options:
     """What was chosen now, else last time, else the default."""
     from dataclasses import replace
 
-    from shype.host.install import installing
+    from shype.host.install import installing, trial
     from shype.host.install.changes import recorded
 
     _, last = recorded(places)
     options = installing.kept(last, shutil.which("shype") or "/usr/bin/shype")
     if not last:
-        now = installing.kernel_args(Path("/proc/cmdline").read_text())
+        now = installing.kernel_args(trial.running())
         options = replace(options, kernel_args=now)
     names = ("xen", "kernel", "initrd", "dom0_mem", "xen_args", "kernel_args", "watchdog")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -199,7 +199,7 @@ def _commit(args: argparse.Namespace) -> int:
     from shype.host.install import trial
 
     places = _places(args)
-    boot = trial.booted(Path("/proc/cmdline").read_text())
+    boot = trial.booted(trial.running())
     if boot is None:
         raise BadInput("boot.not-ours", "this host was not booted by shype's boot entry",
                        "shype host install, and reboot")

@@ -120,8 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _report(Unavailable(
             "tool.missing", f"this command needs the Python package {error.name!r}",
-            "use it on the author's machine (make setup); a host needs only run, stop, ps, "
-            "status, denials and recover",
+            "use it on the author's machine, from shype's sources (make setup): a host runs what "
+            "is written and compiled there",
         ), as_json=as_json)
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "look at the path and the disk")

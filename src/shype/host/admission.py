@@ -13,6 +13,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
+from shype.host.install.trial import undecided
 from shype.host.table import Table
 from shype.policy.grammar import is_name, is_version, version_order
 from shype.policy.manifest import Bundle
@@ -38,8 +39,9 @@ class Accepted:
 def admit(agent: Agent) -> Agent:
     """``agent``, unless its bundle is for another hypervisor or older than what ran here.
 
-    A version counts from when the hypervisor enforces it, so that a bundle may be
-    copied to the host before the reboot, and back.
+    A version counts from when the hypervisor enforces it (and, where policies are booted on
+    trial, it has been found good), so that a bundle may be copied to the host before the
+    reboot, and back.
 
     Raises BadInput: ``bundle.wrong-target``, ``bundle.older``, ``bundle.version-reused``;
     Unavailable: ``accepted.corrupt``, ``state.unwritable``, what the hypervisor raises.
@@ -54,7 +56,8 @@ def admit(agent: Agent) -> Agent:
     table = accepted(agent.state)
     known = table.read()
     new = advanced(known, agent.bundle)
-    if new != known and enforced(agent):
+    # What is only on trial may be given up, and the version before must then be good enough.
+    if new != known and enforced(agent) and not undecided():
         policy = agent.manifest.policy
         agent.record(Event(
             kind="bundle.accept", result=Result.DONE, object=f"bundle:{agent.bundle.path}",

@@ -97,6 +97,25 @@ def booted(command_line: str) -> Booted | None:
     return None
 
 
+def running() -> str:
+    """dom0's command line; empty if nobody tells it."""
+    try:
+        return Path("/proc/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def undecided(places: Places | None = None, command_line: str | None = None) -> bool:
+    """Whether this boot is a trial that has not been found good (yet)."""
+    boot = booted(running() if command_line is None else command_line)
+    if boot is None or not boot.trial:
+        return False
+    try:
+        return grubenv.read((places or Places()).env).get(grubenv.GOOD) != boot.policy
+    except (BadInput, OSError):
+        return True
+
+
 def settle(
     places: Places, boot: Booted, keys: Path, healthy: Callable[[Bundle], None],
 ) -> Settled:
@@ -178,14 +197,17 @@ def reboot() -> None:
 def health(places: Places) -> Callable[[Bundle], None]:
     """The check of a boot on this machine: the hypervisor enforces this very policy.
 
-    No command of the agent is used for it: a version counts as run only once it is good.
+    And it is no older than what was good before (``bundle.older``). No command of the agent is
+    used for it: a version counts as run only once it is good.
     """
+    from shype.host.admission import accepted, advanced
     from shype.host.agent import Agent
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
     from shype.host.hostcheck import require_enforcing, require_policy
 
     def check(bundle: Bundle) -> None:
         require_xen()
+        advanced(accepted(places.state).read(), bundle)
         agent = Agent(bundle, XenHypervisor(), places.state)
         require_policy(agent)
         require_enforcing(agent)
