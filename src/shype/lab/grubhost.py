@@ -31,7 +31,7 @@ class GrubHost:
         built = builder.load()
         machine = Machine(str(built.xen), str(built.vmlinux), str(built.dom0_initrd),
                           str(built.image), None, "enforcing", 2048, 768, False, (), (),
-                          "boot.img")
+                          boot="boot.img")
         began = time.monotonic()
         with rundir.claimed(f"grub-{time.time_ns() % 10**12}") as directory:
             payload.write(directory / "payload.img", guest_initrd=built.guest_initrd, files=files)
