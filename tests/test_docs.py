@@ -101,9 +101,9 @@ def test_setup_and_the_lab_s_page_name_the_same_packages() -> None:
     shown = re.search(r"apt-get install ((?:.|\\\n)*?)\n\n", page)
     assert shown is not None
     named = set(shown[1].replace("\\", " ").split())
-    # By gcc, by qemu, without root, for pictures, or for tests without the lab.
+    # By gcc, by qemu, without root, for pictures, for tests without the lab, or of GRUB.
     implied = {"libc6-dev", "binutils", "uidmap", "seabios", "graphviz",
-               "nftables", "rsyslog", "systemd"}
+               "nftables", "rsyslog", "systemd", "grub-common", "grub-pc-bin", "lintian"}
     assert installed - implied == named - implied
 
 
