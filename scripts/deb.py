@@ -59,6 +59,9 @@ fi
 _PRERM = """\
 #!/bin/sh
 set -e
+if [ "$1" = remove ]; then
+    deb-systemd-invoke stop shype-watch.service >/dev/null 2>&1 || true
+fi
 if [ "$1" = remove ] && [ -e /var/lib/shype/install.json ]; then
     # The boot entry and the units would need a program that is not there any more.
     shype host uninstall || echo "shype: some files were left, see above" >&2

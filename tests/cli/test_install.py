@@ -10,6 +10,7 @@ import pytest
 from shype.cli.main import main
 from shype.host.install import grubenv
 from shype.host.install.places import Places
+from shype.host.resources import scripts
 from tests.cli.on_model import options, run, signed_host
 
 
@@ -67,6 +68,20 @@ def test_installed_twice_and_taken_off(
     assert main(["host", "uninstall", *image, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left"] == []
     assert files(tmp_path) == before
+
+
+def test_the_veto_in_xen_s_scripts_goes_with_it(tmp_path: Path, image: list[str]) -> None:
+    xen = tmp_path / "root/etc/xen/scripts"
+    xen.mkdir(parents=True)
+    for name in scripts.SCRIPTS:
+        (xen / name).write_text("#!/bin/sh\n# Xen's\n")
+        (xen / name).chmod(0o755)
+    before = files(tmp_path)
+    assert install(tmp_path, image) == 0
+    scripts.install("/usr/bin/shype", xen)
+    assert main(["host", "uninstall", *image]) == 0
+    assert files(tmp_path) == before
+    assert "# Xen's" in (xen / "block").read_text()
 
 
 def test_a_new_kernel_gets_into_the_entry_and_no_policy_on_trial(

@@ -175,11 +175,18 @@ def _show(args: argparse.Namespace, done: tuple[Difference, ...], staged: str | 
 
 def _uninstall(args: argparse.Namespace) -> int:
     from shype.host.install import changes, installing, trial
+    from shype.host.resources import scripts
 
     places = _places(args)
     restored, left = changes.undo(places)
     if "boot/grub/custom.cfg" not in left:
         trial.remove(places)
+    # Without shype, the veto would refuse every device.
+    xen = places.root / "etc/xen/scripts"
+    vetoed = [one.path for one in scripts.look(xen) if one.vetoed]
+    if vetoed:
+        scripts.remove(xen)
+        restored += tuple(str(path.relative_to(places.root)) for path in vetoed)
     installing.refresh_system(places, restored)
     if args.json:
         output.print_json({"restored": [f"/{name}" for name in restored],

@@ -26,6 +26,17 @@ def test_a_block_has_grub_s_size_and_comes_back() -> None:
     assert grubenv.loads(data, Path("x")) == values
 
 
+def test_a_block_is_written_where_it_is_and_a_damaged_one_anew(tmp_path: Path) -> None:
+    path = tmp_path / "boot.env"
+    grubenv.write(path, {grubenv.TRIAL: "a" * 16})
+    inode = path.stat().st_ino
+    grubenv.write(path, {grubenv.GOOD: "a" * 16})
+    assert (grubenv.read(path), path.stat().st_ino) == ({grubenv.GOOD: "a" * 16}, inode)
+    path.write_bytes(b"short")
+    grubenv.write(path, {grubenv.GOOD: "b" * 16})
+    assert grubenv.read(path) == {grubenv.GOOD: "b" * 16}
+
+
 @pytest.mark.parametrize("data", [
     b"", b"x" * 1024, grubenv.dumps({})[:-1], grubenv.dumps({}) + b"#",
     (b"# GRUB Environment Block\nshype_good=(hd1)/evil\n" + b"#" * 1024)[:1024],

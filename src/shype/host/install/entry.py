@@ -71,7 +71,13 @@ menuentry "Xen, shype's policy on trial" --id shype-trial {{
   module2 {prefix}/shype/$shype_next.bin
 }}
 fi
+# The fallback is for what GRUB itself cannot load.
 if [ -n "$shype_next" ]; then
+  if [ -n "$shype_good" ]; then
+    set fallback=shype
+  else
+    set fallback="$default"
+  fi
   set default=shype-trial
 elif [ -n "$shype_good" ]; then
   set default=shype

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from shype.base.errors import BadInput
 from shype.base.files import read_regular, write_atomic
 
 SIZE = 1024
+SECTOR = 512
 _HEAD = b"# GRUB Environment Block\n"
 #: Of the names and values that are used here none needs GRUB's escapes.
 _LINE = re.compile(rb"([a-z_]+)=([0-9a-f]*)")
@@ -57,8 +59,26 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
-    """Replace the block at ``path``: after a crash the old or the new one is there."""
-    write_atomic(path, dumps(values), 0o600)
+    """Replace the block at ``path``: after a crash the old or the new one is there.
+
+    In place, as GRUB does: GRUB reads no journal, and would see the file as it was before a
+    rename. All values are in the first sector, which a disk writes whole or not at all.
+    """
+    data = dumps(values)
+    assert len(data.rstrip(b"#")) <= SECTOR
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        write_atomic(path, data, 0o600)
+        return
+    try:
+        if os.fstat(handle).st_size == SIZE:
+            os.pwrite(handle, data, 0)
+            os.fsync(handle)
+            return
+    finally:
+        os.close(handle)
+    write_atomic(path, data, 0o600)
 
 
 def _bad(path: Path, why: str) -> BadInput:

@@ -102,7 +102,7 @@ def refresh_system(places: Places, changed: tuple[str, ...]) -> tuple[str, ...]:
     ran = []
     if any(path.startswith("etc/initramfs-tools/") for path in changed) and Path(
             "/usr/sbin/update-initramfs").exists():
-        ran.append(child.run(["update-initramfs", "-u"], timeout=900).command)
+        ran.append(child.run(["update-initramfs", "-u", "-k", "all"], timeout=900).command)
     if any(path.startswith("etc/systemd/") for path in changed) and Path(
             "/run/systemd/system").is_dir():
         ran.append(child.run(["systemctl", "daemon-reload"], timeout=60).command)
