@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shype.base import child
 from shype.cli.main import main
 from shype.host.install import grubenv
 from shype.host.install.places import Places
@@ -68,6 +69,14 @@ def test_installed_twice_and_taken_off(
     assert main(["host", "uninstall", *image, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left"] == []
     assert files(tmp_path) == before
+
+
+def test_grub_understands_the_entries(tmp_path: Path, image: list[str]) -> None:
+    assert install(tmp_path, image) == 0
+    custom = Places(tmp_path / "root").custom
+    done = child.run(["grub-script-check", custom], check=False)
+    assert (done.code, done.err) == (0, "")
+    assert custom.stat().st_mode & 0o077 == 0
 
 
 def test_the_veto_in_xen_s_scripts_goes_with_it(tmp_path: Path, image: list[str]) -> None:

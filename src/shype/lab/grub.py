@@ -21,7 +21,7 @@ TOOLS = ("grub-mkimage", "mke2fs")
 START, SECTORS = 2048, 160 * 2048
 _MODULES = ("part_msdos", "ext2", "search", "loadenv", "multiboot2", "normal", "test", "echo",
             "serial", "terminal", "configfile", "gzio", "boot", "biosdisk", "regexp", "true",
-            "minicmd")
+            "minicmd", "halt")
 #: The end is Debian's /etc/grub.d/41_custom. Without an entry of shype's nothing boots.
 _CONFIG = """\
 serial --unit=0 --speed=115200
