@@ -61,7 +61,8 @@ def half_written(arena: Arena) -> Ended:
     host.reboot()
     console = host.wait()
     code, said = commit(host)
-    if "Panic on CPU" in console and (code, said["policy"], said["given_up"]) == (1, good, bad):
+    tried = f"shype: policy {bad}, on trial" in console and "Panic on CPU" in console
+    if tried and (code, said["policy"], said["given_up"]) == (1, good, bad):
         return Ended(Ends.STOPPED, "Xen panicked, and the next boot was the last good policy; "
                      + next((line for line in told.out.splitlines() if "NOT what" in line), ""))
     return Ended(Ends.OPEN, f"{said} {console[-500:]}")

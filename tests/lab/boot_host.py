@@ -33,7 +33,10 @@ fi
 """
 OPTIONS = ["--xen", "/xen-flask", "--dom0-mem", "768M", "--kernel", "/vmlinuz-lab",
            "--initrd", "/initrd.img-lab", "--kernel-args", "console=hvc0 quiet",
-           "--xen-args", grub.XEN_ARGS, "--watchdog", "20"]
+           "--xen-args", grub.XEN_ARGS]
+#: Seconds until a boot on trial must be healthy: under emulation, on a busy machine, and for one
+#: that will never be.
+ENOUGH, SHORT = "300", "30"
 
 
 def edition(version: str, out: Path) -> Contents:
@@ -65,16 +68,13 @@ def installed(place: Path) -> Iterator[GrubHost]:
     (place / "first.shype").write_bytes(seal(first, [key]))
     assert main(["host", "install", "--root", str(place / "root"), "--separate-boot",
                  "--bundle", str(place / "first.shype"), "--keys", str(place / "keys"),
-                 *OPTIONS]) == 0
+                 "--watchdog", ENOUGH, *OPTIONS]) == 0
     grub.disk(place / "root/boot", place / "disk.img")
     second = edition("1.1", place / "second")
-    module = second.files["policy.bin"]
     reference = built.reference.read_bytes()
     files: dict[str, bytes | str] = {
         "/etc/shype/keys/lab.pub": key.public.pem(),
         "/root/second.shype": seal(second, [key]),
-        "/root/truncated.shype": seal(
-            broken(edition("1.2", place / "third"), module[: len(module) // 2]), [key]),
         "/root/other.shype": seal(broken(edition("1.3", place / "other"), reference), [key]),
     }
     with GrubHost.up(place / "disk.img", files) as machine:
@@ -86,9 +86,10 @@ def env(host: GrubHost) -> dict[str, str]:
     return grubenv.loads(host.lab.get("/boot/shype/boot.env"), Path("boot.env"))
 
 
-def attempt(host: GrubHost, bundle: str) -> str:
+def attempt(host: GrubHost, bundle: str, watchdog: str = ENOUGH) -> str:
     """Put a bundle on trial; its id."""
-    done = host.lab.run(["shype", "host", "install", "--json", "--bundle", bundle, *OPTIONS])
+    done = host.lab.run(["shype", "host", "install", "--json", "--bundle", bundle,
+                         "--watchdog", watchdog, *OPTIONS])
     assert done.code == 0, done.out + done.err
     return str(json.loads(done.out)["trial"])
 
