@@ -32,6 +32,7 @@ on using it through a load. `revocation:` under `host:` of the new policy says
 what happens: refuse (the update), detach (devices only), pause, destroy.
 
 At boot, Xen gets what the boot entry names: --boot-policy FILE replaces it too.
+On a host installed by `shype host install`, the next boot tries it by itself.
 
 example:
   shype apply new.shype --dry-run
@@ -89,11 +90,24 @@ def _apply(args: argparse.Namespace, made: Update) -> int:
         return 1
     with made.before.lock.hold(args.lock_timeout):
         done = made.apply(confirmed=found)
+    if done.refused is None:
+        _have_it_booted(args)
     if args.json:
         show(args, _json(done.look, done.refused, done))
     else:
         _tell(made, done)
     return 1 if done.refused is not None or done.left else 0
+
+
+def _have_it_booted(args: argparse.Namespace) -> None:
+    """On a host that `shype host install` has installed, the next boot tries this policy."""
+    from shype.host.install import trial
+    from shype.host.install.places import Places
+
+    places = Places()
+    if args.driver == "xen" and places.env.exists():
+        name = trial.stage(places, *trial.read_trusted(args.new, args.keys))
+        output.note(f"the next boot tries this policy ({name}), once")
 
 
 def _confirmed(args: argparse.Namespace) -> bool:

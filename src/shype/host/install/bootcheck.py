@@ -112,7 +112,7 @@ def _policy(places: Places, bundle: Bundle | None, linux: str) -> Iterator[Point
             yield _module(places, name, what)
     if not good and not waiting and not tried:
         yield Point("boot policy", False, "none", f"{_FIX} --bundle FILE")
-    if bundle is not None and good and good != trial.policy_id(bundle):
+    if bundle is not None and good and trial.policy_id(bundle) not in (good, waiting):
         yield Point("boot policy", False, f"the next boot is {good}, and the agent's bundle is "
                     f"{trial.policy_id(bundle)}", f"{_FIX} --bundle FILE, or reboot")
 
