@@ -104,6 +104,8 @@ CASES = (
         "did you mean `boss`?"),
     Bad(Id.HOST_DOM0_LOCKED, "coalitions: all", "coalitions: all, locked: true", 7, 27, "`boss`",
         "delete `locked`"),
+    Bad(Id.HOST_OBJECT_MANAGER, "coalitions: all", "coalitions: all, object-manager: true", 7, 27,
+        "`boss`", "delete `object-manager`"),
     Bad(Id.HOST_DOM0_WALL, "coalitions: all", "coalitions: all, wall: [red]", 7, 34, "`boss`",
         "delete `wall`"),
     Bad(Id.HOST_DOM0_UNLABELED, "dom0: boss", "dom0: unlabeled", 11, 14, "`unlabeled`",

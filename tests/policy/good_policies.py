@@ -44,7 +44,7 @@ labels:
   boss: {coalitions: all}
   nic: {coalitions: all, level: [public, "secret {all}"], integrity: [low, high]}
   ward: {coalitions: [wards], level: "secret {names}", integrity: high, was: station}
-  bench: {coalitions: [lab], wall: [red], level: secret, integrity: high}
+  bench: {coalitions: [lab], wall: [red], level: secret, integrity: high, object-manager: true}
   desk: {coalitions: [world], wall: [blue], level: public, integrity: low, mechanisms: [event]}
 guards:
   release: {from: wards, to: world, level: [public, "secret {names}"], integrity: high,

@@ -100,6 +100,9 @@ def _label(
         yield f"mechanisms {text}"
     if before.locked != after.locked:
         yield "is locked" if after.locked else "is no longer locked"
+    if before.object_manager != after.object_manager:
+        yield ("is an object manager" if after.object_manager
+               else "is no object manager any more")
     for kind, lattice, held, lattice_now, holds in (
         ("level", old.levels, before.level, new.levels, after.level),
         ("integrity", old.integrity, before.integrity, new.integrity, after.integrity),

@@ -137,6 +137,7 @@ class _Builder:
             _mechanisms(entry.mechanisms, SWITCHABLE),
             _was(LabelName, entry.was),
             entry.locked is not None,
+            entry.object_manager is not None,
         )
 
     def _vector(self, entry: DraftVector) -> Vector:

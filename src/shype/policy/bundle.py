@@ -57,8 +57,8 @@ from shype.policy.names import (
 )
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
-#: 3: static policies, locked labels. 4: live updates.
-FORMAT = 4
+#: 3: static policies, locked labels. 4: live updates. 5: object managers.
+FORMAT = 5
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -88,7 +88,8 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
                 "name": label.name, "coalitions": sorted(label.coalitions),
                 "members": sorted(label.members), "level": range_out(label.level),
                 "integrity": range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
-                "was": label.was, "locked": label.locked, "span": span_out(label.span),
+                "was": label.was, "locked": label.locked,
+                "object-manager": label.object_manager, "span": span_out(label.span),
             }
             for label in policy.labels.values()
         ],
@@ -207,7 +208,7 @@ def _wall(value: object, where: str) -> Wall:
 def _label(value: object, where: str) -> Label:
     entry = obj(
         value, where, "name", "coalitions", "members", "level", "integrity", "mechanisms", "was",
-        "locked", "span",
+        "locked", "object-manager", "span",
     )
     return Label(
         LabelName(name(entry["name"], where)),
@@ -219,6 +220,7 @@ def _label(value: object, where: str) -> Label:
         _mechanisms(entry["mechanisms"], where),
         None if entry["was"] is None else LabelName(name(entry["was"], where)),
         flag(entry["locked"], f"{where}.locked"),
+        flag(entry["object-manager"], f"{where}.object-manager"),
     )
 
 

@@ -92,6 +92,9 @@ def _host(policy: Policy) -> None:
         corrupt("dom0's label is undeclared or `unlabeled`")
     if policy.labels[host.dom0].members or policy.labels[host.dom0].locked:
         corrupt("dom0's label has wall members, or is locked")
+    for name in (host.dom0, UNLABELED):
+        if name in policy.labels and policy.labels[name].object_manager:
+            corrupt(f"the label `{name}` is an object manager")
     if not host.drivers <= policy.labels.keys() - {host.dom0, UNLABELED}:
         corrupt("a driver domain's label is undeclared, dom0's or `unlabeled`")
     for assignment in policy.assignments.values():

@@ -62,7 +62,7 @@ class DraftWall:
 class DraftLabel:
     """A label; ``everything`` is its word ``all`` if it has it; no ``mechanisms``: all of them.
 
-    ``locked``: the key if it is true.
+    ``locked``, ``object_manager``: the key if it is true.
     """
 
     name: Ref
@@ -74,6 +74,7 @@ class DraftLabel:
     mechanisms: tuple[Ref, ...] | None
     was: Ref | None
     locked: Ref | None = None
+    object_manager: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ def _label(key: Scalar, parts: Mapping) -> DraftLabel:
         _key(key), _refs(shares), word if word and word.text == ALL else None,
         _refs(parts.get("wall")), _range(parts, "level"), _range(parts, "integrity"),
         _switches(parts), _ref(parts.get("was")), _if_true(parts, "locked"),
+        _if_true(parts, "object-manager"),
     )
 
 

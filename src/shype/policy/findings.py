@@ -80,6 +80,7 @@ class Id(StrEnum):
     HOST_DOM0_UNDECLARED = "host.dom0-undeclared"
     HOST_DOM0_WALL = "host.dom0-wall"
     HOST_DOM0_LOCKED = "host.dom0-locked"
+    HOST_OBJECT_MANAGER = "host.object-manager"
     HOST_DOM0_UNLABELED = "host.dom0-unlabeled"
     HOST_DRIVER_UNDECLARED = "host.driver-undeclared"
     HOST_DRIVER_DOM0 = "host.driver-dom0"

@@ -74,7 +74,8 @@ class Label:
     domains' labels and guards have one.  ``mechanisms``: those that are not
     switched off for this label.  ``was``: its name in the policy that this one
     replaces.  ``locked``: once a VM has been launched, dom0 reaches neither its memory nor its
-    registers.
+    registers.  ``object_manager``: its VMs may ask the hypervisor what this policy says of their
+    peers.
 
     A guard's label has no coalitions: see `Guard`.
     """
@@ -88,6 +89,7 @@ class Label:
     mechanisms: frozenset[Mechanism] = SWITCHABLE
     was: LabelName | None = None
     locked: bool = False
+    object_manager: bool = False
 
 
 @dataclass(frozen=True, slots=True)

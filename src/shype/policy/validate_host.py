@@ -60,6 +60,22 @@ def dom0_is_not_locked(case: Case) -> Iterator[Finding]:
         )
 
 
+def object_managers_are_chosen(case: Case) -> Iterator[Finding]:
+    """Neither dom0's label nor the one that VMs get by default is an object manager."""
+    dom0 = case.draft.dom0
+    whose: dict[str, str] = {UNLABELED: "VMs get it by default, and every one of them could ask"}
+    if dom0 is not None:
+        whose[dom0.text] = "it is dom0's, which serves VMs by its own rules and has no peers"
+    for name, why in whose.items():
+        label = (case.draft.labels or {}).get(name)
+        if label is not None and label.object_manager is not None:
+            yield error(
+                Id.HOST_OBJECT_MANAGER, label.object_manager.span,
+                f"the label {show(name)} is an object manager, which asks about its peers: {why}",
+                "delete `object-manager` here, and write it at the label of the VM that serves",
+            )
+
+
 def drivers_have_declared_labels(case: Case) -> Iterator[Finding]:
     """Driver domains' labels are declared under ``labels``."""
     if case.draft.labels is not None:
@@ -203,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     dom0_is_labelled,
     dom0_is_behind_no_wall,
     dom0_is_not_locked,
+    object_managers_are_chosen,
     drivers_have_declared_labels,
     drivers_are_vms_of_their_own,
     vms_have_declared_labels,

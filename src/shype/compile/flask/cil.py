@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from shype.base.errors import BadInput
-from shype.compile.flask import constraining, devices, levels, loading, rules, trusting
+from shype.compile.flask import constraining, devices, levels, loading, objects, rules, trusting
 from shype.compile.flask import encoding as enc
 from shype.compile.flask.devices import Devices
 from shype.compile.flask.mls import MlsLevel, MlsRange
@@ -37,9 +37,11 @@ def generate(policy: Policy, tables: Tables) -> str:
             f"{len(policy.labels)} labels and {len(policy.coalitions)} coalitions are"
         )
     server = SecurityServer(policy)
+    tables = objects.with_class(policy, tables)
     trusted = trusting.rules_of(policy, server)
     hardware = devices.devices(policy, server)
-    attributes = _attributes(policy, trusted) | hardware.attributes
+    managed = objects.rules_of(policy, server)
+    attributes = _attributes(policy, trusted) | hardware.attributes | managed.attributes
     if len(attributes) + len(policy.labels) + len(policy.retired) + len(hardware.types) > MAX_TYPES:
         raise _too_many(f"{len(policy.labels)} labels and {len(attributes)} sets of them are")
     idle = {name for name, members in attributes.items() if not members}
@@ -66,6 +68,7 @@ def generate(policy: Policy, tables: Tables) -> str:
         lines += _section(f"Coalition {coalition}", group, tables, idle)
     lines += _section("Trusted labels", trusted.rules, tables, idle)
     lines += _section("Physical resources", hardware.rules, tables, idle)
+    lines += _section("Object managers", managed.rules, tables, idle)
     lines += hardware.contexts
     lines += constraining.constraints(policy, attributes)
     lines += _transitions(policy)

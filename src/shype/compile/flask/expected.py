@@ -31,6 +31,7 @@ MECHANISM_OF: Mapping[str, Mechanism] = MappingProxyType({
     "hvm": Mechanism.CONTROL,
     "shadow": Mechanism.CONTROL,
     "resource": Mechanism.CONTROL,
+    "shype": Mechanism.DISK,
 })
 
 
@@ -190,6 +191,17 @@ QUARANTINE_ON_PCI = _grants(resource="use_iommu")
 #: A VM that may have a PCI device, on itself: DMA buffers.
 PCI_USER_ON_ITSELF = _grants(mmu="exchange")
 DOM0_ON_QUARANTINE = DOM0_GIVES_TO_VM
+
+#: Classes that the hypervisor does not know and that are there for object managers: it answers
+#: their questions (FLASK_ACCESS) by the number of a class, which has to be a new one.
+OBJECT_CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType({"shype": ("read", "write")})
+#: What a VM may do with an object that carries a label: as with a disk of that label's VM.
+ON_OBJECTS: tuple[tuple[Operation, str, str], ...] = (
+    (Operation.DISK_READ, "shype", "read"),
+    (Operation.DISK_WRITE, "shype", "write"),
+)
+#: An object manager asks: FLASK_ACCESS, FLASK_CONTEXT_TO_SID, FLASK_SID_TO_CONTEXT.
+MANAGER_ON_SECURITY = _grants(security="check_context compute_av")
 
 #: The hypervisor builds dom0.
 BOOT_ON_DOM0 = _grants(domain="create")

@@ -12,6 +12,7 @@ compared for every setting of all booleans.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from shype.compile.flask import expected, frame
 from shype.compile.flask.channels import Channels
@@ -32,6 +33,8 @@ __all__ = ["SHOWN", "Disagreement", "Mismatch", "verify"]
 
 def verify(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Validation:
     """Compare; raises `Disagreement` (``validate.mismatch``)."""
+    if any(label.object_manager for label in policy.guests):
+        tables = replace(tables, classes={**tables.classes, **expected.OBJECT_CLASSES})
     found = [*frame.compare(policy, tables, binary, digest)]
     if not found:
         # With a wrong frame (a label without a type, an odd class) rows mean nothing.

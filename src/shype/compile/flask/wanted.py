@@ -152,9 +152,21 @@ class Wanted:
             for number, targets in world.permitted(operation).items():
                 # The policy permits what the encoding cannot grant: never happens silently.
                 put(world.members[number], targets, expected.IMPOSSIBLE)
+        self._objects(put)
         self._ordinary_events(put)
         for label, (told, heard) in self._trusted.items():
             self._events_of_trusted(1 << label, told, heard, put)
+
+    def _objects(self, put: expected.Put) -> None:
+        """What is answered to object managers, and that they may ask."""
+        world = self._world
+        if not world.managers:
+            return
+        security = 1 << world.names.index["security_t"]
+        put(world.managers, security, expected.MANAGER_ON_SECURITY)
+        for operation, cls, permission in expected.ON_OBJECTS:
+            for number, targets in world.permitted(operation).items():
+                put(world.members[number], targets, {cls: frozenset({permission})})
 
     def _ordinary_events(self, put: expected.Put) -> None:
         """Opening one's own end and notifying by it shows no level; binding it decides."""

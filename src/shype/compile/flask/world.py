@@ -55,6 +55,9 @@ class World:
         )
         #: Those that dom0 reaches into in their launch windows only.
         self.locked = sum(1 << self.at[label.name] for label in policy.guests if label.locked)
+        #: Those that may ask for decisions.
+        self.managers = sum(
+            1 << self.at[label.name] for label in policy.guests if label.object_manager)
         #: Members of each class of VM labels.
         self.members: dict[int, int] = defaultdict(int)
         for name, i in self.at.items():

@@ -1,0 +1,75 @@
+"""Runs in dom0: puts dom0's own Python, and some programs, into a RAM disk for guests.
+
+``python3 -c PROGRAM OUT FILE...``: OUT is /guest/initrd and, behind it, an archive with
+Python's interpreter, the parts of its library that object managers need, every FILE in /app,
+and a /guest-start that runs the first in the background.
+"""
+
+from __future__ import annotations
+
+import py_compile
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from shype.lab import cpio
+
+NEEDED = ("argparse", "ctypes", "dataclasses", "encodings.ascii", "encodings.utf_8",
+          "encodings.latin_1", "enum", "errno", "fcntl", "json", "mmap", "os", "site", "struct",
+          "time", "collections.abc")
+#: What an interpreter that has loaded them all has loaded.
+LIST = """
+import sys
+for name in sys.argv[1:]:
+    __import__(name)
+for module in list(sys.modules.values()):
+    print(getattr(module, "__file__", None) or "")
+for line in open("/proc/self/maps"):
+    print(line.split()[-1])
+"""
+START = """\
+#!/bin/sh
+/usr/bin/python3 -B -S -P /app/main.py </dev/null >/dev/hvc0 2>&1 &
+"""
+
+
+def loaded() -> set[Path]:
+    said = subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", LIST, *NEEDED], check=True,
+                          capture_output=True, text=True).stdout.split()
+    return {Path(word) for word in said if word.startswith("/") and Path(word).is_file()}
+
+
+def entries(programs: list[Path]) -> list[cpio.Entry]:
+    files: dict[str, tuple[bytes, int]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in sorted(loaded()):
+            if path.suffix == ".py":
+                made = f"{scratch}/one.pyc"
+                py_compile.compile(str(path), cfile=made, dfile=path.name, doraise=True)
+                files[f"{path}c"] = Path(made).read_bytes(), 0o644
+            else:
+                files[str(path)] = path.read_bytes(), 0o755
+    files["/usr/bin/python3"] = Path("/usr/bin/python3").resolve().read_bytes(), 0o755
+    for name in [name for name in files if name.startswith("/usr/bin/python3.")]:
+        del files[name]
+    for number, program in enumerate(programs):
+        name = "main.py" if number == 0 else program.name
+        files[f"/app/{name}"] = program.read_bytes(), 0o644
+    files["/guest-start"] = START.encode(), 0o755
+    loader = Path("/lib64/ld-linux-x86-64.so.2")
+    files[str(loader)] = loader.resolve().read_bytes(), 0o755
+    folders = sorted({str(parent)[1:] for name in files for parent in Path(name).parents} - {""})
+    return [*map(cpio.directory, folders),
+            *(cpio.file(name[1:], data, mode) for name, (data, mode) in files.items())]
+
+
+def main() -> None:
+    out, *programs = map(Path, sys.argv[1:])
+    base = Path("/guest/initrd").read_bytes()
+    out.write_bytes(base + cpio.archive(entries(programs)))
+    sys.stdout.write(f"{len(base)} {out.stat().st_size}\n")
+
+
+if __name__ == "__main__":
+    main()
