@@ -4,7 +4,8 @@ Runs in the guest, beside object_manager.py. A client VM C asks over a page that
 an event channel that it offers to this domain, and says which in XenStore, in the directory that
 only C can write and only this domain can read (`/local/domain/C/shype/to-THIS`):
 
-    request = "NUMBER PORT GRANT"      a new NUMBER for every request
+    port, grant     of the channel and of the page
+    request         any text, written last; another one for every request
 
 The page begins with the request, `put NAME TEXT` or `get NAME`; the answer stands at
 2048. Then the event channel is notified. Nothing in the page says who asks.
@@ -115,7 +116,6 @@ class Client:
     remote: int
     port: int
     peer: Peer
-    seen: str = ""
 
 
 @dataclass
@@ -163,6 +163,7 @@ class Server:
         self._monitor = Monitor()
         self._storage = Storage(self._monitor)
         self._clients: dict[int, Client] = {}
+        self._seen: dict[int, str] = {}
         self._own = int(self._store.ask(Store.READ, "domid") or "-1")
 
     def report(self, name: str, text: str) -> None:
@@ -173,35 +174,36 @@ class Server:
         """For ever."""
         self.report("storage", "serves")
         while True:
-            for domid, request in self._requests():
-                self._one(domid, request)
+            for domid, place, request in self._requests():
+                self._one(domid, place, request)
             for client in list(self._clients.values()):
                 self._still(client)
             time.sleep(PAUSE)
 
-    def _requests(self) -> Iterator[tuple[int, str]]:
+    def _requests(self) -> Iterator[tuple[int, str, str]]:
         for name in self._store.children(f"/local/domain/{self._own}/shype"):
             if name.startswith("from-"):
                 place = self._store.ask(Store.READ, f"/local/domain/{self._own}/shype/{name}")
                 request = self._store.ask(Store.READ, f"{place}/request")
-                if request is not None:
-                    yield int(name.removeprefix("from-")), request
+                if place is not None and request is not None:
+                    yield int(name.removeprefix("from-")), place, request
 
-    def _one(self, domid: int, request: str) -> None:
-        client = self._clients.get(domid)
-        if client is not None and client.seen == request:
+    def _one(self, domid: int, place: str, request: str) -> None:
+        if self._seen.get(domid) == request:
             return
+        self._seen[domid] = request
+        client = self._clients.get(domid)
         try:
-            _, port, grant = (int(word) for word in request.split())
+            port, grant = (int(self._store.ask(Store.READ, f"{place}/{name}") or "")
+                           for name in ("port", "grant"))
             if client is None or client.remote != port:
                 client = self._meet(domid, port)
-            client.seen = request
             asked = self._pages.read(domid, grant).decode("ascii", "replace")
             answer = self._storage.serve(client.peer, asked)
             self._pages.write(domid, grant, answer.encode())
             self._channels.notify(client.port)
-        except (OSError, ValueError, Unanswered) as error:
-            self.report("error", f"{domid}: {request}: {error}")
+        except (OSError, ValueError, OverflowError, struct.error, Unanswered) as error:
+            self.report("error", f"{domid} {request}: {error}")
             return
         self.report("last", f"{client.peer.context} {asked} -> {answer}")
 
@@ -224,6 +226,7 @@ class Server:
         if answer.id in (Id.NO_PEER, Id.OTHER_PEER):
             self._channels.close(client.port)
             del self._clients[client.domid]
+            self._seen.pop(client.domid, None)
             self.report("gone", f"{client.domid} {answer.id}")
 
 

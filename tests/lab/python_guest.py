@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shype.lab import cpio
 
-NEEDED = ("argparse", "ctypes", "dataclasses", "encodings.ascii", "encodings.utf_8",
+NEEDED = ("__future__", "ctypes", "dataclasses", "encodings.ascii", "encodings.utf_8",
           "encodings.latin_1", "enum", "errno", "fcntl", "json", "mmap", "os", "site", "struct",
           "time", "collections.abc")
 #: What an interpreter that has loaded them all has loaded.
@@ -30,7 +30,7 @@ for line in open("/proc/self/maps"):
 """
 START = """\
 #!/bin/sh
-/usr/bin/python3 -B -S -P /app/main.py </dev/null >/dev/hvc0 2>&1 &
+/usr/bin/python3 -B -S /app/main.py </dev/null >/dev/hvc0 2>&1 &
 """
 
 
@@ -49,7 +49,10 @@ def entries(programs: list[Path]) -> list[cpio.Entry]:
                 py_compile.compile(str(path), cfile=made, dfile=path.name, doraise=True)
                 files[f"{path}c"] = Path(made).read_bytes(), 0o644
             else:
-                files[str(path)] = path.read_bytes(), 0o755
+                # a library is looked for by the name of its interface, which is a link to it
+                links = path.parent.glob(f"{path.name.partition('.so')[0]}.so*")
+                for place in {path, *(link for link in links if link.resolve() == path.resolve())}:
+                    files[str(place)] = path.read_bytes(), 0o755
     files["/usr/bin/python3"] = Path("/usr/bin/python3").resolve().read_bytes(), 0o755
     for name in [name for name in files if name.startswith("/usr/bin/python3.")]:
         del files[name]

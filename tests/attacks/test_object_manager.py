@@ -1,0 +1,216 @@
+"""A storage domain that serves two coalitions, and what is tried against it.
+
+The storage domain of examples/storage decides nothing itself: it asks the hypervisor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shype.compile.flask.build import build, compile_cil
+from shype.lab import builder, probe
+from shype.lab.guests import config
+from shype.lab.host import Lab
+from shype.policy.loader import load
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/storage"
+CLIENT = ROOT / "src/shype/host/object_manager.py"
+GUEST = (ROOT / "tests/lab/python_guest.py").read_text()
+VMS = ("storage", "red", "blue")
+RED = "u:r:l_red_app_t:s0"
+#: No policy of shype's lets anybody load another one; the last test needs it.
+RULE = "(allow dom0_t security_t (security (load_policy)))\n"
+NUMBERS = itertools.count(1)
+#: The client's end of the channel that it uses.
+PORTS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The storage domain, a client of each coalition; blue has Python and asks by itself, too."""
+    place = tmp_path_factory.mktemp("storage")
+    text = (EXAMPLE / "policy.yaml").read_text()
+    # the next policy: blue's disks are switched off, and with them its objects
+    later = text.replace("blue-app: {", "blue-app: {mechanisms: [event, grant, xenstore], ")
+    assert later != text
+    for name, policy in (("now", text), ("next", later)):
+        (place / f"{name}.yaml").write_text(policy)
+        build(load(place / f"{name}.yaml").policy, target="xen-4.17", out=place / name)
+        source = place / f"{name}.cil"
+        source.write_text((place / name / "policy.cil").read_text() + RULE)
+        compile_cil(source, place / f"{name}.bin")
+    with Lab.up(bundle=place / "now", policy_module=place / "now.bin") as lab:
+        lab.put("/run/next.bin", (place / "next.bin").read_bytes())
+        for file in (EXAMPLE / "storage.py", CLIENT, ROOT / "tests/lab/ask_program.py"):
+            lab.put(f"/run/{file.name}", file.read_bytes())
+        for vm, program in (("storage", "storage.py"), ("blue", "ask_program.py")):
+            done = lab.run([*probe.ENVIRONMENT, "python3", "-c", GUEST, f"/guest/{vm}",
+                            f"/run/{program}", "/run/object_manager.py"], timeout=200)
+            assert done.code == 0, done.err
+        for vm in VMS:
+            text = config(vm, type="pv", memory=112 if vm == "red" else 192)
+            lab.put(f"/run/{vm}.cfg", text if vm == "red" else
+                    text.replace("/guest/initrd", f"/guest/{vm}"))
+            done = lab.run(["shype", "run", f"/run/{vm}.cfg"], timeout=300)
+            assert done.code == 0, done.err
+        probe.wait_for(lab.run, VMS, timeout=300)
+        notes = {vm: lab.run(["xl", "domid", vm]).out.strip() for vm in VMS}
+        found = Arena(lab, place / "now", notes)
+        offer(found, "red")
+        offer(found, "blue")
+        yield found
+
+
+def offer(arena: Arena, vm: str) -> None:
+    """A new event channel from ``vm`` to the storage domain."""
+    done = probe.ask(arena.lab.run, vm, "event_offer", arena.notes["storage"])
+    PORTS[vm] = str(done["port"])
+
+
+def reported(arena: Arena, vm: str, name: str, start: str = "", patience: float = 60) -> str:
+    """What a guest's program has written, once it begins with ``start``."""
+    end = time.monotonic() + patience
+    while True:
+        said = arena.lab.run(
+            ["xenstore-read", f"/local/domain/{arena.notes[vm]}/data/{name}"]).out.strip()
+        if said and said.startswith(start):
+            return said
+        assert time.monotonic() < end, (name, said, log(arena, vm))
+        time.sleep(0.3)
+
+
+def log(arena: Arena, vm: str) -> str:
+    """The end of its console."""
+    return arena.lab.sh(f"tail -c 2000 /var/log/xen/console/guest-{vm}.log").out
+
+
+def ask(arena: Arena, vm: str, text: str, *, port: str = "", wait: int = 30000) -> str:
+    """What the storage domain answers ``vm``; nothing if it does not."""
+    own, storage = port or PORTS[vm], arena.notes["storage"]
+    place = f"/local/domain/{arena.notes[vm]}/shype/to-{storage}"
+    heard = PORTS[vm]
+    before = int(str(probe.ask(arena.lab.run, vm, "event_received", heard)["count"]))
+    answers = probe.script(arena.lab.run, [
+        (vm, "grant_offer", storage, "rw", text),
+        (vm, "xs", "write", f"{place}/port", own),
+        (vm, "xs", "write", f"{place}/grant", "@0.gref"),
+        (vm, "xs", "write", f"{place}/request", str(next(NUMBERS))),
+        (vm, "event_received", heard, wait, before),
+        (vm, "grant_read", "@0.gref"),
+    ])
+    return str(answers[-1]["written"])
+
+
+@pytest.mark.lab
+def test_each_coalition_gets_its_own_objects_and_no_others(arena: Arena) -> None:
+    reported(arena, "storage", "storage", "serves")
+    assert ask(arena, "red", "put plan at-dawn") == "ok"
+    assert ask(arena, "red", "get plan") == "ok at-dawn"
+    assert ask(arena, "blue", "put ledger 42") == "ok"
+    assert ask(arena, "blue", "get ledger") == "ok 42"
+    assert ask(arena, "blue", "get plan") == "refused object.denied"
+    assert ask(arena, "blue", "put plan never") == "refused object.denied"
+    assert ask(arena, "red", "get ledger") == "refused object.denied"
+    assert ask(arena, "red", "get plan") == "ok at-dawn"
+
+
+def forged(arena: Arena) -> Ended:
+    read = ask(arena, "blue", f"get plan {RED}")
+    made = ask(arena, "blue", f"put forged {RED} text")
+    seen = ask(arena, "red", "get forged")
+    held = (read, made, seen) == ("refused object.denied", "ok", "refused object.denied")
+    return Ended(Ends.STOPPED if held else Ends.OPEN, f"blue reads: {read}; red sees: {seen}")
+
+
+def borrowed(arena: Arena) -> Ended:
+    """red has a second channel ready, of a number that blue has not."""
+    lab, storage = arena.lab, arena.notes["storage"]
+    port = str(probe.ask(lab.run, "red", "event_offer", storage)["port"])
+    while port == PORTS["blue"]:
+        port = str(probe.ask(lab.run, "red", "event_offer", storage)["port"])
+    answer = ask(arena, "blue", "get plan", port=port, wait=3000)
+    told = reported(arena, "storage", "error", f"{arena.notes['blue']} ")
+    offer(arena, "blue")
+    held = answer == "" and ask(arena, "blue", "get ledger") == "ok 42"
+    return Ended(Ends.STOPPED if held else Ends.OPEN, f"no answer; the storage domain: {told}")
+
+
+def without_right(arena: Arena) -> Ended:
+    told = reported(arena, "blue", "asked")
+    avc = [line for line in arena.lab.console().splitlines()
+           if "denied" in line and "compute_av" in line and "l_blue_app_t" in line]
+    held = told == "peer: object.not-asked; decide: object.not-asked; vector: 13" and avc
+    return Ended(Ends.STOPPED if held else Ends.OPEN, f"{told}; {len(avc)} AVC lines")
+
+
+def from_dom0(arena: Arena) -> Ended:
+    storage = arena.notes["storage"]
+    arena.lab.run(["xenstore-write", f"/local/domain/{storage}/shype/from-0", "/local/domain/0/om"])
+    arena.lab.run(["xenstore-chmod", f"/local/domain/{storage}/shype/from-0", "n0", f"r{storage}"])
+    arena.lab.sh(f"xenstore-write /local/domain/0/om '' && "
+                 f"xenstore-chmod /local/domain/0/om n0 r{storage}")
+    answers = probe.script(arena.lab.run, [
+        ("0", "event_offer", storage),
+        ("0", "grant_offer", storage, "rw", f"get plan {RED}"),
+        ("0", "xs", "write", "/local/domain/0/om/port", "@0.port"),
+        ("0", "xs", "write", "/local/domain/0/om/grant", "@1.gref"),
+        ("0", "xs", "write", "/local/domain/0/om/request", str(next(NUMBERS))),
+        ("0", "event_received", "@0.port", 5000, 0),
+        ("0", "grant_read", "@1.gref"),
+    ])
+    answer = str(answers[-1]["written"])
+    arena.lab.run(["xenstore-rm", f"/local/domain/{storage}/shype/from-0", "/local/domain/0/om"])
+    return Ended(Ends.OPEN if answer.startswith("ok") else Ends.STOPPED,
+                 f"answer to dom0: {answer or 'none'}")
+
+
+def nonsense(arena: Arena) -> Ended:
+    said = [ask(arena, "blue", "get plan", port=port, wait=1500)
+            for port in ("x", "-1", "99999999999", "1e3", "0")]
+    offer(arena, "blue")
+    served = ask(arena, "blue", "get ledger")
+    held = not any(said) and served == "ok 42"
+    return Ended(Ends.STOPPED if held else Ends.OPEN, f"answers {said}; afterwards: {served}")
+
+
+def outlived(arena: Arena) -> Ended:
+    """The channel of a domain that has ended serves nobody who gets its number."""
+    number = arena.notes["red"]
+    arena.lab.run(["shype", "stop", "--force", "red"], timeout=200)
+    told = reported(arena, "storage", "gone", f"{number} ")
+    return Ended(Ends.STOPPED if told.endswith("object.no-peer") else Ends.OPEN,
+                 f"the hypervisor, asked about the channel: {told}")
+
+
+ATTACKS = [
+    Attack("object.forged-label", By.GUEST, "a client writes another's label into its request",
+           Ends.STOPPED, forged),
+    Attack("object.others-channel", By.GUEST, "a client gives another's event channel for its own",
+           Ends.STOPPED, borrowed),
+    Attack("object.without-right", By.GUEST,
+           "a guest that is no object manager asks the hypervisor for decisions",
+           Ends.STOPPED, without_right),
+    Attack("object.dom0-client", By.ADMIN, "root in dom0 asks for a client's object, by its label",
+           Ends.STOPPED, from_dom0),
+    Attack("object.nonsense", By.GUEST, "a client gives numbers that are none, to end the server",
+           Ends.STOPPED, nonsense),
+    Attack("object.peer-died", By.FAULT, "a client ends; its channel and its domid stay behind",
+           Ends.STOPPED, outlived),
+]
+
+test_attack = each(ATTACKS)
+
+
+@pytest.mark.lab
+def test_another_policy_counts_at_once(arena: Arena) -> None:
+    assert ask(arena, "blue", "get ledger") == "ok 42"
+    done = arena.lab.run(["xl", "loadpolicy", "/run/next.bin"])
+    assert done.code == 0, done.err
+    assert ask(arena, "blue", "get ledger") == "refused object.denied"
