@@ -120,7 +120,7 @@ class Monitor:
         Never raises: what cannot be asked is refused.
         """
         try:
-            if not access or access & ~(Access.READ | Access.WRITE):
+            if not 0 < int(access) <= Access.READ | Access.WRITE:
                 return Answer(Id.NOT_ASKED, f"access {access!r} is not one that can be asked for")
             self._known_release()
             now = self._peer_sid(peer.port)

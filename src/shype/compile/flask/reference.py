@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.compile.flask import cil, constraining, rules
+from shype.compile.flask import cil, constraining, objects, rules
 from shype.compile.flask import encoding as enc
 from shype.compile.flask.rules import Allow
 
@@ -145,6 +145,13 @@ The hypervisor looks ranges up in ascending order and takes what it has not met 
 unnamed. secilc sorts them by size, so the compiler puts the binary's two lists in order,
 and validation refuses any other.
 
+## Object managers
+
+A label with `object-manager` has `security {{ check_context compute_av }}`. The policy then has one
+class after those of the hypervisor, `{objects.CLASS} {{ read write }}`, and rules of it between
+labels, `askers1`, `objects2`, ...: the decisions `disk.read` and `disk.write`. The hypervisor
+itself never asks about that class ([protocol](object-manager.md)).
+
 ## What is not granted, and why
 
 - dom0: `load_policy` (but for live updates, above), `setenforce`, `setsecparam`, `add_ocontext`:
@@ -154,8 +161,8 @@ and validation refuses any other.
   needed to run VMs; `clearconsole` would erase denials. (`xl dmesg -c` is refused.)
 - dom0: shadow `enable`: shadow paging is not used.
 - VMs: nothing on dom0 beyond split drivers, nothing of classes `xen`, `xen2`,
-  `resource`, `security`; no `event` of their own type to themselves: a VM without
-  coalition shares with nobody, not even with a VM of the same label.
+  `resource`, `security` (but for object managers); no `event` of their own type to themselves: a VM
+  without coalition shares with nobody, not even with a VM of the same label.
 - Driver domains: the same as other VMs, and the hardware that the policy gives them. A PCI
   device needs an IOMMU that remaps interrupts (`use_iommu` only): without one it reaches all
   memory. HVM guests with a device model in dom0 would need `hvm {{ bind_irq }}` as well.
