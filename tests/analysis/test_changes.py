@@ -40,6 +40,7 @@ CASES = [
     ("high, integrity: hard", "high, integrity: soft", "label blue-db: integrity hard -> soft"),
     ("blue-db: {", "blue-db: {mechanisms: [event], ",
      "label blue-db: mechanisms -argo -disk -grant -network -xenstore"),
+    ("blue-db: {", "blue-db: {object-manager: true, ", "label blue-db: is an object manager"),
     ("blue-db: {", "green-db: {was: blue-db, ", "label green-db: renamed, was blue-db"),
     ("blue-db: {", "green-db: {", "label blue-db: removed"),
     ("blue-db: {", "green-db: {", "label green-db: added"),

@@ -136,6 +136,7 @@ _HIGH: object = {"rank": 2, "categories": []}
         (("labels", 3, "members"), ["blue", "red"], "conflicts with itself"),
         (("labels", 3, "was"), "station", "renamed twice"),
         (("labels", 0, "members"), ["red"], "dom0's label has wall"),
+        (("labels", 0, "object-manager"), True, "is an object manager"),
         (("labels", 0, "span"), ["p.yaml", 0, 1], "from 1"),
         (("labels", 0, "span"), ["p.yaml", 1], "file, line"),
         (("labels", 5, "coalitions"), ["wards"], "one with coalitions"),
