@@ -25,7 +25,7 @@ from object_manager import Access, Answer, Id, Monitor, Peer, Unanswered
 
 ANSWER_AT, LONGEST = 2048, 255
 #: Seconds between two looks at XenStore.
-PAUSE = 0.1
+PAUSE = 0.2
 
 
 def _ioctl(kind: str, number: int, size: int) -> int:
@@ -67,7 +67,9 @@ class Channels:
 
     def bind(self, domid: int, port: int) -> int:
         """This domain's end of a channel that ``domid`` offers it. Raises OSError."""
-        return fcntl.ioctl(self._device, _ioctl("E", 1, 8), struct.pack("=II", domid, port))
+        # (of what is not mutable, fcntl gives a copy back and not the result)
+        return fcntl.ioctl(self._device, _ioctl("E", 1, 8),
+                           bytearray(struct.pack("=II", domid, port)))
 
     def close(self, port: int) -> None:
         """Give it up."""
