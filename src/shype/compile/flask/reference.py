@@ -155,8 +155,8 @@ itself never asks about that class ([protocol](object-manager.md)).
 ## What is not granted, and why
 
 - dom0: `load_policy` (but for live updates, above), `setenforce`, `setsecparam`, `add_ocontext`:
-  no operation of shype needs them, and each would let dom0 undo the policy. `relabelfrom`, `relabelto`:
-  a label is for life, so that the check at creation suffices.
+  no operation of shype needs them, and each would let dom0 undo the policy. `relabelfrom` and
+  `relabelto`: a label is for life, so that the check at creation suffices.
 - dom0: `kexec`, `livepatch_op`, `microcode`, `debug` (but for live updates), `clearconsole`: not
   needed to run VMs; `clearconsole` would erase denials. (`xl dmesg -c` is refused.)
 - dom0: shadow `enable`: shadow paging is not used.
