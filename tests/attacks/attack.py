@@ -24,6 +24,14 @@ class By(StrEnum):
     FAULT = "fault"  # something dies or fills up
 
 
+class Mode(StrEnum):
+    """How much of dom0 the host trusts."""
+
+    DEFAULT = "default"
+    LOCKED = "locked"  # the VM's label is `locked`
+    MANAGER = "manager"  # a domain of its own opens windows
+
+
 class Ends(StrEnum):
     """How an attempt ends."""
 
@@ -65,15 +73,17 @@ class Attack:
     what: str  # one sentence
     expected: Ends
     attempt: Callable[[Arena], Ended]
+    mode: Mode = Mode.DEFAULT
 
 
 def each(attacks: Sequence[Attack]) -> Any:
     """A test of each attack: it must end as expected, and its row goes into the table."""
     @pytest.mark.lab
-    @pytest.mark.parametrize("attack", attacks, ids=[attack.name for attack in attacks])
+    @pytest.mark.parametrize(
+        "attack", attacks, ids=[f"{attack.name}-{attack.mode}" for attack in attacks])
     def test_attack(attack: Attack, arena: Arena, record_property: Callable[..., None]) -> None:
         ended = attack.attempt(arena)
-        row = (attack.name, attack.by, attack.what, ended.how, ended.evidence)
+        row = (attack.name, attack.by, attack.mode, attack.what, ended.how, ended.evidence)
         record_property("attack", [str(word) for word in row])  # enums do not cross processes
         assert ended.how is attack.expected, f"{attack.what} {ended.evidence}"
 

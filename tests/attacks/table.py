@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-WIDTHS = (40, 14, 10)
+WIDTHS = (40, 14, 9, 10)
 
 
 def lines(reports: Iterable[object]) -> list[str]:
@@ -18,7 +18,7 @@ def lines(reports: Iterable[object]) -> list[str]:
     if not rows:
         return []
     made = ["", f"attacks: {len(rows)} tried"]
-    for name, by, what, how, evidence in rows:
-        head = "".join(w.ljust(n) for w, n in zip((name, by, how), WIDTHS, strict=True))
+    for name, by, mode, what, how, evidence in rows:
+        head = "".join(w.ljust(n) for w, n in zip((name, by, mode, how), WIDTHS, strict=True))
         made += [f"{head} {what}", f"{'':{sum(WIDTHS)}} {evidence[:120]}"]
     return made

@@ -102,6 +102,8 @@ CASES = (
         "never runs", warning=True),
     Bad(Id.HOST_DOM0_UNDECLARED, "dom0: boss", "dom0: bos", 11, 14, "`bos`",
         "did you mean `boss`?"),
+    Bad(Id.HOST_MANAGER, "dom0: boss", "dom0: boss, manager: boss", 11, 29, "is dom0's",
+        "for the manager alone"),
     Bad(Id.HOST_DOM0_LOCKED, "coalitions: all", "coalitions: all, locked: true", 7, 27, "`boss`",
         "delete `locked`"),
     Bad(Id.HOST_OBJECT_MANAGER, "coalitions: all", "coalitions: all, object-manager: true", 7, 27,

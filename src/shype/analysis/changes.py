@@ -206,6 +206,9 @@ def _host(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
         before, after = getattr(old.host, word), getattr(new.host, word)
         if before != after:
             yield Change("host", word, f"{before} -> {after}", places)
+    if old.host.manager != new.host.manager:
+        what = f"label {old.host.manager or 'none'} -> {new.host.manager or 'none'}"
+        yield Change("host", "manager", what, places)
     if old.host.minimum != new.host.minimum:
         yield Change("host", "minimum", f"{old.host.minimum} -> {new.host.minimum}", places)
 

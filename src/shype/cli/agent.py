@@ -68,9 +68,22 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
         if resume:
             finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
-        agent = admit(Agent(bundle, driver(bundle), state))
+        agent = admit(_managed(Agent(bundle, driver(bundle), state)))
         record_keys(agent, args.keys)
         record_load(agent)
+    return agent
+
+
+def _managed(agent: Agent) -> Agent:
+    """The same agent, whose driver sets booleans through the manager if the policy has one."""
+    from shype.host.drivers.xen.driver import XenHypervisor
+
+    if agent.policy.host.manager is not None and isinstance(agent.hypervisor, XenHypervisor):
+        from shype.host.drivers.xen.flask import Flask
+        from shype.host.manager.link import Managed
+        from shype.host.manager.start import link
+
+        agent.hypervisor.monitor = Managed(link(agent), Flask())
     return agent
 
 

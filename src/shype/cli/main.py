@@ -42,6 +42,7 @@ GROUPS = {
     "denials": ("denials",),
     "audit": ("audit",),
     "store": ("store",),
+    "manager": ("manager",),
     "network": ("network",),
     "devices": ("attach", "detach", "devices"),
     "disk": ("disk",),

@@ -229,6 +229,12 @@ class SecurityServer:
                 False, DecisionId.AUTH_RESERVED,
                 f"no VM may carry {label}: it is dom0's own label.", distinct(host),
             )
+        if label == self.policy.host.manager:
+            return Decision(
+                False, DecisionId.AUTH_RESERVED,
+                f"{label} is the manager's own label: `shype manager start` starts it, once.",
+                distinct(host),
+            )
         allowed = self.policy.coalitions_of(label) <= self._labels[dom0].coalitions
         id = DecisionId.AUTH_DOM0 if allowed else DecisionId.AUTH_NOT_AUTHORIZED
         return _from(id, self._explainer.authority(label))

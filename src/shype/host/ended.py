@@ -60,7 +60,12 @@ def follow_up(agent: Agent, start: Start, found: tuple[Resident, ...]) -> tuple[
 
     Hold the launch lock, after a recovery.
     """
-    done = [_end(agent, resident) for resident in found if is_over(resident.domain)]
+    # dom0 cannot end the manager: one that has ended stays, and no window opens any more.
+    done = [
+        _end(agent, resident) for resident in found
+        if is_over(resident.domain) and (
+            resident.label is None or resident.label != agent.policy.host.manager)
+    ]
     if done:
         found = residents(agent)
         settle(agent, found)

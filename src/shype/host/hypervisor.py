@@ -242,6 +242,9 @@ class Hypervisor(Protocol):
         It starts later than ``after`` iff what was there is overwritten or cleared.
         """
 
+    def limits_messages(self) -> bool:
+        """Whether it was told to hold back what denials would print in a flood."""
+
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""
 

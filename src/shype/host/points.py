@@ -17,6 +17,7 @@ from shype.host.audit import anchors
 from shype.host.audit.head import Head
 from shype.host.network import mediation
 from shype.host.resources import scripts
+from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.model import ResourceKind
 
 #: The trail's file system is nearly full when it has less left than this, bytes: enough for the
@@ -51,7 +52,8 @@ class Point:
 
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
-    return (*_vector(agent), _network(agent, faults), *_veto(agent), _devices(agent))
+    return (*_vector(agent), *_manager(agent), _network(agent, faults), *_veto(agent),
+            _devices(agent), _messages(agent))
 
 
 def store_point(problem: Unavailable | None) -> Point:
@@ -97,6 +99,30 @@ def _vector(agent: Agent) -> Iterator[Point]:
         yield Point("vector", True, f"{vectors.in_force(agent)}, as ordered")
     except Unavailable as error:
         yield Point("vector", False, f"WRONG: {error.message} [{error.id}]", error.fix)
+
+
+def _messages(agent: Agent) -> Point:
+    """Every denial is a line on the hypervisor's console, and waits until that has printed it."""
+    if agent.hypervisor.limits_messages():
+        return Point("console", True, "limited: no flood of denials fills it", demanded=False)
+    return Point("console", False, "NOT limited: whoever is denied much slows the host down",
+                 "boot Xen with loglvl=error/warning", demanded=False)
+
+
+def _manager(agent: Agent) -> Iterator[Point]:
+    """With a manager: dom0 has lost the right to build one, so it alone opens windows."""
+    label = agent.policy.host.manager
+    if label is None:
+        return
+    context = agent.manifest.labels[label].context
+    there = any(d.context == context and d.ended is None for d in agent.hypervisor.domains())
+    if agent.hypervisor.boolean(BOOT_MANAGER):
+        yield Point("manager", False, "NOT started: dom0 may still put anything in its place",
+                    "shype manager start")
+    elif not there:
+        yield Point("manager", False, "GONE: no window opens", "reboot the host")
+    else:
+        yield Point("manager", True, "in force: dom0 opens no window but through it")
 
 
 def _network(agent: Agent, faults: tuple[str, ...]) -> Point:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from shype.base import child
+from shype.base import child, cpio
 from shype.base.errors import Unavailable
-from shype.lab import cpio
 from shype.lab.stages import Store
 
 PROBE_FLAGS = ("-static", "-O2", "-Wall", "-o")

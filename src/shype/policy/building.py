@@ -102,6 +102,7 @@ class _Builder:
                 read.host.span,
                 Updates(read.updates.text) if read.updates else Updates.BOOT,
                 Revocation(read.revocation.text) if read.revocation else Revocation.REFUSE,
+                None if read.manager is None else LabelName(read.manager.text),
             ),
             assignments={
                 VmId(vm.text): Assignment(VmId(vm.text), LabelName(name.text), vm.span)

@@ -111,6 +111,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
             "dom0": policy.host.dom0, "drivers": sorted(policy.host.drivers),
             "minimum": str(policy.host.minimum), "span": span_out(policy.host.span),
             "updates": str(policy.host.updates), "revocation": str(policy.host.revocation),
+            "manager": policy.host.manager,
         },
         "assignments": [
             {"vm": a.vm, "label": a.label, "span": span_out(a.span)}
@@ -270,7 +271,7 @@ def _vector(value: object, where: str) -> Vector:
 
 def _host(value: object) -> Host:
     entry = obj(
-        value, "host", "dom0", "drivers", "minimum", "span", "updates", "revocation")
+        value, "host", "dom0", "drivers", "minimum", "span", "updates", "revocation", "manager")
     if entry["minimum"] != str(Enforcement.ENFORCING):
         corrupt("host.minimum is not `enforcing`")
     return Host(
@@ -280,6 +281,7 @@ def _host(value: object) -> Host:
         span(entry["span"], "host"),
         Updates(spelled(entry["updates"], "host.updates", {*Updates}.__contains__)),
         Revocation(spelled(entry["revocation"], "host.revocation", {*Revocation}.__contains__)),
+        None if entry["manager"] is None else LabelName(name(entry["manager"], "host.manager")),
     )
 
 

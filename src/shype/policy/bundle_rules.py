@@ -97,6 +97,13 @@ def _host(policy: Policy) -> None:
             corrupt(f"the label `{name}` is an object manager")
     if not host.drivers <= policy.labels.keys() - {host.dom0, UNLABELED}:
         corrupt("a driver domain's label is undeclared, dom0's or `unlabeled`")
+    if host.manager is not None:
+        label = policy.labels.get(host.manager)
+        others = {host.dom0, UNLABELED, *host.drivers, *policy.guards}
+        if label is None or not label.locked or label.coalitions or label.members:
+            corrupt("the manager's label is undeclared, open, or shares with somebody")
+        if host.manager in others or policy.static or host.updates == "live":
+            corrupt("the manager's label is another's, or the policy is static")
     for assignment in policy.assignments.values():
         if assignment.label not in policy.labels or assignment.label == host.dom0:
             corrupt(f"the VM `{assignment.vm}` has an undeclared label or dom0's")

@@ -165,6 +165,7 @@ class Draft:
     drivers: tuple[Ref, ...] | None
     updates: Ref | None
     revocation: Ref | None
+    manager: Ref | None
     vms: Map[str, tuple[Ref, Ref]]
     static: Ref | None
     vectors: Map[str, DraftVector]

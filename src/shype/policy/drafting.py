@@ -62,6 +62,7 @@ def draft(root: Mapping) -> Draft:
         retired=_retired(section("retired")),
         host=_key(sections["host"][0]) if "host" in sections else None,
         dom0=_ref(host.get("dom0")) if isinstance(host, Mapping) else None,
+        manager=_ref(host.get("manager")) if isinstance(host, Mapping) else None,
         drivers=_refs(drivers) if isinstance(drivers, Sequence) or drivers is None else None,
         updates=_ref(_mapping(host).get("updates")),
         revocation=_ref(_mapping(host).get("revocation")),

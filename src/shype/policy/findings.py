@@ -82,6 +82,7 @@ class Id(StrEnum):
     HOST_DOM0_LOCKED = "host.dom0-locked"
     HOST_OBJECT_MANAGER = "host.object-manager"
     HOST_DOM0_UNLABELED = "host.dom0-unlabeled"
+    HOST_MANAGER = "host.manager"
     HOST_DRIVER_UNDECLARED = "host.driver-undeclared"
     HOST_DRIVER_DOM0 = "host.driver-dom0"
     HOST_DRIVER_UNLABELED = "host.driver-unlabeled"

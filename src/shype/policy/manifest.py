@@ -32,6 +32,9 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"xen-[0-9]+\.[0-9]+")
 _LEVEL = r"s[0-9]+(:c[0-9]+([.,]c[0-9]+)*)?"
 _CONTEXT = re.compile(rf"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){{2}}:{_LEVEL}(-{_LEVEL})?")
+#: Boolean that lets dom0 build the manager (if the policy has one); true at boot, until the
+#: manager clears it.
+BOOT_MANAGER = "boot_manager"
 
 
 @dataclass(frozen=True, slots=True)

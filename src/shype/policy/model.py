@@ -199,6 +199,7 @@ class Host:
 
     ``updates`` and ``revocation``: how it takes a new policy, and what then becomes of flows
     that exist.
+    ``manager``: the label of the domain that has dom0's right to set booleans; None: dom0 has it.
     """
 
     dom0: LabelName
@@ -207,6 +208,7 @@ class Host:
     span: Span
     updates: Updates = Updates.BOOT
     revocation: Revocation = Revocation.REFUSE
+    manager: LabelName | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,36 @@ def drivers_are_vms_of_their_own(case: Case) -> Iterator[Finding]:
             )
 
 
+def the_manager_is_alone(case: Case) -> Iterator[Finding]:
+    """The manager's label is a declared one of its own: locked, in no coalition, behind no wall."""
+    draft, ref = case.draft, case.draft.manager
+    if ref is None or draft.labels is None:
+        return
+    label = draft.labels.get(ref.text)
+    taken = {UNLABELED: "`unlabeled`", **dict.fromkeys(draft.guards, "a guard's")}
+    taken |= {driver.text: "a driver domain's" for driver in draft.drivers or ()}
+    taken |= {draft.dom0.text: "dom0's"} if draft.dom0 is not None else {}
+    problem = ""
+    if ref.text in taken:
+        problem = f"is {taken[ref.text]}"
+    elif label is None:
+        problem = "is not declared under `labels`"
+    elif label.locked is None:
+        problem = "is not locked, so that dom0 could reach into it"
+    elif label.coalitions or label.everything or label.members:
+        problem = "has coalitions or a wall, and the manager shares with nobody"
+    elif draft.updates is not None and draft.updates.text == "live":
+        problem = "is of no use with `updates: live`, which the manager does not know yet"
+    elif draft.static is not None:
+        problem = "is of no use in a static policy, whose vectors it does not know"
+    if problem:
+        yield error(
+            Id.HOST_MANAGER, ref.span, f"the manager's label {show(ref.text)} {problem}",
+            "declare a label for the manager alone: `{locked: true}`"
+            if draft.static is None else "delete `manager` or `static`",
+        )
+
+
 def vms_have_declared_labels(case: Case) -> Iterator[Finding]:
     """A VM is assigned to a label that is declared under ``labels``."""
     if case.draft.labels is not None:
@@ -222,6 +252,7 @@ RULES: tuple[Rule, ...] = (
     object_managers_are_chosen,
     drivers_have_declared_labels,
     drivers_are_vms_of_their_own,
+    the_manager_is_alone,
     vms_have_declared_labels,
     no_vm_has_dom0s_label,
     dom0_is_no_vm,

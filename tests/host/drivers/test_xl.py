@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shype.base.errors import BadInput, Unavailable
-from shype.host.drivers.xen.xl import config, denied_lines, domains
+from shype.host.drivers.xen.xl import config, denied_lines, domains, limits_messages
 from shype.host.hypervisor import Domain, Ending, VmConfig
 
 HEADER = (f"{'Name':<40}    ID   Mem VCPUs\tState\tTime(s)   UUID                            "
@@ -116,3 +116,13 @@ def test_a_configuration_without_name() -> None:
 def test_denied_lines() -> None:
     text = "(XEN) boot\n(XEN) avc:  denied  { create } for x\n(XEN) avc:  granted { load }\n"
     assert denied_lines(text) == ("(XEN) avc:  denied  { create } for x",)
+
+
+@pytest.mark.parametrize(("options", "limited"), [
+    ("flask=enforcing loglvl=error/warning", True), ("loglvl=none/all", True),
+    ("loglvl=all guest_loglvl=error/warning", False), ("loglvl=error/warning loglvl=all", False),
+    ("loglvl=warning/info", False), ("loglvl=error", False), ("", False),
+])
+def test_whether_denials_are_printed_at_a_limited_rate(options: str, limited: bool) -> None:
+    info = f"host : lab\nxen_commandline        : {options}\ncc_compiler : gcc\n"
+    assert limits_messages(info) is limited

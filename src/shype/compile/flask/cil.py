@@ -13,6 +13,7 @@ from shype.compile.flask.rules import Allow
 from shype.compile.flask.tables import Tables
 from shype.compile.flask.trusting import Trusted
 from shype.decision.security_server import SecurityServer
+from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.mechanism import Mechanism
 from shype.policy.model import Policy
 from shype.policy.names import CoalitionName
@@ -53,10 +54,14 @@ def generate(policy: Policy, tables: Tables) -> str:
         *_types(policy, tables, trusted, hardware),
         *_membership(attributes),
         *_section("The hypervisor and dom0", rules.BOOT, tables, idle),
+        *_section("The reference monitor", _monitor(policy), tables, idle),
         *_section("VMs on themselves", rules.VM, tables, idle),
-        *_section("Cleanup, never refused", rules.CLEANUP, tables, idle),
+        *_section("Cleanup, never refused", [
+            *rules.CLEANUP,
+            *rules.on(enc.ENDABLE if policy.host.manager else enc.ALL_LABELS, rules.ENDING),
+        ], tables, idle),
         *_section("dom0 and the VMs it may run: building them",
-                  rules.building(_buildable(attributes)), tables, idle),
+                  rules.on(_buildable(attributes), rules.BUILD), tables, idle),
         *_section("dom0 and the VMs it may run: serving them", rules.SERVE, tables, idle),
     ]
     for coalition in policy.coalitions:
@@ -96,6 +101,9 @@ def _attributes(policy: Policy, trusted: Trusted) -> dict[str, list[str]]:
         sets[enc.UNLOCKED] = [
             enc.type_of(label.name) for label in enc.managed(policy) if not label.locked
         ]
+    if policy.host.manager is not None:
+        own = enc.type_of(policy.host.manager)
+        sets[enc.ENDABLE] = [type_ for type_ in enc.carried(policy) if type_ != own]
     sets |= {enc.coalition_attribute(coalition): [] for coalition in policy.coalitions}
     on: dict[str, list[str]] = {}
     for label in policy.guests:
@@ -122,6 +130,11 @@ def _attributes(policy: Policy, trusted: Trusted) -> dict[str, list[str]]:
             *(enc.type_of(lb.name) for lb in policy.guests if levels.trusted(policy, lb)),
         ]
     return sets
+
+
+def _monitor(policy: Policy) -> tuple[Allow, ...]:
+    subject = enc.monitor(policy)
+    return rules.monitor(subject) if policy.host.manager is None else rules.manager(subject)
 
 
 def _buildable(attributes: Mapping[str, list[str]]) -> str:
@@ -231,15 +244,21 @@ def _windows(policy: Policy, tables: Tables) -> Iterator[str]:
     yield "; -- Launch windows and the Chinese Wall"
     for name in (names.enable, *names.bits, *names.vectors, *names.running.values()):
         yield f"(boolean {name} false)"
+    if policy.host.manager is not None:
+        yield f"(boolean {BOOT_MANAGER} true)"
     may_run = {label.name for label in enc.managed(policy)}
     for index, label in enumerate(policy.guests):
         if label.name not in may_run:
             continue
-        create = Allow(
-            enc.DOM0_TYPE, enc.type_of(label.name), "domain", ("create",),
-            "dom0 starts a VM of this label inside its launch window",
-        )
-        locked = rules.building(enc.type_of(label.name)) if label.locked else ()
-        given = " ".join(map(str, rules.applicable((create, *locked), tables)))
-        for condition in enc.windows(policy, label, index):
-            yield f"(booleanif {condition} (true {given}))"
+        type_ = enc.type_of(label.name)
+        given = [Allow(enc.DOM0_TYPE, type_, "domain", ("create",),
+                       "dom0 starts a VM of this label inside its launch window")]
+        if label.locked:
+            given += rules.on(type_, rules.BUILD)
+        conditions = enc.windows(policy, label, index)
+        if label.name == policy.host.manager:
+            given += rules.on(type_, rules.ENDING)
+            conditions = [BOOT_MANAGER]
+        words = " ".join(map(str, rules.applicable(given, tables)))
+        for condition in conditions:
+            yield f"(booleanif {condition} (true {words}))"

@@ -37,6 +37,9 @@ MANAGED = "managed"
 #: Attribute of those of them that are not locked, if some are.
 UNLOCKED = "unlocked"
 
+#: Attribute of the types of VMs that dom0 may always end: all but the manager's.
+ENDABLE = "endable"
+
 #: Boolean that opens the launch window.
 ENABLE = "win_en"
 #: Boolean under which another policy may be loaded.
@@ -125,6 +128,11 @@ def managed(policy: Policy) -> tuple[Label, ...]:
     """VM labels that dom0 may run: dom0 is in all their coalitions (sHype's authorization)."""
     own = policy.labels[policy.host.dom0].coalitions
     return tuple(label for label in policy.guests if policy.coalitions_of(label.name) <= own)
+
+
+def monitor(policy: Policy) -> str:
+    """Type of the reference monitor's subject: who may open windows, and nobody else may."""
+    return DOM0_TYPE if policy.host.manager is None else type_of(policy.host.manager)
 
 
 def carried(policy: Policy) -> tuple[str, ...]:

@@ -120,7 +120,8 @@ CHANNEL_ON_VM = _grants(event="bind")
 
 #: Never refused, whatever the labels: giving memory back, seeing and ending a VM.
 VM_CLEANUP = _grants(grant="unmap")
-DOM0_CLEANUP = _grants(grant="unmap", domain="getdomaininfo pause destroy")
+DOM0_CLEANUP = _grants(grant="unmap", domain="getdomaininfo")
+DOM0_ENDS = _grants(domain="pause destroy")
 
 #: A VM on itself, and on the hypervisor.
 VM_ON_ITSELF = _grants(
@@ -156,8 +157,15 @@ DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
     "irq": _grants(resource="add_irq setup use_noiommu use_iommu use_iommu_nointremap"),
     "domxen": _grants(mmu="map_read"),
     # Asking what the hypervisor would decide: FLASK_ACCESS and FLASK_CREATE.
-    "security": _grants(security="check_context setbool compute_av compute_create"),
+    "security": _grants(security="check_context compute_av compute_create"),
 })
+
+#: Who opens windows: dom0, or the manager. FLASK_SETBOOL and FLASK_COMMITBOOLS.
+MONITOR_ON_SECURITY = _grants(security="setbool")
+#: The manager besides: XEN_SYSCTL_getdomaininfolist (whoever it may not see is left out) and
+#: FLASK_SID_TO_CONTEXT.
+MANAGER_ON_SECURITY = _grants(security="check_context")
+MANAGER_ON_DOMAINS = _grants(domain="getdomaininfo")
 
 #: A VM on hardware that it may use. An IOMMU that remaps interrupts asks for use_iommu; a
 #: PCI device is given to nobody without one.

@@ -9,6 +9,7 @@ from shype.compile.flask.mismatch import Mismatch, short
 from shype.compile.flask.mls import MlsLevel, MlsRange
 from shype.compile.flask.reader import Binary, Context, context
 from shype.compile.flask.tables import Tables
+from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.model import Policy
 
 
@@ -46,7 +47,10 @@ def compare(policy: Policy, tables: Tables, binary: Binary, digest: str) -> Iter
     names = booleans(policy, digest)
     wanted = (names.enable, *names.bits, *names.vectors, *names.running.values(), *names.flags,
               names.digest)
-    yield from differs("booleans", dict.fromkeys(wanted, False), dict(binary.booleans))
+    values = dict.fromkeys(wanted, False)
+    if policy.host.manager is not None:
+        values[BOOT_MANAGER] = True
+    yield from differs("booleans", values, dict(binary.booleans))
 
 
 def _contexts(policy: Policy) -> Iterator[Mismatch]:

@@ -102,7 +102,7 @@ and cannot open a channel between two VMs.
 
 ## Launch windows and the Chinese Wall
 
-All booleans are false at boot.
+All booleans but `boot_manager` are false at boot.
 
 | Boolean | Meaning |
 |---|---|
@@ -110,6 +110,7 @@ All booleans are false at boot.
 | `win_b0`, `win_b1`, ... | the index of the label whose window it is, lowest bit first |
 | `run_MEMBER` | a VM with this member of a wall runs |
 | `load_open` | another policy may be loaded; only with `updates: live` |
+| `boot_manager` | only with a manager, and the only one that is true at boot: dom0 may build it |
 | `policy_DIGEST` | in no rule; a host asks for it to learn which policy is loaded |
 
 The index of a label is its position in the policy file, dom0's label left out
@@ -181,8 +182,10 @@ def text() -> str:
     parts = [_head()]
     for title, group in (
         ("The hypervisor and dom0", rules.BOOT),
+        ("The reference monitor: dom0, without a manager", rules.monitor(enc.DOM0_TYPE)),
+        ("The reference monitor: a manager", rules.manager("l_MANAGER_t")),
         ("VMs on themselves", rules.VM),
-        ("Cleanup, never refused", rules.CLEANUP),
+        ("Cleanup, never refused", [*rules.CLEANUP, *rules.ENDING]),
         ("dom0 and the VMs it may run: building them", rules.BUILD),
         ("dom0 and the VMs it may run: serving them", rules.SERVE),
         ("Labels of one coalition", [

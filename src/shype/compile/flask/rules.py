@@ -122,8 +122,6 @@ BOOT: tuple[Allow, ...] = (
            "save and restore look at frames that the hypervisor owns"),
     _allow(DOM0_TYPE, _SECURITY, "security", "check_context",
            "libxl turns a label into a SID and back; `xl list -Z`"),
-    _allow(DOM0_TYPE, _SECURITY, "security", "setbool",
-           "the reference monitor opens and closes launch windows and keeps the running set"),
     _allow(DOM0_TYPE, _SECURITY, "security", "compute_av compute_create",
            "`shype verify` asks which decisions are loaded; asking changes none"),
     _quiet(DOM0_TYPE, _XEN, "argo", "enable",
@@ -162,10 +160,16 @@ CLEANUP: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, ALL_LABELS, "grant", "unmap",
            "a refused unmap breaks dom0's backends"),
     _allow(DOM0_TYPE, _UNLABELED, "grant", "unmap", "the same, for a dropped label"),
-    _allow(DOM0_TYPE, ALL_LABELS, "domain", "getdomaininfo pause destroy",
-           "dom0 can see and end every VM, also one it may not run any longer"),
+    _allow(DOM0_TYPE, ALL_LABELS, "domain", "getdomaininfo",
+           "dom0 sees every VM, also one it may not run any longer"),
     _allow(DOM0_TYPE, _UNLABELED, "domain", "getdomaininfo pause destroy",
            "without getdomaininfo a VM with a dropped label is invisible and cannot be destroyed"),
+)
+
+#: Nor this, but for the manager, which root must not be able to kill with a window open.
+ENDING: tuple[Allow, ...] = (
+    _allow(DOM0_TYPE, ALL_LABELS, "domain", "pause destroy",
+           "dom0 ends every VM, also one it may not run any longer; but not the manager"),
 )
 
 #: dom0 and the VM labels it is authorised to run: what builds, saves and migrates a VM. Each of
@@ -230,9 +234,29 @@ SERVE: tuple[Allow, ...] = (
 
 
 
-def building(target: str) -> tuple[Allow, ...]:
-    """`BUILD` on one type or attribute."""
-    return tuple(replace(rule, target=target) for rule in BUILD)
+def on(target: str, group: Iterable[Allow]) -> tuple[Allow, ...]:
+    """The rules of ``group`` on one type or attribute in the place of their own target."""
+    return tuple(replace(rule, target=target) for rule in group)
+
+
+def monitor(subject: str) -> tuple[Allow, ...]:
+    """What makes ``subject`` the reference monitor: dom0, or the manager (`encoding.monitor`)."""
+    return (
+        _allow(subject, _SECURITY, "security", "setbool",
+               "the reference monitor opens and closes launch windows and keeps the running set"),
+    )
+
+
+def manager(subject: str) -> tuple[Allow, ...]:
+    """What the manager needs besides, to decide by what the hypervisor itself says."""
+    sees = "the manager asks the hypervisor who runs"
+    return (
+        *monitor(subject),
+        _allow(subject, _SECURITY, "security", "check_context",
+               "the manager asks for the label behind a domain's SID"),
+        *(_allow(subject, target, "domain", "getdomaininfo", sees)
+          for target in (DOM0_TYPE, ALL_LABELS, SELF_TYPE, _UNLABELED)),
+    )
 
 
 def sharing(attribute: str, mechanism: Mechanism) -> tuple[Allow, ...]:

@@ -112,6 +112,13 @@ class Wanted:
         unlabeled, xen = 1 << index["unlabeled_t"], 1 << index["xen_t"]
         put(1 << index["xenboot_t"], dom0, expected.BOOT_ON_DOM0)
         put(dom0, world.carried | unlabeled, expected.DOM0_CLEANUP)
+        put(dom0, (world.carried | unlabeled) & ~world.manager, expected.DOM0_ENDS)
+        security = 1 << index["security_t"]
+        put(world.manager or dom0, security, expected.MONITOR_ON_SECURITY)
+        if world.manager:
+            put(world.manager, security, expected.MANAGER_ON_SECURITY)
+            put(world.manager, dom0 | world.carried | unlabeled | 1 << self._type(SELF),
+                expected.MANAGER_ON_DOMAINS)
         put(world.carried, world.carried | unlabeled, expected.VM_CLEANUP)
         put(world.carried, xen, expected.VM_ON_XEN)
         if world.carried:

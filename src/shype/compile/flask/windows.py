@@ -11,6 +11,7 @@ from shype.compile.flask.mismatch import Mismatch, short
 from shype.compile.flask.reader import Access
 from shype.compile.flask.world import World
 from shype.decision.chinese_wall import ChineseWall
+from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.names import LabelName, MemberName
 
 #: Sets of members of which every pair is put to the security server; of more, a sample.
@@ -49,11 +50,13 @@ class Windows:
             yield from self._never(target)
         for label, entry in world.entries.items():
             target = world.at[label]
-            if not world.server.authorize(label).permitted:
+            if label != world.policy.host.manager and not world.server.authorize(label).permitted:
                 yield from self._never(target)
                 continue
             cubes = [*self._cubes(label, entry.window)]
             wanted = self._inside[bool(world.locked >> target & 1)]
+            if label == world.policy.host.manager:
+                wanted |= {("domain", name) for name in expected.DOM0_ENDS["domain"]}
             given = self._given.get(target, {})
             yield from self._never(target, given.keys() - wanted)
             for right in sorted(wanted):
@@ -61,6 +64,9 @@ class Windows:
 
     def _cubes(self, label: LabelName, window: int) -> Iterator[dict[str, bool]]:
         policy, names = self._world.policy, booleans(self._world.policy, "")
+        if label == policy.host.manager:
+            yield {BOOT_MANAGER: True}
+            return
         cube = {names.enable: True, **_spelled(names.bits, window)}
         for member in sorted(self._excluding(policy.labels[label].members)):
             cube[names.running[member]] = False

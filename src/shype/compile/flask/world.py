@@ -53,6 +53,7 @@ class World:
         self.trusted = sum(
             1 << self.at[label.name] for label in policy.guests if _trusted(policy, label)
         )
+        self.manager = 0 if policy.host.manager is None else 1 << self.at[policy.host.manager]
         #: Those that dom0 reaches into in their launch windows only.
         self.locked = sum(1 << self.at[label.name] for label in policy.guests if label.locked)
         #: Those that may ask for decisions.

@@ -242,6 +242,10 @@ class ModelHypervisor(Updating):
         with self._state() as state:
             return console(state, after)
 
+    def limits_messages(self) -> bool:
+        """See the protocol."""
+        return True
+
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         with self._state() as state:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shype.base import child
 from shype.base.errors import BadInput, Unavailable
@@ -52,6 +52,12 @@ def require_xen(device: Path = PRIVCMD) -> None:
         )
 
 
+class Monitor(Protocol):
+    """Sets booleans, as `shype.host.hypervisor.Hypervisor.set_booleans`."""
+
+    def set_booleans(self, values: Mapping[str, bool]) -> None: ...
+
+
 class XenHypervisor:
     """Implements `shype.host.hypervisor.Hypervisor` in dom0."""
 
@@ -60,6 +66,8 @@ class XenHypervisor:
     ) -> None:
         self._flask = flask or Flask()
         self._release = release
+        #: Who sets booleans: dom0 itself, unless a manager has that right.
+        self.monitor: Monitor = self._flask
 
     def target(self) -> str:
         """See the protocol."""
@@ -85,7 +93,7 @@ class XenHypervisor:
 
     def set_booleans(self, values: Mapping[str, bool]) -> None:
         """See the protocol."""
-        self._flask.set_booleans(values)
+        self.monitor.set_booleans(values)
 
     def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
         """See the protocol."""
@@ -237,6 +245,10 @@ class XenHypervisor:
     def console(self, after: int | None) -> ConsoleText:
         """See the protocol."""
         return console.read(after)
+
+    def limits_messages(self) -> bool:
+        """See the protocol."""
+        return xl.limits_messages(_ask("info").out)
 
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""

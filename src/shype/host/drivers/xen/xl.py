@@ -108,6 +108,21 @@ def backends(listing: str) -> tuple[Backend, ...]:
     return tuple(Backend(*key, values) for key, values in sorted(found.items()))
 
 
+_LEVEL = re.compile(r"(?:^|\s)loglvl=(\S+)")
+
+
+def limits_messages(info: str) -> bool:
+    """Whether Xen's command line, in the output of ``xl info``, has warnings limited.
+
+    Denials are printed as warnings (xen/drivers/char/console.c): ``loglvl=error/warning`` prints
+    errors always and warnings at a limited rate; the last such option counts.
+    """
+    line = next((one for one in info.splitlines() if one.startswith("xen_commandline")), "")
+    found = _LEVEL.findall(line.partition(":")[2])
+    always, limited, _ = found[-1].partition("/") if found else ("", "", "")
+    return bool(limited) and always in ("none", "error")
+
+
 def denied_lines(dmesg: str) -> tuple[str, ...]:
     """The AVC denials in the output of ``xl dmesg``."""
     return tuple(line for line in dmesg.splitlines() if "avc:" in line and "denied" in line)

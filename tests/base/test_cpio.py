@@ -5,8 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from shype.base import child
-from shype.lab import cpio
+from shype.base import child, cpio
 
 ENTRIES = [
     cpio.directory("bin"), cpio.file("bin/tool", b"#!/bin/sh\n", 0o755), cpio.console(),

@@ -1,0 +1,84 @@
+"""A domain of its own has dom0's right to set booleans: root in dom0 has it no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shype.compile.flask.build import build
+from shype.lab import builder
+from shype.lab.guests import config
+from shype.lab.host import Lab
+from shype.policy.loader import load
+from tests.lab.conftest import STILL, boolean, guests
+from tests.lab.test_faults import shype
+
+pytestmark = pytest.mark.lab
+
+POLICY = """\
+shype: 1
+policy: {name: managed, version: "1.0"}
+coalitions: [red, blue]
+walls: {sides: [left, right]}
+labels:
+  boss: {coalitions: all}
+  keeper: {locked: true}
+  vault: {coalitions: [red], wall: [left], locked: true}
+  plain: {coalitions: [red]}
+  rival: {coalitions: [blue], wall: [right]}
+host: {dom0: boss, manager: keeper}
+vms: {vault: vault, plain: plain, rival: rival}
+"""
+
+
+def module(built: builder.Built) -> Path:
+    """The kernel's xen-privcmd, which the lab's dom0 has no file of."""
+    return built.vmlinux.parent / "modules/xen-privcmd.ko"
+
+
+def start_manager(lab: Lab) -> None:
+    """Make its image and start it, as an administrator does."""
+    done = lab.run(["shype", "manager", "image", "--module", "/opt/xen-privcmd.ko"], timeout=300)
+    assert done.code == 0, done.out + done.err
+    done = lab.run(["shype", "manager", "start", "--kernel", "/guest/vmlinux"], timeout=400)
+    log = lab.sh("tail -c 3000 /var/log/xen/console/guest-shype-manager.log").out
+    assert done.code == 0, done.out + done.err + log
+
+
+@pytest.fixture(scope="module")
+def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    place = tmp_path_factory.mktemp("managed")
+    (place / "p.yaml").write_text(POLICY)
+    build(load(place / "p.yaml").policy, target="xen-4.17", out=place / "bundle")
+    files = {"/opt/xen-privcmd.ko": module(lab_built).read_bytes()}
+    with Lab.up(bundle=place / "bundle", files=files) as lab:
+        for name in ("vault", "plain", "rival"):
+            lab.put(f"/run/{name}.cfg", config(name, type="pv", extra=STILL))
+        yield lab
+
+
+def test_nothing_starts_without_it(lab: Lab) -> None:
+    answer = shype(lab, "run", "/run/plain.cfg")
+    assert (answer.code, answer.error) == (3, "manager.absent")
+    assert guests(lab) == {}
+
+
+def test_it_is_made_and_started(lab: Lab) -> None:
+    start_manager(lab)
+    done = lab.run(["shype", "manager", "status", "--json"], timeout=100)
+    assert json.loads(done.out)["answers"], done.out
+    assert not boolean(lab, "boot_manager")
+
+
+def test_vms_start_through_it(lab: Lab) -> None:
+    answer = shype(lab, "run", "/run/vault.cfg")
+    assert answer.code == 0, answer.value
+    assert not boolean(lab, "win_en")
+    assert boolean(lab, "run_left")
+    assert shype(lab, "run", "/run/rival.cfg").denial == ("wall.conflict", ["vault"])
+    assert shype(lab, "stop", "--force", "vault").code == 0
+    assert not boolean(lab, "run_left")
+    assert shype(lab, "run", "/run/rival.cfg").code == 0
