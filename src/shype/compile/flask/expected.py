@@ -164,7 +164,7 @@ DOM0_ON_HOST: Mapping[str, Grants] = MappingProxyType({
 MONITOR_ON_SECURITY = _grants(security="setbool")
 #: The manager besides: XEN_SYSCTL_getdomaininfolist (whoever it may not see is left out) and
 #: FLASK_SID_TO_CONTEXT.
-MANAGER_ON_SECURITY = _grants(security="check_context")
+KEEPER_ON_SECURITY = _grants(security="check_context")
 MANAGER_ON_DOMAINS = _grants(domain="getdomaininfo")
 
 #: A VM on hardware that it may use. An IOMMU that remaps interrupts asks for use_iommu; a

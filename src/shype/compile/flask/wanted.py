@@ -116,7 +116,7 @@ class Wanted:
         security = 1 << index["security_t"]
         put(world.manager or dom0, security, expected.MONITOR_ON_SECURITY)
         if world.manager:
-            put(world.manager, security, expected.MANAGER_ON_SECURITY)
+            put(world.manager, security, expected.KEEPER_ON_SECURITY)
             put(world.manager, dom0 | world.carried | unlabeled | 1 << self._type(SELF),
                 expected.MANAGER_ON_DOMAINS)
         put(world.carried, world.carried | unlabeled, expected.VM_CLEANUP)
