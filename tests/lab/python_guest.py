@@ -2,7 +2,7 @@
 
 ``python3 -c PROGRAM OUT FILE...``: OUT is /guest/initrd and, behind it, an archive with
 Python's interpreter, the parts of its library that object managers need, every FILE in /app,
-and a /guest-start that runs the first in the background.
+and a /guest-start that runs the one that the kernel's command line has as ``app=NAME``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ for line in open("/proc/self/maps"):
 """
 START = """\
 #!/bin/sh
-/usr/bin/python3 -B -S /app/main.py </dev/null >/dev/hvc0 2>&1 &
+for word in $(cat /proc/cmdline); do
+    case $word in
+    app=*) /usr/bin/python3 -B -S "/app/${word#app=}" </dev/null >/dev/hvc0 2>&1 & ;;
+    esac
+done
 """
 
 
@@ -56,9 +60,8 @@ def entries(programs: list[Path]) -> list[cpio.Entry]:
     files["/usr/bin/python3"] = Path("/usr/bin/python3").resolve().read_bytes(), 0o755
     for name in [name for name in files if name.startswith("/usr/bin/python3.")]:
         del files[name]
-    for number, program in enumerate(programs):
-        name = "main.py" if number == 0 else program.name
-        files[f"/app/{name}"] = program.read_bytes(), 0o644
+    for program in programs:
+        files[f"/app/{program.name}"] = program.read_bytes(), 0o644
     files["/guest-start"] = START.encode(), 0o755
     loader = Path("/lib64/ld-linux-x86-64.so.2")
     files[str(loader)] = loader.resolve().read_bytes(), 0o755
