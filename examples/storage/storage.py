@@ -122,34 +122,43 @@ class Client:
 
 @dataclass
 class Storage:
-    """What is kept: by name, the context of whoever made it, and the text."""
+    """What is kept: by name, and by the context of whoever made it, a text.
+
+    Each label has names of its own. Otherwise a name that is taken would tell one coalition
+    what another keeps.
+    """
 
     monitor: Monitor
-    kept: dict[str, tuple[str, str]] = field(default_factory=dict)
+    kept: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def serve(self, peer: Peer, request: str) -> str:
         """One request of ``peer``'s."""
         word, _, rest = request.partition(" ")
         name, _, text = rest.partition(" ")
-        if word not in ("get", "put") or not name:
+        if not name or word not in ("get", "put"):
             return "error: put NAME TEXT, or get NAME"
-        if word == "put" and name not in self.kept:
-            # A new object carries the label of its maker; whatever else the request says.
-            answer = self.decide(peer, peer.context, Access.WRITE)
-            if answer.permitted:
-                self.kept[name] = (peer.context, text)
-            return said(answer)
-        if name not in self.kept:
-            return "refused object.denied"  # the same as of an object of others
-        context, value = self.kept[name]
-        answer = self.decide(peer, context, Access.WRITE if word == "put" else Access.READ)
-        if answer.permitted and word == "put":
-            self.kept[name] = (context, text)
-        return said(answer, value if word == "get" else "")
+        return self._put(peer, name, text) if word == "put" else self._get(peer, name)
 
-    def decide(self, peer: Peer, context: str, access: Access) -> Answer:
-        """Every time anew."""
-        return self.monitor.decide(peer, context, access)
+    def _put(self, peer: Peer, name: str, text: str) -> str:
+        """An object carries the label of its maker, whatever the request says."""
+        answer = self.monitor.decide(peer, peer.context, Access.WRITE)
+        if answer.permitted:
+            self.kept.setdefault(name, {})[peer.context] = text
+        return said(answer)
+
+    def _get(self, peer: Peer, name: str) -> str:
+        """The maker's own, else another label's that the policy lets it read: a lower level's.
+
+        What is not there is refused like what is others'.
+        """
+        found = self.kept.get(name, {})
+        for context in sorted(found, key=lambda one: one != peer.context):
+            answer = self.monitor.decide(peer, context, Access.READ)
+            if answer.permitted:
+                return said(answer, found[context])
+            if answer.id not in (Id.DENIED, Id.UNKNOWN_LABEL):  # which tell of others' objects
+                return said(answer)
+        return f"refused {Id.DENIED}"
 
 
 def said(answer: Answer, value: str = "") -> str:

@@ -119,9 +119,10 @@ def ask(arena: Arena, vm: str, *texts: str, port: str = "", wait: int = 30000) -
 def test_each_coalition_gets_its_own_objects_and_no_others(arena: Arena) -> None:
     reported(arena, "storage", "storage", "serves")
     assert ask(arena, "red", "put plan at-dawn", "get plan") == ["ok", "ok at-dawn"]
-    assert ask(arena, "blue", "put ledger 42", "get ledger", "get plan", "put plan never") == [
-        "ok", "ok 42", DENIED, DENIED]
-    assert ask(arena, "red", "get ledger", "get plan") == [DENIED, "ok at-dawn"]
+    assert ask(arena, "blue", "put ledger 42", "get ledger", "get plan") == ["ok", "ok 42", DENIED]
+    assert ask(arena, "red", "get ledger", "put both red") == [DENIED, "ok"]
+    assert ask(arena, "blue", "get both", "put both blue") == [DENIED, "ok"]
+    assert ask(arena, "red", "get both", "get plan") == ["ok red", "ok at-dawn"]
 
 
 def forged(arena: Arena) -> Ended:

@@ -20,11 +20,12 @@ class Own(Monitor):
     """Each may do what it likes with objects of its own label, and can be switched off."""
 
     refusal: Id | None = None
+    open = False
 
     def decide(self, peer: Peer, context: str, access: Access) -> Answer:
         if self.refusal is not None:
             return Answer(self.refusal, "")
-        return Answer(Id.PERMITTED if peer.context == context else Id.DENIED, "")
+        return Answer(Id.PERMITTED if self.open or peer.context == context else Id.DENIED, "")
 
 
 @pytest.fixture
@@ -43,20 +44,32 @@ def test_a_new_object_has_its_makers_label(storage: Any) -> None:
     assert storage.serve(RED, f"put plan {BLUE.context}") == "ok"
     assert storage.serve(RED, "get plan") == f"ok {BLUE.context}"
     assert storage.serve(BLUE, "get plan") == "refused object.denied"
-    assert storage.serve(BLUE, "put plan x") == "refused object.denied"
+    assert storage.serve(BLUE, "put plan x") == "ok"
     assert storage.serve(RED, "get plan") == f"ok {BLUE.context}"
+    assert storage.serve(BLUE, "get plan") == "ok x"
 
 
 def test_what_is_not_there_looks_like_what_is_others(storage: Any) -> None:
     storage.serve(RED, "put plan x")
     assert storage.serve(BLUE, "get plan") == storage.serve(BLUE, "get nothing")
+    assert storage.serve(BLUE, "put plan y") == storage.serve(BLUE, "put nothing y")
+
+
+def test_of_what_may_be_read_the_own_comes_first(storage: Any) -> None:
+    storage.monitor.open = True
+    storage.serve(RED, "put plan x")
+    assert storage.serve(BLUE, "get plan") == "ok x"
+    storage.serve(BLUE, "put plan y")
+    assert storage.serve(BLUE, "get plan") == "ok y"
+    assert storage.serve(RED, "get plan") == "ok x"
 
 
 @pytest.mark.parametrize("refusal", [one for one in Id if one is not Id.PERMITTED])
 def test_without_a_decision_nothing_is_made_or_told(storage: Any, refusal: Id) -> None:
     storage.serve(RED, "put plan x")
     storage.monitor.refusal = refusal
-    assert storage.serve(RED, "get plan") == f"refused {refusal}"
+    shown = Id.DENIED if refusal is Id.UNKNOWN_LABEL else refusal
+    assert storage.serve(RED, "get plan") == f"refused {shown}"
     assert storage.serve(RED, "put plan y") == f"refused {refusal}"
     assert storage.serve(RED, "put new y") == f"refused {refusal}"
     storage.monitor.refusal = None
