@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shype.lab import cpio
+from shype.base import cpio
 
 NEEDED = ("__future__", "ctypes", "dataclasses", "encodings.ascii", "encodings.utf_8",
           "encodings.latin_1", "enum", "errno", "fcntl", "json", "mmap", "os", "site", "struct",

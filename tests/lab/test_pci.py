@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from shype.base import cpio
 from shype.compile.flask.build import build
-from shype.lab import builder, cpio
+from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
 from shype.policy.loader import load

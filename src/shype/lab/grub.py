@@ -10,9 +10,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from shype.base import child
+from shype.base import child, cpio
 from shype.base.errors import Unavailable
-from shype.lab import cpio
 from shype.lab.builder import Built
 
 GRUB = Path("/usr/lib/grub/i386-pc")
