@@ -61,6 +61,18 @@ def test_a_policy_that_boots_and_is_not_the_one_that_was_signed_for_ends(host: G
     fallen_back(host, good, bad)
 
 
+def test_what_grub_itself_cannot_load_falls_back_in_the_same_boot(host: GrubHost) -> None:
+    good = env(host)[grubenv.GOOD]
+    bad = attempt(host, "/root/second.shype")
+    host.lab.run(["rm", f"/boot/shype/{bad}.bin"])
+    host.reboot()
+    console = host.wait()
+    assert f"shype: policy {bad}, on trial" in console
+    assert f"/shype/{bad}.bin' not found" in console
+    assert f"shype: policy {good}" in console
+    fallen_back(host, good, bad)
+
+
 def test_a_new_policy_takes_the_old_one_s_place(host: GrubHost) -> None:
     new = attempt(host, "/root/second.shype")  # it was not the policy's fault that dom0 hung
     host.reboot()
