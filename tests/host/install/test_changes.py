@@ -52,6 +52,7 @@ def test_a_second_time_changes_nothing_and_undoing_restores_every_byte(places: P
     before = snapshot(places)
     assert len(changes.apply(places, WANTED, {"a": 1})) == len(WANTED)
     installed = snapshot(places)
+    assert places.state.stat().st_mode & 0o777 == 0o700
     assert changes.apply(places, WANTED, {"a": 1}) == ()
     assert snapshot(places) == installed
     assert changes.recorded(places)[1] == {"a": 1}

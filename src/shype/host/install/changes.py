@@ -76,6 +76,7 @@ def apply(places: Places, wanted: Sequence[Wanted], options: Mapping[str, object
         raise BadInput("install.changed", "somebody has changed what shype put there: "
                        + ", ".join(f"/{path}" for path in foreign),
                        "keep a copy of your change, remove the file, and run the command again")
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     entries = dict(done)
     for one in wanted:
         path, new = places.root / one.path, _after(places, one)

@@ -48,7 +48,7 @@ class Host:
 def examine(host: Host) -> tuple[Point, ...]:
     """All points. One that cannot be found out is wrong, and says why."""
     bundle: Bundle | None = None
-    points = [_python(), *_tools(), _rights(host.places.state, 0o077)]
+    points = [_python(), *_tools(), _rights(host.places.state, 0o022)]
     try:
         bundle = load_trusted(host.bundle, host.keys)
         ref = bundle.manifest.policy
@@ -93,7 +93,7 @@ def _tools() -> Iterator[Point]:
 
 
 def _rights(path: Path, forbidden: int) -> Point:
-    """The state belongs to root and is nobody else's."""
+    """The state belongs to root, and nobody else writes there."""
     name = f"rights of {path}"
     try:
         status = path.lstat()
