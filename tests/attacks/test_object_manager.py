@@ -199,7 +199,7 @@ ATTACKS = [
     Attack("object.without-right", By.GUEST,
            "a guest that is no object manager asks the hypervisor for decisions",
            Ends.STOPPED, without_right),
-    Attack("object.dom0-client", By.ADMIN, "root in dom0 asks for a client's object, by its label",
+    Attack("object.dom0-client", By.ROOT, "root in dom0 asks for a client's object, by its label",
            Ends.STOPPED, from_dom0),
     Attack("object.nonsense", By.GUEST, "a client gives numbers that are none, to end the server",
            Ends.STOPPED, nonsense),
