@@ -18,23 +18,25 @@ from shype.policy.ed25519 import PrivateKey
 from shype.policy.signed import seal
 from tests.analysis.policies import policy
 from tests.lab.conftest import boolean, guests
-from tests.lab.test_faults import Answer, shype
+from tests.lab.test_faults import Answer, begin, shype
 
 pytestmark = pytest.mark.lab
 
-#: web and db share a coalition, web and till do not.
+#: web and db share a coalition, web and till do not; db and till always do.
 SHOP = """\
 shype: 1
 policy: {name: shop, version: "1.0"}
-coalitions: [back, pay]
+coalitions: [back, pay, keep]
 labels:
   host: {coalitions: all}
   web:  {coalitions: [back]}
-  db:   {coalitions: [back]}
-  till: {coalitions: [pay]}
+  db:   {coalitions: [back, keep]}
+  till: {coalitions: [pay, keep]}
 host: {dom0: host, updates: live}
 vms: {web-1: web, db-1: db, till-1: till}
 """
+#: db has another name.
+RENAMED = SHOP.replace("  db:   {", "  store: {was: db, ").replace("db-1: db", "db-1: store")
 BACK, PAY = "web:  {coalitions: [back]}", "web:  {coalitions: [pay]}"
 VMS = ("web-1", "db-1", "till-1")
 NEW = "/run/new.shype"
@@ -126,37 +128,84 @@ def names(answer: Answer, key: str) -> list[object]:
     return found
 
 
-def test_the_life_of_a_host_through_its_policies(lab: Lab, tmp_path: Path) -> None:
+def meanwhile(lab: Lab, parts: Contents, a: str, b: str) -> tuple[Answer, set[Result], int]:
+    """`shype apply` while two guests exchange all the time: how it ended, and what they saw."""
+    put(lab, parts)
+    answer = begin(lab, "apply", NEW, "--yes")
+    seen: set[Result] = set()
+    count = 0
+    while lab.sh("ls /run/apply-*.code 2>/dev/null | wc -l; ls /run/apply-*.out | wc -l"
+                 ).out.split() not in (["1", "1"], ["2", "2"], ["3", "3"]):
+        found = probe.probe_pairs(lab.run, [(a, b)], [probe.Way.EVENT, probe.Way.GRANT_MAP_RW])
+        seen |= {attempt.result for attempt in found}
+        count += len(found)
+    return answer(), seen, count
+
+
+def test_a_policy_that_is_not_taken_changes_nothing(lab: Lab, tmp_path: Path) -> None:
     assert flows(lab, "web-1", "db-1") == {Result.PERMITTED}
     assert flows(lab, "web-1", "till-1") == {Result.DENIED}
     hold(lab, "web-1", "db-1", "held")
 
-    # Refused by its own word, and nothing has changed.
-    refusing = compiled(successor(1, SHOP.replace(BACK, PAY)))
-    said = apply(lab, refusing)
+    # Refused by its own word.
+    said = apply(lab, compiled(successor(1, SHOP.replace(BACK, PAY))))
     assert said.code == 1, said.value
     assert "refuse" in str(said.value["refused"])
+    assert said.value["certain"] is True
     assert names(said, "holders") == [{"domid": domid(lab, "web-1"), "vm": "web-1"}]
-    assert probe.ask(lab.run, "web-1", "grant_kept")["text"] == "held"
 
-    # The hypervisor refuses the binary: the old policy stays.
+    # The hypervisor refuses the binary.
     pausing = compiled(successor(1, SHOP.replace(BACK, PAY), revocation="pause"))
     said = apply(lab, changed(pausing, pausing.files["policy.bin"][:-40]))
     assert (said.code, said.error) == (3, "host.load"), said.value
     assert shype(lab, "status").code == 0
 
-    # It does not say what its source says: rolled back, and who was paused goes on.
-    said = apply(lab, loose(pausing, tmp_path, "(allow l_db_t l_till_t (grant (map_read)))\n"))
+    # It does not say what its source says: rolled back, renamed labels and all.
+    renamed = compiled(successor(1, RENAMED.replace(BACK, PAY), revocation="pause"))
+    said = apply(lab, loose(renamed, tmp_path, "(allow l_web_t l_store_t (grant (map_read)))\n"))
     assert (said.code, said.error) == (3, "apply.rolled-back"), said.value
+    assert "map_read" in str(said.value["message"])
     assert shype(lab, "status").code == 0
-    assert probe.ask(lab.run, "web-1", "grant_kept")["text"] == "held"
+    assert set(guests(lab).values()) == {"u:r:l_web_t:s0", "u:r:l_db_t:s0", "u:r:l_till_t:s0"}
+    assert probe.ask(lab.run, "web-1", "grant_kept")["text"] == "held", "who was paused goes on"
     assert flows(lab, "web-1", "db-1") == {Result.PERMITTED}
 
-    # Paused: nothing flows any more.
-    said = apply(lab, pausing)
+
+def test_who_maps_what_becomes_forbidden_is_paused(lab: Lab) -> None:
+    parts = compiled(successor(1, SHOP.replace(BACK, PAY), revocation="pause"))
+    said, seen, count = meanwhile(lab, parts, "db-1", "till-1")
     assert said.code == 0, said.value
     assert (names(said, "paused"), names(said, "left")) == (["web-1"], [])
+    assert seen == {Result.PERMITTED}, "what both policies permit is not interrupted"
+    assert count >= 4
     assert shype(lab, "status").code == 0
     assert not boolean(lab, "load_open")
     assert lab.run(["xl", "list", "web-1"]).out.split()[-2][2] == "p"
-    assert set(guests(lab).values()) == {"u:r:l_web_t:s0", "u:r:l_db_t:s0", "u:r:l_till_t:s0"}
+    assert shype(lab, "unpause", "web-1").error == "vm.revoked"
+
+
+def test_labels_are_renamed_and_what_is_permitted_again_flows(lab: Lab) -> None:
+    said, seen, _ = meanwhile(lab, compiled(successor(2, RENAMED)), "db-1", "till-1")
+    assert said.code == 0, said.value
+    assert seen <= {Result.PERMITTED}
+    assert guests(lab)["db-1"] == "u:r:l_store_t:s0"
+    assert shype(lab, "unpause", "web-1").code == 0
+    assert probe.ask(lab.run, "web-1", "grant_kept")["text"] == "held"
+    assert flows(lab, "web-1", "db-1") == {Result.PERMITTED}
+
+
+def test_who_maps_what_becomes_forbidden_is_destroyed(lab: Lab) -> None:
+    last = RENAMED.replace(", was: db", "").replace(BACK, PAY)
+    lab.put("/run/module.bin", b"of the boot entry")
+    parts = compiled(successor(3, last, revocation="destroy"))
+    said = apply(lab, parts, "--yes", "--boot-policy", "/run/module.bin")
+    assert said.code == 0, said.value
+    assert (names(said, "destroyed"), names(said, "left")) == (["web-1"], [])
+    assert set(guests(lab)) == {"db-1", "till-1"}
+    assert lab.get("/run/module.bin") == parts.files["policy.bin"]
+    start(lab, "web-1")
+    probe.wait_for(lab.run, ["web-1"], timeout=400)
+    assert flows(lab, "web-1", "db-1") == {Result.DENIED}, "nothing flows between the two"
+    assert flows(lab, "web-1", "till-1") == {Result.PERMITTED}, "what is permitted now does"
+    assert shype(lab, "status").code == 0
+    assert shype(lab, "audit", "verify").code == 0

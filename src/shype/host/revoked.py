@@ -33,12 +33,12 @@ def revoked(state: Path) -> Table[Revoked]:
 
 
 def remember(state: Path, domains: Mapping[int, str], policy: str) -> None:
-    """These domains (id and UUID) may not go on; of earlier updates, those of this boot stay."""
+    """These domains (id and UUID), and no others any more, may not go on."""
     table, boot = revoked(state), boot_id()
-    with table.locked():
-        rows = {uuid: row for uuid, row in table.read().items() if row.boot == boot}
-        rows |= {uuid: Revoked(domid, boot, policy) for domid, uuid in domains.items()}
-        table.write(rows)
+    if domains or table.path.exists():
+        with table.locked():
+            table.write({
+                uuid: Revoked(domid, boot, policy) for domid, uuid in domains.items()})
 
 
 def require_not(state: Path, domain: Domain) -> None:

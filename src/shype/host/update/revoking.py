@@ -63,10 +63,12 @@ def revoke(agent: Agent, record: Unfinished, now: Look) -> Revoked:
             destroyed.append(vm)
     there = {r.domain.domid: r.domain for r in residents(agent) if not r.domain.dying}
     paused = [vm for domid, vm in names.items() if domid in there and there[domid].paused]
-    if chosen is Revocation.PAUSE and names:
+    if chosen is Revocation.PAUSE:
         ref = agent.manifest.policy
         remember(agent.state, {domid: there[domid].uuid for domid in names if domid in there},
                  f"{ref.name} {ref.version}")
+    else:
+        remember(agent.state, {}, "")
         for domid, vm in names.items():
             _tell(agent, "paused", domid, vm)
     return Revoked(tuple(paused), tuple(destroyed), detached, left)
