@@ -91,7 +91,8 @@ def add(commands: Commands) -> None:
 def _watch(args: argparse.Namespace) -> int:
     from shype.host.watch import watch
 
-    watch(open_agent(args), lambda what: _tell(what, args), go_on=lambda: not args.once)
+    watch(open_agent(args), lambda what: _tell(what, args), go_on=lambda: not args.once,
+          again=lambda: open_agent(args))
     return 0
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.host.admission import enforced
 from shype.host.agent import Agent
 from shype.host.audit.collect import collect
 from shype.host.ended import Followed, next_due
@@ -27,9 +28,13 @@ BUSY = 0.01
 _Tell = Callable[[Followed | ShypeError], None]
 
 
-def watch(agent: Agent, tell: _Tell, *, go_on: Callable[[], bool]) -> None:
+def watch(
+    agent: Agent, tell: _Tell, *, go_on: Callable[[], bool],
+    again: Callable[[], Agent] | None = None,
+) -> None:
     """Follow every ending, and record every denial, until ``go_on`` says no (it is asked after
-    each glance); ``tell`` hears of each ending, and of errors.
+    each glance); ``tell`` hears of each ending, and of errors.  ``again`` makes the agent anew when
+    the hypervisor has got another policy.
 
     What goes wrong is tried again: this never ends by itself.  Raises Unavailable
     (``watch.running``) if another process watches this host.
@@ -42,6 +47,8 @@ def watch(agent: Agent, tell: _Tell, *, go_on: Callable[[], bool]) -> None:
             began = time.monotonic()
             ended = wait(min(BUSY if collector.busy else GLANCE, left))
             left -= time.monotonic() - began
+            if again is not None and (ended or left <= 0 or collector.busy):
+                agent = collector.agent = _current(agent, again, tell)
             if ended or left <= 0:
                 left = _look(agent, tell)
                 collector.all()
@@ -49,11 +56,21 @@ def watch(agent: Agent, tell: _Tell, *, go_on: Callable[[], bool]) -> None:
                 collector.denials()
 
 
+def _current(agent: Agent, again: Callable[[], Agent], tell: _Tell) -> Agent:
+    """``agent``, or one by the host's bundle as it is now, if the policy has been updated."""
+    try:
+        return agent if enforced(agent) else again()
+    except ShypeError as error:
+        if error.id != "lock.busy":  # the update is at work still
+            tell(error)
+        return agent
+
+
 class _Collector:
     """Collects when there is something new, and from time to time what waits for its record."""
 
     def __init__(self, agent: Agent, tell: _Tell) -> None:
-        self._agent, self._tell = agent, tell
+        self.agent, self._tell = agent, tell
         self._seen: int | None = None
         self._not_before = 0.0
         #: Whether the console had something new.
@@ -65,17 +82,17 @@ class _Collector:
         if time.monotonic() < self._not_before:
             return
         with self._told():
-            now = self._agent.hypervisor.console(self._seen)
+            now = self.agent.hypervisor.console(self._seen)
             if self._seen is None or now.end != self._seen:
-                collect(self._agent)
+                collect(self.agent)
                 self.busy, self._seen = self._seen is not None, now.end
 
     def all(self) -> None:
         """Denials and refused frames, those that wait included."""
         with self._told():
-            collect(self._agent)
+            collect(self.agent)
         with self._told():
-            mediation.take(self._agent)
+            mediation.take(self.agent)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 
 from shype.base.errors import BadInput, Unavailable
+from shype.cli import apply
 from shype.host import guardian
 from shype.host.admission import admit
 from shype.host.control import pause, unpause
 from shype.host.drivers.model_updating import REFUSED
+from shype.host.hypervisor import Ending
 from shype.host.launch import launch
 from shype.host.status import status
 from shype.host.stop import stop
 from shype.host.update import health
 from shype.host.update.journal import UpdateJournal
 from shype.host.update.update import RolledBack, Step
+from shype.host.watch import watch
+from tests.cli.on_model import run
 from tests.host.builders import config, model
 from tests.host.update.shop import NEW, OLD, VMS, Shop
 
@@ -229,3 +233,50 @@ def test_a_damaged_record_is_an_error_and_not_skipped(tmp_path: Path) -> None:
         journal.read()
     assert caught.value.id == "apply.corrupt"
     assert status(shop.agent).update is not None
+
+
+def test_a_watcher_goes_on_with_the_new_policy(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, REFUSING)
+    turns = iter(range(3))
+    told: list[object] = []
+
+    def go_on() -> bool:
+        match next(turns):
+            case 0:
+                shop.apply()
+                domid = shop.domid("db-1")
+                model(shop.agent).end(domid, Ending.REBOOT)
+                return True
+            case 1:
+                return True
+        return False
+
+    watch(shop.agent, told.append, go_on=go_on, again=shop.current)
+    assert [str(getattr(one, "error", one)) for one in told] == ["None"]
+    labels = {d.name: shop.current().manifest.label_of_context(d.context)
+              for d in shop.agent.hypervisor.domains()}
+    assert labels["db-1"] == "store"
+
+
+def test_the_command_asks_and_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Shop(tmp_path)
+    shop.share("web-1", "db-1")
+    words = [shop.new, "--bundle", shop.file, "--keys", tmp_path / "keys", "--state",
+             shop.agent.state, "--driver", "model", "--model-file", tmp_path / "model.json"]
+    assert run([apply.add], ["apply", *words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "renamed, was db" in shown
+    assert "revocation: pause: web-1" in shown
+    assert run([apply.add], ["apply", *words]) == 2
+    assert "apply.unconfirmed" in capsys.readouterr().err
+    assert shop.assert_whole() == "1.0"
+    assert run([apply.add], ["apply", *words, "--yes"]) == 0
+    shown = capsys.readouterr().out
+    assert "shop 1.1 is in force, and the host's bundle" in shown
+    assert "paused: web-1" in shown
+    assert shop.assert_whole() == "1.1"
+    shop.offer(OLD)
+    assert run([apply.add], ["apply", *words, "--yes", "--json"]) == 2
+    assert "bundle.older" in capsys.readouterr().err

@@ -275,6 +275,7 @@ class Update:
         self._observer(Step.COMMITTED)
         admit(new)
         record_load(new)
+        self._rename()
         now = look(self.before, new, loaded=new)
         done = revoking.revoke(new, record, now)
         self._observer(Step.REVOKED)
@@ -303,6 +304,13 @@ class Update:
             str(error) if error else "the command was killed; the old policy is in force",
             error=getattr(error, "id", "apply.killed"))
         self.journal.finish()
+
+    def _rename(self) -> None:
+        """VMs go on under their labels' new names when they are started again."""
+        renamed = {lb.was: lb.name for lb in self.after.policy.guests if lb.was is not None}
+        for kept in self.after.kept.all():
+            if kept.label in renamed:
+                self.after.kept.change(kept, label=renamed[kept.label])
 
     def _follow(self, agent: Agent) -> None:
         """XenStore and the bridges say what the policy says."""
