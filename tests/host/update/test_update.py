@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from shype.host.hypervisor import Ending
 from shype.host.launch import launch
 from shype.host.status import status
 from shype.host.stop import stop
-from shype.host.update import health
+from shype.host.update import health, journal
 from shype.host.update.journal import UpdateJournal
 from shype.host.update.update import RolledBack, Step
 from shype.host.watch import watch
@@ -148,6 +149,27 @@ def test_a_policy_that_does_not_stand_its_test_is_rolled_back(
     admit(shop.current())  # the old version is not called older
 
 
+def test_a_disk_that_gets_full_before_the_commit_is_no_reason_to_stay_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path)
+    shop.share("web-1", "db-1")
+
+    def full(step: Step) -> None:
+        if step is Step.TESTED:
+            monkeypatch.setattr(journal, "write_atomic", _no_room)
+
+    with pytest.raises(RolledBack) as caught:
+        shop.apply(full)
+    assert "state.unwritable" in str(caught.value)
+    assert shop.assert_whole() == "1.0"
+    assert shop.states() == dict.fromkeys(VMS, False)
+
+
+def _no_room(*given: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_binary_that_the_hypervisor_refuses_changes_nothing(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.share("web-1", "db-1")
@@ -227,10 +249,10 @@ def test_what_starts_afterwards_is_decided_by_the_new_policy(tmp_path: Path) -> 
 
 def test_a_damaged_record_is_an_error_and_not_skipped(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    journal = UpdateJournal(shop.agent.state)
-    journal.path.write_bytes(b"{}")
+    record = UpdateJournal(shop.agent.state)
+    record.path.write_bytes(b"{}")
     with pytest.raises(Unavailable) as caught:
-        journal.read()
+        record.read()
     assert caught.value.id == "apply.corrupt"
     assert status(shop.agent).update is not None
 

@@ -7,6 +7,7 @@ docs/adr/0024-live-updates.md has the order of the steps and why it is this one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -253,6 +254,8 @@ class Update:
             if wrong:
                 raise Unavailable("apply.unhealthy", "; ".join(wrong))
             self._observer(Step.TESTED)
+            record = self.journal.write(replace(record, phase=Phase.COMMIT))
+            self._observer(Step.COMMITTING)
         except Exception as error:
             self._back(record, error)
             raise RolledBack(
@@ -264,8 +267,6 @@ class Update:
 
     def _commit(self, record: Unfinished, found: Look | None) -> Applied:
         new = self.after
-        record = self.journal.write(replace(record, phase=Phase.COMMIT))
-        self._observer(Step.COMMITTING)
         try:
             write_atomic(Path(record.bundle), self._new.sealed)
             if record.module:
@@ -292,7 +293,8 @@ class Update:
     def _back(self, record: Unfinished, error: Exception | None) -> None:
         """To the old policy, wholly, whichever is loaded now."""
         old, new = self.before, self.after
-        record = self.journal.write(replace(record, phase=Phase.BACK))
+        with contextlib.suppress(Unavailable):  # a full disk: back all the same
+            record = self.journal.write(replace(record, phase=Phase.BACK))
         if not enforced(old):
             self._load(new, self._old, self._renamed)
         old.hypervisor.set_booleans(settled(old))
