@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from shype.compile.flask import reader
 from tests.attacks import table
 from tests.warm_setools import WarmSetools
 
 # `make test` must give the same answer for the same code: it draws the same examples each time.
-# `make test-fast` draws new ones, and so finds more.
-settings.register_profile("same", derandomize=True)
+# `make test-fast` draws new ones, and so finds more. How long it takes to draw them says nothing
+# on a machine that others use too.
+settings.register_profile(
+    "same", derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="session", autouse=True)
