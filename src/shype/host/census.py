@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
 from shype.decision.running import Running
+from shype.host import wall
 from shype.host.agent import Agent
 from shype.host.hypervisor import Domain
 from shype.policy.names import LabelName, MemberName
@@ -51,10 +52,8 @@ def running(found: Sequence[Resident]) -> tuple[Running, ...]:
 
 def held(agent: Agent, found: Sequence[Resident]) -> frozenset[MemberName]:
     """The members of conflict sets that known guests hold, those of retired labels included."""
-    labels = {r.label for r in found if r.domain.domid != DOM0}
-    policy = agent.policy
-    known = [policy.retired.get(label) or policy.labels[label] for label in labels if label]
-    return frozenset[MemberName]().union(*(row.members for row in known))
+    labels = {r.label for r in found if r.domain.domid != DOM0 and r.label}
+    return wall.members_of(agent.policy, labels)
 
 
 def wall_values(agent: Agent, found: Sequence[Resident]) -> dict[str, bool]:
@@ -63,12 +62,10 @@ def wall_values(agent: Agent, found: Sequence[Resident]) -> dict[str, bool]:
     Beside a domain of unknown label nothing that is set is released: it might
     be that domain's.
     """
-    members = held(agent, found)
-    strange = any(r.label is None for r in found)
-    return {
-        boolean: member in members or (strange and value(agent, boolean))
-        for member, boolean in agent.manifest.booleans.running.items()
-    } | dict.fromkeys(agent.manifest.booleans.flags, False)
+    return wall.running_values(
+        agent.manifest, held(agent, found), lambda boolean: value(agent, boolean),
+        strange=any(r.label is None for r in found),
+    ) | dict.fromkeys(agent.manifest.booleans.flags, False)
 
 
 def value(agent: Agent, boolean: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from shype.host.journal import boot_id
 from shype.host.table import Table
 from shype.policy.ed25519 import KeyId
 from shype.policy.grammar import is_name
+from shype.policy.manifest import index_of, spelled
 from shype.policy.names import VectorName
 from shype.policy.vector_order import Order
 
@@ -64,12 +65,9 @@ def in_force(agent: Agent) -> VectorName | None:
     Raises Unavailable: ``vector.unordered`` if nobody who may has ordered it,
     ``vector.corrupt``, ``host.wrong-policy``.
     """
-    names = [*agent.policy.vectors]
-    if not names:
+    if not agent.policy.vectors:
         return None
-    index = _index(bits(agent))
-    now = names[index] if index < len(names) else None
-    wanted = ordered(agent)
+    now, wanted = _set(agent), ordered(agent)
     if now != wanted:
         raise Unavailable(
             "vector.unordered",
@@ -102,9 +100,7 @@ def switch(
     """
     require_enforcing(agent)
     _require_valid(agent, order, hostname or socket.gethostname())
-    names = [*agent.policy.vectors]
-    index = _index(bits(agent))
-    before = names[index] if index < len(names) else ordered(agent)
+    before = _set(agent) or ordered(agent)
     found = residents(agent)
     refusal = _residents(agent, order.vector, found)
     agent.record(Event(
@@ -118,12 +114,9 @@ def switch(
     with table.locked():
         rows = table.read()
         table.write({**rows, agent.policy.name: Followed(order.serial, order.vector, boot_id())})
-    number = names.index(order.vector)
-    spelled = {
-        name: bool(number >> i & 1) for i, name in enumerate(agent.manifest.booleans.vectors)
-    }
+    vector = spelled(agent.manifest.booleans.vectors, [*agent.policy.vectors].index(order.vector))
     agent.hypervisor.set_booleans(
-        agent.manifest.window_values(None) | wall_values(agent, found) | spelled)
+        agent.manifest.window_values(None) | wall_values(agent, found) | vector)
     return Switch(before, order.vector)
 
 
@@ -135,8 +128,11 @@ def followed(state: Path) -> Table[Followed]:
     return Table(state / "vector.json", "policies", _followed, MAX_RECORD, _corrupt)
 
 
-def _index(found: Mapping[str, bool]) -> int:
-    return sum(1 << i for i, on in enumerate(found.values()) if on)
+def _set(agent: Agent) -> VectorName | None:
+    """The vector that the hypervisor's booleans spell, if they spell one."""
+    names = [*agent.policy.vectors]
+    index = index_of(bits(agent).values())
+    return names[index] if index < len(names) else None
 
 
 def _require_valid(agent: Agent, order: Order, hostname: str) -> None:

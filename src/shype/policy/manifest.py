@@ -10,7 +10,7 @@ the format.  Standard library only: this runs in dom0.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,8 +130,7 @@ class Manifest:
                 "label.unknown", f"the compiled policy has no VM label {label!r}",
                 "use one of: " + (", ".join(self.labels) or "(it has none)"),
             )
-        bits = {name: bool(entry.window >> i & 1) for i, name in enumerate(self.booleans.bits)}
-        return {self.booleans.enable: True, **bits}
+        return {self.booleans.enable: True, **spelled(self.booleans.bits, entry.window)}
 
     def label_of_context(self, context: str) -> LabelName | None:
         """The label (dom0's and retired ones included) that a security context stands for.
@@ -224,6 +223,21 @@ class Bundle:
     path: Path
 
 
+def bits_for(count: int) -> int:
+    """How many booleans spell one of ``count`` indices; at least one."""
+    return max(1, (count - 1).bit_length())
+
+
+def spelled(bits: Sequence[str], index: int) -> dict[str, bool]:
+    """The booleans ``bits``, least significant first, that spell ``index``."""
+    return {name: bool(index >> i & 1) for i, name in enumerate(bits)}
+
+
+def index_of(values: Iterable[bool]) -> int:
+    """The index that booleans of these ``values`` spell."""
+    return sum(1 << i for i, on in enumerate(values) if on)
+
+
 def policy_digest(policy_json: bytes, target: str, cil: bytes) -> str:
     """The digest that names a compiled policy; ``cil`` is without its digest boolean."""
     return canonical.digest(policy_json + target.encode() + b"\n" + cil)
@@ -304,7 +318,7 @@ def _agrees(policy: Policy, manifest: Manifest) -> None:
     if policy.members != set(manifest.booleans.running):
         raise corrupt("policy.json and the manifest list different members of walls")
     bits = len(manifest.booleans.vectors)
-    if bits != (max(1, (len(policy.vectors) - 1).bit_length()) if policy.vectors else 0):
+    if bits != (bits_for(len(policy.vectors)) if policy.vectors else 0):
         raise corrupt("the manifest's booleans do not spell the vectors of policy.json")
     if (manifest.booleans.loading is not None) is not (policy.host.updates is Updates.LIVE):
         raise corrupt("policy.json and the manifest disagree on live updates")

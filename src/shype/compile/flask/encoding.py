@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from shype.base.errors import BadInput
 from shype.compile.flask import levels
 from shype.compile.flask.mls import MlsRange
-from shype.policy.manifest import Booleans, Dom0Entry, LabelEntry, digest_boolean
+from shype.policy.manifest import Booleans, Dom0Entry, LabelEntry, bits_for, digest_boolean, spelled
 from shype.policy.mechanism import Mechanism
 from shype.policy.model import Label, Policy, ResourceKind, Updates
 from shype.policy.names import CoalitionName, LabelName, MemberName
@@ -121,7 +121,7 @@ def context_of(type_: str, levels_: MlsRange) -> str:
 
 def window_bits(labels: int) -> tuple[str, ...]:
     """Booleans that spell a window index, least significant first; at least one."""
-    return tuple(f"win_b{i}" for i in range(max(1, (max(labels, 1) - 1).bit_length())))
+    return tuple(f"win_b{i}" for i in range(bits_for(labels)))
 
 
 def managed(policy: Policy) -> tuple[Label, ...]:
@@ -169,7 +169,7 @@ def vector_bits(vectors: int) -> tuple[str, ...]:
 
     None if there are no vectors. All are false when the hypervisor boots: the first vector.
     """
-    return tuple(f"vec_b{i}" for i in range(max(1, (vectors - 1).bit_length()))) if vectors else ()
+    return tuple(f"vec_b{i}" for i in range(bits_for(vectors))) if vectors else ()
 
 
 def windows(policy: Policy, label: Label, index: int) -> list[str]:
@@ -188,9 +188,7 @@ def windows(policy: Policy, label: Label, index: int) -> list[str]:
 
 
 def _spelled(bits: Sequence[str], index: int) -> tuple[str, ...]:
-    return tuple(
-        name if index >> i & 1 else f"(not {name})" for i, name in enumerate(bits)
-    )
+    return tuple(name if on else f"(not {name})" for name, on in spelled(bits, index).items())
 
 
 def _window(policy: Policy, label: Label, index: int, vector: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shype.decision.security_server import SecurityServer
-from shype.policy.manifest import Manifest
+from shype.policy.manifest import Manifest, index_of
 from shype.policy.model import Policy
 from shype.policy.names import LabelName, MemberName
 
@@ -36,7 +36,7 @@ class CreationRule:
         bits = self.manifest.booleans.vectors
         if not bits:
             return True
-        index = sum(1 << i for i, name in enumerate(bits) if booleans[name])
+        index = index_of(booleans[name] for name in bits)
         vectors = [*self.policy.vectors.values()]
         return index < len(vectors) and label in vectors[index].labels
 

@@ -15,9 +15,10 @@ from typing import Protocol
 from shype.base.errors import ShypeError, Unavailable
 from shype.decision.running import Running
 from shype.decision.security_server import SecurityServer
+from shype.host import wall
 from shype.host.drivers.xen.listing import Listed
 from shype.policy.manifest import BOOT_MANAGER, Bundle
-from shype.policy.names import LabelName, MemberName
+from shype.policy.names import LabelName
 
 #: Seconds that a window stays open at most; then the manager closes it by itself.
 OPEN = 300.0
@@ -133,15 +134,13 @@ class Authority:
             decision = SecurityServer(policy, today=self._today()).launch(label, found)
             if not decision.permitted:
                 raise Refused(str(decision.id), decision.sentence)
-        members = self._held(found)
+        members = wall.members_of(policy, {domain.label for domain in found})
         if label is not None:
             members |= policy.labels[label].members
         strange = any(domain.label not in policy.labels and domain.label not in policy.retired
                       for domain in found)
-        wanted = manifest.window_values(label) | {
-            boolean: member in members or (strange and bool(self._monitor.boolean(boolean)))
-            for member, boolean in manifest.booleans.running.items()
-        }
+        wanted = manifest.window_values(label) | wall.running_values(
+            manifest, members, lambda name: bool(self._monitor.boolean(name)), strange=strange)
         if label is not None:  # before it opens: whatever happens then, it closes
             self._closes = self._clock() + OPEN
         self._monitor.set_booleans(wanted)
@@ -159,8 +158,3 @@ class Authority:
             Running(d.domid, f"domain {d.domid}", of(d.context) or LabelName(d.context))
             for d in self._monitor.listed() if d.domid != 0
         )
-
-    def _held(self, found: Sequence[Running]) -> frozenset[MemberName]:
-        policy, none = self._bundle.policy, frozenset[MemberName]()
-        rows = (policy.retired.get(d.label) or policy.labels.get(d.label) for d in found)
-        return none.union(*(row.members for row in rows if row is not None))
