@@ -15,6 +15,10 @@ needs=(
   /usr/include/stdlib.h:libc6-dev /usr/lib/python3/dist-packages/setools:python3-setools
   /usr/share/seabios/bios-256k.bin:seabios dot:graphviz
   grub-mkimage:grub-common /usr/lib/grub/i386-pc/boot.img:grub-pc-bin lintian:lintian
+  /usr/lib/grub/x86_64-efi/tpm.mod:grub-efi-amd64-bin /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf
+  mkfs.vfat:dosfstools mcopy:mtools
+  swtpm:swtpm tpm2_quote:tpm2-tools /usr/include/tss2/tss2_esys.h:libtss2-dev pkg-config:pkg-config
+  /usr/lib/x86_64-linux-gnu/libtss2-tcti-swtpm.so.0:libtss2-tcti-swtpm0
   nft:nftables rsyslogd:rsyslog /usr/lib/systemd/systemd-journald:systemd
 )
 export PATH=$PATH:/usr/sbin:/sbin
