@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "shype"
 
 #: Lowest first. A package may import itself and what stands before it.
-LAYERS = ("base", "policy", "decision", "analysis", "compile", "host", "attest", "meter", "lab", "demo", "cli")
+LAYERS = (
+    "base", "policy", "decision", "analysis", "compile", "host", "attest", "meter", "lab", "demo",
+    "cli",
+)
 
 #: What runs in dom0 is in the trusted computing base: standard library only.
 AGENT = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shype.policy.findings import Id
-from tests.policy import bad_static_policies
+from tests.policy import bad_attestations, bad_static_policies
 from tests.policy.bad_policy import Bad
 from tests.policy.good_policies import ASSERTED, RICH
 
@@ -375,4 +375,5 @@ CASES = (
     Bad(Id.ASSERT_NAME, "everyone}\n  - {none", "everyone, name: one-way-out}\n  - {none", 41, 49,
         "`one-way-out` (line 37)", "rename", base=ASSERTED),
     *bad_static_policies.CASES,
+    *bad_attestations.CASES,
 )

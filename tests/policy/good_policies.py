@@ -28,6 +28,14 @@ vectors:
   service: all
 """
 
+#: One with attested labels.
+ATTESTED = GOOD.replace("wall: [red]}", "wall: [red], attested: true}") + """\
+attestation:
+  verifiers: {ops: MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=}
+  fresh: 5 minutes
+  lost: pause
+"""
+
 #: Another one, with everything that `GOOD` has not.
 RICH = """\
 shype: 1

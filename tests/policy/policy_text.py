@@ -6,13 +6,22 @@ the loader makes of it does not depend on how clever the writer is.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from dataclasses import replace
 
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
-from shype.policy.model import Coalition, Label, Policy, ResourceLabel, Retired, Updates
+from shype.policy.model import (
+    Attestation,
+    Coalition,
+    Label,
+    Policy,
+    ResourceLabel,
+    Retired,
+    Updates,
+)
 from shype.policy.source import Span
 
 
@@ -142,13 +151,33 @@ def layout(policy: Policy) -> tuple[str, Policy]:
             word = "all" if vector.labels == everyone else _flow(vector.labels)
             span = page.put(f"  {_quoted(vector_name)}: {word}")
             vectors[vector_name] = replace(vector, span=span)
+    attestation = policy.attestation
+    if attestation is not None:
+        attestation = _attestation_out(page, attestation)
     placed = replace(
         policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
         resource_labels=resource_labels, resources=tuple(resources), retired=retired,
-        vectors=vectors,
+        vectors=vectors, attestation=attestation,
     )
     return "\n".join(page.lines) + "\n", placed
+
+
+def _attestation_out(page: _Page, section: Attestation) -> Attestation:
+    span = page.put("attestation:")
+    page.put(f"  fresh: {section.fresh} seconds")
+    page.put(f"  lost: {section.lost}")
+    if section.refuges:
+        page.put(f"  refuges: {_flow(section.refuges, ordered=True)}")
+    page.put("  verifiers:")
+    start = bytes.fromhex("302a300506032b6570032100")
+    verifiers = {
+        name: replace(one, span=page.put(
+            f"    {_quoted(name)}: "
+            f"{base64.b64encode(start + bytes.fromhex(one.key)).decode()}"))
+        for name, one in section.verifiers.items()
+    }
+    return replace(section, verifiers=verifiers, span=span)
 
 
 def _lattice_out(page: _Page, section: str, lattice: Lattice | None) -> Lattice | None:
@@ -168,6 +197,9 @@ def _carried(policy: Policy, label: Label) -> list[str]:
         _range_out("level", policy.levels, label.level),
         _range_out("integrity", policy.integrity, label.integrity),
         _switches(label.mechanisms, SWITCHABLE), _was(label.was),
+        "locked: true" if label.locked else "",
+        "object-manager: true" if label.object_manager else "",
+        "attested: true" if label.attested else "",
     ]
 
 

@@ -22,11 +22,13 @@ from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
+    Attestation,
     Coalition,
     Enforcement,
     Guard,
     Host,
     Label,
+    Lost,
     Policy,
     Resource,
     ResourceKind,
@@ -35,6 +37,7 @@ from shype.policy.model import (
     Revocation,
     Updates,
     Vector,
+    Verifier,
     Wall,
 )
 from shype.policy.names import (
@@ -47,6 +50,7 @@ from shype.policy.names import (
     ResourceLabelName,
     SensitivityName,
     VectorName,
+    VerifierName,
     VmId,
     WallName,
 )
@@ -209,6 +213,7 @@ def full_policies(
             level=None if exempt else draw(_ranges(levels, trusted=trusted)),
             integrity=None if exempt else draw(_ranges(integrity, trusted=trusted)),
             mechanisms=draw(_mechanisms()),
+            object_manager=not exempt and name != UNLABELED and draw(_seldom()),
         )
     # A renamed thing had a name that nothing has now, and nothing else had.
     taken = {*labels, *plain.coalitions, *plain.walls, plain.name}
@@ -242,10 +247,14 @@ def full_policies(
     host = plain.host
     if not static and draw(st.booleans()):
         host = replace(host, updates=Updates.LIVE, revocation=draw(st.sampled_from(Revocation)))
+    attestation = draw(_attestation()) if draw(_seldom()) else None
+    if attestation is not None:
+        for name in draw(_some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
+            labels[name] = replace(labels[name], attested=True)
     vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
-        plain, static=static, host=host, vectors=vectors, coalitions=coalitions, walls=walls,
-        labels=labels, guards=guards, levels=levels,
+        plain, attestation=attestation, static=static, host=host, vectors=vectors,
+        coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
         retired={
@@ -254,6 +263,27 @@ def full_policies(
             for name in gone
         },
     ))[1]
+
+
+def _seldom() -> st.SearchStrategy[bool]:
+    return st.integers(0, 3).map(lambda number: number == 3)
+
+
+@st.composite
+def _attestation(draw: st.DrawFn) -> Attestation:
+    """One to three verifiers with keys of their own, and what they mean."""
+    nowhere = Span(SOURCE, 1, 1)
+    chosen = draw(_distinct(1, 3))
+    keys = draw(st.lists(st.binary(min_size=32, max_size=32), min_size=len(chosen),
+                         max_size=len(chosen), unique=True))
+    lost = draw(st.sampled_from(Lost))
+    hosts = st.lists(st.sampled_from(["host-b", "10.0.0.2", "c.example"]), min_size=1, unique=True)
+    return Attestation(
+        {VerifierName(name): Verifier(VerifierName(name), key.hex(), nowhere)
+         for name, key in zip(chosen, keys, strict=True)},
+        nowhere, draw(st.integers(1, 99_999)), lost,
+        tuple(draw(hosts)) if lost is Lost.EVACUATE else (),
+    )
 
 
 @st.composite

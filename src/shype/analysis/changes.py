@@ -103,6 +103,8 @@ def _label(
     if before.object_manager != after.object_manager:
         yield ("is an object manager" if after.object_manager
                else "is no object manager any more")
+    if before.attested != after.attested:
+        yield "is attested" if after.attested else "is no longer attested"
     for kind, lattice, held, lattice_now, holds in (
         ("level", old.levels, before.level, new.levels, after.level),
         ("integrity", old.integrity, before.integrity, new.integrity, after.integrity),

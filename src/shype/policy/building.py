@@ -8,6 +8,7 @@ from typing import TypeVar
 from shype.policy import asserting, grammar, resources
 from shype.policy.draft import (
     Draft,
+    DraftAttestation,
     DraftLabel,
     DraftRange,
     DraftResource,
@@ -19,11 +20,13 @@ from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
+    Attestation,
     Coalition,
     Enforcement,
     Guard,
     Host,
     Label,
+    Lost,
     Policy,
     Resource,
     ResourceKind,
@@ -32,6 +35,7 @@ from shype.policy.model import (
     Revocation,
     Updates,
     Vector,
+    Verifier,
     Wall,
 )
 from shype.policy.names import (
@@ -40,6 +44,7 @@ from shype.policy.names import (
     MemberName,
     ResourceLabelName,
     VectorName,
+    VerifierName,
     VmId,
     WallName,
 )
@@ -124,6 +129,7 @@ class _Builder:
             was=None if read.was is None else read.was.text,
             static=read.static is not None,
             vectors={VectorName(name): self._vector(entry) for name, entry in read.vectors.items()},
+            attestation=None if read.attestation is None else _attestation(read.attestation),
             assertions=tuple(map(asserting.assertion, read.assertions)),
         )
 
@@ -139,6 +145,7 @@ class _Builder:
             _was(LabelName, entry.was),
             entry.locked is not None,
             entry.object_manager is not None,
+            entry.attested is not None,
         )
 
     def _vector(self, entry: DraftVector) -> Vector:
@@ -188,6 +195,20 @@ class _Builder:
                 None if guard.expires is None else grammar.as_date(guard.expires.text),
                 guard.label.name.span,
             )
+
+
+def _attestation(section: DraftAttestation) -> Attestation:
+    verifiers = {}
+    for name, key in section.verifiers:
+        found = grammar.as_key(key.text)
+        assert found is not None
+        verifiers[VerifierName(name.text)] = Verifier(VerifierName(name.text), found, name.span)
+    fresh = None if section.fresh is None else grammar.as_seconds(section.fresh.text)
+    return Attestation(
+        verifiers, section.key.span, 600 if fresh is None else fresh,
+        Lost.KEEP if section.lost is None else Lost(section.lost.text),
+        tuple(ref.text for ref in section.refuges),
+    )
 
 
 def _coalitions(refs: Iterable[Ref]) -> frozenset[CoalitionName]:

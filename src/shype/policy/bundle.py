@@ -14,6 +14,7 @@ from __future__ import annotations
 from datetime import date
 
 from shype.policy import grammar
+from shype.policy.bundle_attestation import attestation, attestation_out
 from shype.policy.bundle_levels import lattice, lattice_out, level_range, range_out
 from shype.policy.bundle_resources import resource, resource_label, resource_label_out, resource_out
 from shype.policy.bundle_rules import check
@@ -58,7 +59,8 @@ from shype.policy.names import (
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
 #: 3: static policies, locked labels. 4: live updates. 5: object managers.
-FORMAT = 5
+#: 6: attested labels.
+FORMAT = 6
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -89,7 +91,8 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
                 "members": sorted(label.members), "level": range_out(label.level),
                 "integrity": range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
                 "was": label.was, "locked": label.locked,
-                "object-manager": label.object_manager, "span": span_out(label.span),
+                "object-manager": label.object_manager, "attested": label.attested,
+                "span": span_out(label.span),
             }
             for label in policy.labels.values()
         ],
@@ -122,6 +125,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
             {"name": v.name, "labels": sorted(v.labels), "span": span_out(v.span)}
             for v in policy.vectors.values()
         ],
+        "attestation": attestation_out(policy.attestation),
     }
 
 
@@ -135,7 +139,7 @@ def policy_from_json(value: object) -> Policy:
         value, "policy",
         "format", "name", "version", "source", "replaces", "was", "coalitions", "walls", "levels",
         "integrity", "labels", "guards", "resource_labels", "resources", "retired", "host",
-        "assignments", "static", "vectors",
+        "assignments", "static", "vectors", "attestation",
     )
     if type(top["format"]) is not int or top["format"] != FORMAT:
         corrupt(f"the policy's format is not {FORMAT}")
@@ -166,6 +170,7 @@ def policy_from_json(value: object) -> Policy:
         was=name_or_none(top["was"], "policy.was"),
         static=flag(top["static"], "static"),
         vectors=keyed(top["vectors"], "vectors", _vector, lambda v: v.name),
+        attestation=attestation(top["attestation"]),
     )
     check(policy)
     return policy
@@ -209,7 +214,7 @@ def _wall(value: object, where: str) -> Wall:
 def _label(value: object, where: str) -> Label:
     entry = obj(
         value, where, "name", "coalitions", "members", "level", "integrity", "mechanisms", "was",
-        "locked", "object-manager", "span",
+        "locked", "object-manager", "attested", "span",
     )
     return Label(
         LabelName(name(entry["name"], where)),
@@ -222,6 +227,7 @@ def _label(value: object, where: str) -> Label:
         None if entry["was"] is None else LabelName(name(entry["was"], where)),
         flag(entry["locked"], f"{where}.locked"),
         flag(entry["object-manager"], f"{where}.object-manager"),
+        flag(entry["attested"], f"{where}.attested"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.policy import grammar, resources
+from shype.policy import bundle_attestation, grammar, resources
 from shype.policy.json_values import corrupt
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Label, Policy, Revocation, Updates
@@ -21,6 +21,7 @@ def check(policy: Policy) -> None:
     _resources(policy)
     _updates(policy)
     _vectors(policy)
+    bundle_attestation.check(policy)
 
 
 def _coalitions(policy: Policy) -> None:

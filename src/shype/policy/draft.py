@@ -62,7 +62,7 @@ class DraftWall:
 class DraftLabel:
     """A label; ``everything`` is its word ``all`` if it has it; no ``mechanisms``: all of them.
 
-    ``locked``, ``object_manager``: the key if it is true.
+    ``locked``, ``object_manager``, ``attested``: the key if it is true.
     """
 
     name: Ref
@@ -75,6 +75,7 @@ class DraftLabel:
     was: Ref | None
     locked: Ref | None = None
     object_manager: Ref | None = None
+    attested: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,17 @@ class DraftVector:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftAttestation:
+    """The section ``attestation``: its key, each verifier's name and key, and the rest."""
+
+    key: Ref
+    verifiers: tuple[tuple[Ref, Ref], ...]
+    fresh: Ref | None
+    lost: Ref | None
+    refuges: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DraftAssertion:
     """An entry of ``assert``: its keys, and the texts under each (None: not readable as such)."""
 
@@ -169,6 +181,7 @@ class Draft:
     vms: Map[str, tuple[Ref, Ref]]
     static: Ref | None
     vectors: Map[str, DraftVector]
+    attestation: DraftAttestation | None
     assertions: tuple[DraftAssertion, ...]
 
     @property

@@ -10,6 +10,7 @@ from shype.policy.assertions import Kind
 from shype.policy.draft import (
     Draft,
     DraftAssertion,
+    DraftAttestation,
     DraftCoalition,
     DraftGuard,
     DraftLabel,
@@ -69,6 +70,7 @@ def draft(root: Mapping) -> Draft:
         vms=_vms(section("vms")),
         static=_if_true(root, "static"),
         vectors=_vectors(section("vectors")),
+        attestation=_attestation(*sections["attestation"]) if "attestation" in sections else None,
         assertions=assertions(section("assert")),
     )
 
@@ -148,7 +150,7 @@ def _label(key: Scalar, parts: Mapping) -> DraftLabel:
         _key(key), _refs(shares), word if word and word.text == ALL else None,
         _refs(parts.get("wall")), _range(parts, "level"), _range(parts, "integrity"),
         _switches(parts), _ref(parts.get("was")), _if_true(parts, "locked"),
-        _if_true(parts, "object-manager"),
+        _if_true(parts, "object-manager"), _if_true(parts, "attested"),
     )
 
 
@@ -210,6 +212,15 @@ def _vectors(node: Node | None) -> dict[str, DraftVector]:
         everything = word if word is not None and word.text == ALL else None
         result[key.text] = DraftVector(_key(key), _refs(value), everything)
     return result
+
+
+def _attestation(key: Scalar, node: Node) -> DraftAttestation:
+    parts = _mapping(node)
+    pairs = ((_key(k), _ref(value)) for k, value in _mapping(parts.get("verifiers")).entries)
+    return DraftAttestation(
+        _key(key), tuple((name, value) for name, value in pairs if value is not None),
+        _ref(parts.get("fresh")), _ref(parts.get("lost")), _refs(parts.get("refuges")),
+    )
 
 
 def assertions(node: Node | None) -> tuple[DraftAssertion, ...]:

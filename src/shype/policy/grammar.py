@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +21,11 @@ _VM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@-]*")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 _LEVEL = re.compile(r"([^\s{},]+)(?:\s*\{([^{}]*)\})?")
+_TIME = re.compile(r"([1-9][0-9]{0,4}) (second|minute|hour|day)s?")
+#: DER up to the 32 bytes of an Ed25519 key (RFC 8410 §4), and the key, in base64.
+_KEY = re.compile(r"MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=")
+#: A host, as ssh knows it.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 #: Longest text of a level, in characters.
 LEVEL_LIMIT = 4096
@@ -27,6 +33,8 @@ LEVEL_LIMIT = 4096
 LATTICE_LIMIT = 1024
 #: Configuration vectors that a policy can have.
 VECTOR_LIMIT = 16
+#: Seconds of each unit of time.
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 #: Longest reason of a guard, in characters.
 REASON_LIMIT = 1000
 
@@ -55,6 +63,24 @@ def as_level(text: str) -> LevelText | None:
     if categories == (ALL,):
         return LevelText(match[1], (), everything=True)
     return LevelText(match[1], categories) if all(categories) else None
+
+
+def as_seconds(text: str) -> int | None:
+    """``N seconds`` (``minutes``, ``hours``, ``days``) in seconds; None in any other form."""
+    match = _TIME.fullmatch(text)
+    return None if match is None else int(match[1]) * UNITS[match[2]]
+
+
+def as_key(text: str) -> str | None:
+    """The 32 bytes, in hexadecimal, of an Ed25519 public key as a .pub file has it in base64."""
+    if _KEY.fullmatch(text) is None:
+        return None
+    return base64.b64decode(text)[-32:].hex()
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` can name a host."""
+    return _HOST.fullmatch(text) is not None
 
 
 def as_date(text: str) -> date | None:

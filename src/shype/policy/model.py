@@ -23,6 +23,7 @@ from shype.policy.names import (
     MemberName,
     ResourceLabelName,
     VectorName,
+    VerifierName,
     VmId,
     WallName,
 )
@@ -75,7 +76,7 @@ class Label:
     switched off for this label.  ``was``: its name in the policy that this one
     replaces.  ``locked``: once a VM has been launched, dom0 reaches neither its memory nor its
     registers.  ``object_manager``: its VMs may ask the hypervisor what this policy says of their
-    peers.
+    peers.  ``attested``: its VMs run only on hosts that a verifier has found trusted.
 
     A guard's label has no coalitions: see `Guard`.
     """
@@ -90,6 +91,7 @@ class Label:
     was: LabelName | None = None
     locked: bool = False
     object_manager: bool = False
+    attested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,40 @@ class Revocation(StrEnum):
     DESTROY = "destroy"
 
 
+class Lost(StrEnum):
+    """What becomes of the VMs of attested labels on a host that is not trusted any more: they run
+    on, are paused, or are migrated to a refuge (and paused if none takes them)."""
+
+    KEEP = "keep"
+    PAUSE = "pause"
+    EVACUATE = "evacuate"
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Who appraises hosts (RFC 9334): the ``key``, 32 bytes in hexadecimal, signs its results."""
+
+    name: VerifierName
+    key: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """Whose word counts that a host is trusted, and what follows without it.
+
+    A result counts for ``fresh`` seconds from its issue, and never longer than it says itself.
+    ``refuges``: the hosts, as `shype migrate` names them, to which VMs are evacuated, the first
+    that takes one; none unless ``lost`` is `Lost.EVACUATE`.
+    """
+
+    verifiers: Mapping[VerifierName, Verifier]
+    span: Span
+    fresh: int = 600
+    lost: Lost = Lost.KEEP
+    refuges: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """Who runs the host: dom0's label, driver domains' labels, the least enforcement allowed.
@@ -244,7 +280,7 @@ class Policy:
     nothing: whoever checks or builds the policy proves them, and a compiled
     bundle does not hold them.  ``static``: nothing of it changes on a running
     host but which of ``vectors`` is in force, at boot the first (none: every
-    label may always start).
+    label may always start).  ``attestation`` is None if no label is attested.
     """
 
     name: str
@@ -265,6 +301,7 @@ class Policy:
     was: str | None = None
     static: bool = False
     vectors: Mapping[VectorName, Vector] = field(default_factory=dict)
+    attestation: Attestation | None = None
     assertions: tuple[Assertion, ...] = ()
 
     @property

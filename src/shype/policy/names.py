@@ -22,6 +22,8 @@ ResourceLabelName = NewType("ResourceLabelName", str)
 VmId = NewType("VmId", str)
 #: A configuration vector: which labels may start while it is in force.
 VectorName = NewType("VectorName", str)
+#: A verifier: who appraises hosts by their evidence.
+VerifierName = NewType("VerifierName", str)
 
 #: The label of VMs to which neither policy nor configuration gives one.
 UNLABELED = LabelName("unlabeled")

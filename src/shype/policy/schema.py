@@ -33,6 +33,14 @@ POLICY, ASSERTIONS = "shype", "shype-assert"
 _MECHANISMS = "write one of `event`, `grant`, `argo`, `disk`, `network` and `xenstore`"
 _TWO_LEVELS = "a list of two levels"
 LEVEL_FIX = "write NAME, or NAME {CATEGORY, CATEGORY} in quotes, or NAME {all}"
+#: What is spelled in a way of its own, by its title, and how to mend it.
+_FORMS = {
+    "a time, such as `10 minutes`":
+        "write a whole number and `seconds`, `minutes`, `hours` or `days`, such as `10 minutes`",
+    "an Ed25519 public key in base64, 60 characters":
+        "copy the line in the middle of the verifier's .pub file (`shype keys new` makes one)",
+    "the name of a host": "write the name or address by which ssh knows the host",
+}
 _NAMES_ARE = "lower-case letters and digits, starting with a letter, words joined by single hyphens"
 
 
@@ -254,6 +262,9 @@ class _Explainer:
                 "use the name or the UUID that the toolstack shows: letters, digits and _.+:@-, "
                 "starting with a letter, a digit or _",
             )
+        elif title in _FORMS:
+            yield error(
+                Id.VALUE_NOT_ALLOWED, node.span, f"{show(text)} is not {title}", _FORMS[title])
         else:
             near = grammar.as_name(text) if node.kind == "str" else ""
             yield error(

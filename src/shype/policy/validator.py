@@ -6,6 +6,7 @@ from datetime import date
 
 from shype.policy import (
     validate_assertions,
+    validate_attestation,
     validate_guards,
     validate_host,
     validate_labels,
@@ -26,6 +27,7 @@ RULES = (
     *validate_host.RULES,
     *validate_updates.RULES,
     *validate_vectors.RULES,
+    *validate_attestation.RULES,
     *validate_assertions.RULES,
 )
 ADVICE = (
@@ -34,6 +36,7 @@ ADVICE = (
     *validate_resources.ADVICE,
     *validate_host.ADVICE,
     *validate_vectors.ADVICE,
+    *validate_attestation.ADVICE,
 )
 
 
