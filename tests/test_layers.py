@@ -94,6 +94,17 @@ def test_only_one_module_uses_cryptography_and_only_when_it_must() -> None:
             assert SIGNATURES[1] not in ast.unparse(node), "import it where a signature is checked"
 
 
+def test_only_one_module_talks_to_a_tpm_and_imports_it_when_it_does() -> None:
+    users = {
+        str(module.relative_to(SOURCE)) for module in MODULES
+        if any(name.split(".")[0] == "tpm2_pytss" for _, name in imports(module))
+    }
+    assert users == {"attest/tpm.py"}
+    for node in ast.parse((SOURCE / "attest/tpm.py").read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert "pytss" not in ast.unparse(node)
+
+
 def test_agent_imports_nothing_above_the_bundle() -> None:
     # `analysis` is what an update of the policy is planned with.
     allowed = {"base", "policy", "decision", "analysis", "host"}

@@ -1,0 +1,114 @@
+"""What shype itself measures on a host: one register, a small set of events, one spelling.
+
+Each is an EV_EVENT_TAG (TCG PC Client Platform Firmware Profile, 10.4.1: for use by the host's
+platform) whose digest is that of its whole data, so what the event says is what was extended: a
+tag, a size, and canonical JSON with the kind and what belongs to it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from shype.attest.event_log import Event, EventType, measured
+from shype.base import canonical
+from shype.base.errors import BadInput
+
+#: The register. 8 and 9 are GRUB's; 13 is systemd-stub's for system extensions, which a Xen host
+#: started by GRUB never runs; firmware, shim, IMA (10) and disk encryption leave it alone.
+PCR = 13
+#: TCG_PCClientTaggedEvent.taggedEventID of shype's events ("shyp").
+TAG = 0x73687970
+#: Largest event's text, bytes.
+MAX_TEXT = 4096
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:@-]{0,127}")
+
+
+class Kind(StrEnum):
+    """What happened. The values are in the log and in reference values: they never change."""
+
+    #: The agent starts: ``agent`` the digest of its code.
+    AGENT = "agent.start"
+    #: A policy was loaded into the hypervisor: ``name``, ``version``, ``bundle`` (the manifest's
+    #: digest), ``module`` (of policy.bin).
+    POLICY = "policy.load"
+    #: The hypervisor's FLASK mode is, or was switched to, ``mode``.
+    ENFORCEMENT = "enforcement"
+    #: The configuration vector in force is now ``vector``.
+    VECTOR = "vector.switch"
+    #: A VM starts: ``label``, ``image`` the digest of what it boots.
+    LAUNCH = "vm.launch"
+    #: The agent's update installs code with the digest ``agent``.
+    UPDATE = "agent.update"
+
+
+#: What each kind says, and how that is spelled: all of it, nothing else.
+FIELDS: Mapping[Kind, Mapping[str, re.Pattern[str]]] = MappingProxyType({
+    Kind.AGENT: {"agent": _DIGEST},
+    Kind.POLICY: {"name": _WORD, "version": _WORD, "bundle": _DIGEST, "module": _DIGEST},
+    Kind.ENFORCEMENT: {"mode": re.compile("enforcing|permissive|disabled")},
+    Kind.VECTOR: {"vector": _WORD},
+    Kind.LAUNCH: {"label": _WORD, "image": _DIGEST},
+    Kind.UPDATE: {"agent": _DIGEST},
+})
+
+
+@dataclass(frozen=True, slots=True)
+class HostEvent:
+    """One thing that happened on the host."""
+
+    kind: Kind
+    values: Mapping[str, str]
+
+    def __str__(self) -> str:
+        said = " ".join(
+            f"{key}={value[:16] if _DIGEST.fullmatch(value) else value}"
+            for key, value in self.values.items())
+        return f"{self.kind} {said}"
+
+
+def to_event(event: HostEvent) -> Event:
+    """As the log has it. Raises BadInput (``event-log.host-event``) if it is none of `FIELDS`."""
+    text = canonical.dumps({"event": event.kind.value, **event.values})
+    tagged = struct.pack("<II", TAG, len(text)) + text
+    entry = measured(PCR, EventType.EVENT_TAG, tagged)
+    if from_event(entry) != event:
+        raise BadInput(
+            "event-log.host-event", f"there is no event {event.kind} with {dict(event.values)}",
+            "docs/reference/attestation.md has the events and what belongs to each",
+        )
+    return entry
+
+
+def from_event(entry: Event) -> HostEvent | None:
+    """What an entry of the log says; None if it is no event of shype's, or not bound by its digest.
+    """
+    data = entry.data
+    if entry.pcr != PCR or entry.type != EventType.EVENT_TAG or not 8 < len(data) <= MAX_TEXT:
+        return None
+    tag, size = struct.unpack_from("<II", data)
+    if tag != TAG or size != len(data) - 8:
+        return None
+    if entry.digests != measured(PCR, entry.type, data).digests:
+        return None
+    try:
+        value = json.loads(data[8:].decode())
+        if not isinstance(value, dict) or canonical.dumps(value) != data[8:]:
+            return None
+        kind = Kind(value.pop("event", None))
+    except (ValueError, RecursionError):
+        return None
+    fields = FIELDS[kind]
+    if value.keys() != fields.keys():
+        return None
+    if not all(isinstance(value[key], str) and rule.fullmatch(value[key])
+               for key, rule in fields.items()):
+        return None
+    return HostEvent(kind, value)
