@@ -118,4 +118,4 @@ def test_without_a_library_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         public.verifies(b"", bytes(64))
     assert caught.value.id == "tool.missing"
     with pytest.raises(Unavailable, match="python3-cryptography"):
-        PrivateKey.generate()
+        AUTHOR.sign(b"")

@@ -41,6 +41,7 @@ GROUPS = {
     "migration": ("migrate", "receive"),
     "denials": ("denials",),
     "audit": ("audit",),
+    "meter": ("meter",),
     "store": ("store",),
     "manager": ("manager",),
     "network": ("network",),

@@ -1,8 +1,8 @@
 """Ed25519 keys and signatures (RFC 8032), in the files that OpenSSL reads and writes.
 
-Keys are made and used by `cryptography`, on the author's machine; it keeps to what version 38
-has, which Debian 12 ships. A host only checks, by `shype.policy.libcrypto`, and needs the
-package only if its OpenSSL cannot (docs/adr/0007-signed-bundles.md).
+Signatures are made and checked by `shype.policy.libcrypto`; `cryptography` (version 38, which
+Debian 12 ships, is enough) does it where OpenSSL cannot, and reads private keys in forms that
+`PrivateKey.pem` does not write (docs/adr/0007-signed-bundles.md).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from typing import NewType
@@ -28,6 +29,11 @@ MAX_KEY_FILE = 16 * 1024
 #: DER up to the 32 bytes of the key itself (RFC 8410 §4: SubjectPublicKeyInfo, id-Ed25519).
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 _KEY_SIZE = 32
+#: The same of a private key (RFC 8410 §7: OneAsymmetricKey of version 0).
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
+_PRIVATE_PEM = re.compile(
+    rb"-----BEGIN PRIVATE KEY-----\n([A-Za-z0-9+/=]{64})\n-----END PRIVATE KEY-----\n"
+)
 _PEM = re.compile(
     rb"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]*)-----END PUBLIC KEY-----\s*"
 )
@@ -94,16 +100,8 @@ class PrivateKey:
 
     @staticmethod
     def generate() -> PrivateKey:
-        """A new key. Raises Unavailable (``tool.missing``)."""
-        try:
-            from cryptography.hazmat.primitives import serialization
-            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        except ImportError as error:
-            raise _no_library() from error
-        return PrivateKey(Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.Raw, serialization.PrivateFormat.Raw,
-            serialization.NoEncryption(),
-        ))
+        """A new key: any 32 bytes are one (RFC 8032 §5.1.5)."""
+        return PrivateKey(os.urandom(_KEY_SIZE))
 
     @staticmethod
     def from_pem(data: bytes, name: str) -> PrivateKey:
@@ -111,6 +109,10 @@ class PrivateKey:
 
         Raises BadInput (``key.invalid``), Unavailable (``tool.missing``).
         """
+        own = _PRIVATE_PEM.fullmatch(data)
+        der = binascii.a2b_base64(own[1]) if own else b""
+        if der.startswith(_PKCS8) and len(der) == len(_PKCS8) + _KEY_SIZE:
+            return PrivateKey(der[len(_PKCS8):])
         try:
             from cryptography.exceptions import UnsupportedAlgorithm
             from cryptography.hazmat.primitives import serialization
@@ -134,28 +136,36 @@ class PrivateKey:
 
     def pem(self) -> bytes:
         """The content of a ``.key`` file: PKCS #8 in PEM, without a passphrase."""
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        return Ed25519PrivateKey.from_private_bytes(self.raw).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        body = base64.b64encode(_PKCS8 + self.raw)
+        return b"-----BEGIN PRIVATE KEY-----\n" + body + b"\n-----END PRIVATE KEY-----\n"
 
     @property
     def public(self) -> PublicKey:
-        """The public half."""
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
+        """The public half. Raises Unavailable (``tool.missing``)."""
+        raw = libcrypto.public(self.raw)
+        if raw is not None:
+            return PublicKey(raw)
+        try:
+            from cryptography.hazmat.primitives import serialization
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        except ImportError as error:
+            raise _no_library() from error
         return PublicKey(Ed25519PrivateKey.from_private_bytes(self.raw).public_key().public_bytes(
             serialization.Encoding.Raw, serialization.PublicFormat.Raw,
         ))
 
     def sign(self, message: bytes) -> bytes:
-        """The signature over ``message``: always the same for the same message."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        """The signature over ``message``: always the same for the same message.
 
+        Raises Unavailable (``tool.missing``).
+        """
+        made = libcrypto.signs(self.raw, message)
+        if made is not None:
+            return made
+        try:
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        except ImportError as error:
+            raise _no_library() from error
         return Ed25519PrivateKey.from_private_bytes(self.raw).sign(message)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+import uuid
 
 import pytest
 
@@ -31,7 +32,11 @@ class Hypervisor:
             entry = bytearray(112)
             struct.pack_into("=H", entry, 0, domid)
             struct.pack_into("=I", entry, 4, flags)
+            struct.pack_into("=Q", entry, 8, 1000 + domid)  # tot_pages
+            struct.pack_into("=Q", entry, 56, domid * 10**9)  # cpu_time
+            struct.pack_into("=I", entry, 64, 2)  # nr_online_vcpus
             struct.pack_into("=I", entry, 72, sid)
+            entry[76:92] = uuid.UUID(int=domid).bytes
             ctypes.memmove(buffer + 112 * number, bytes(entry), 112)
         ctypes.memmove(address + 24, struct.pack("=I", len(found)), 4)
         return 0
@@ -50,7 +55,8 @@ def ask(hypervisor: Hypervisor) -> tuple[Listed, ...]:
 def test_all_domains_and_who_is_dying(version: int) -> None:
     many = [(domid, domid % 2, 100 + domid) for domid in range(700)]
     assert ask(Hypervisor(many, version)) == tuple(
-        Listed(domid, f"context {100 + domid}", bool(domid % 2)) for domid in range(700))
+        Listed(domid, f"context {100 + domid}", bool(domid % 2), str(uuid.UUID(int=domid)),
+               domid * 10**9, 1000 + domid, 2) for domid in range(700))
 
 
 @pytest.mark.parametrize("domains", [[], [(1, 0, 1)], [(0, 0, 1), (0, 0, 2)]])

@@ -21,20 +21,32 @@ from shype.host.drivers.xen.flask import MAP_LOCKED, MAP_POPULATE, PAGE, Caller
 _GETDOMAININFOLIST = 6
 #: cmd, interface_version; then first_domain, max_domains, buffer, num_domains.
 _OPERATION = struct.Struct("=2I" "H2xIQI4x")
-#: domain, flags; seven 64-bit numbers and two 32-bit ones; ssidref; handle, cpupool and the rest.
-_ENTRY = struct.Struct("=H2xI" "56x8x" "I" "16x4x8x8x")
+#: domain, flags; tot_pages, five 64-bit numbers, cpu_time; nr_online_vcpus, max_vcpu_id; ssidref;
+#: handle; cpupool and the rest.
+_ENTRY = struct.Struct("=H2xI" "Q40xQ" "I4x" "I" "16s" "4x8x8x")
 #: Domains that are asked for at a time.
 _SOME = 256
+#: XEN_DOMINF_dying, XEN_DOMINF_shutdown.
 _DYING = 1
+_SHUTDOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One domain: what the hypervisor itself knows of it."""
+    """One domain: what the hypervisor itself knows of it.
+
+    ``cpu_ns``: what its virtual processors have run since it was created, nanoseconds. ``pages``
+    of 4 KiB are what it holds now. ``stopped``: it has shut down, and runs no more.
+    """
 
     domid: int
     context: str
     dying: bool
+    uuid: str = ""
+    cpu_ns: int = 0
+    pages: int = 0
+    vcpus: int = 0
+    stopped: bool = False
 
 
 class Contexts(Protocol):
@@ -55,8 +67,11 @@ def listed(questions: Contexts, call: Caller = sysctl) -> tuple[Listed, ...]:
             while True:
                 count = _some(call, memory, address, first)
                 for number in range(count):
-                    domid, state, sid = _ENTRY.unpack_from(memory, PAGE + number * _ENTRY.size)
-                    found.append(Listed(domid, questions.context(sid), bool(state & _DYING)))
+                    domid, state, pages, cpu_ns, vcpus, sid, handle = _ENTRY.unpack_from(
+                        memory, PAGE + number * _ENTRY.size)
+                    found.append(Listed(
+                        domid, questions.context(sid), bool(state & _DYING), _uuid(handle), cpu_ns,
+                        pages, vcpus, bool(state & _SHUTDOWN)))
                 if count < _SOME:
                     break
                 first = found[-1].domid + 1
@@ -73,6 +88,11 @@ def listed(questions: Contexts, call: Caller = sysctl) -> tuple[Listed, ...]:
         raise Unavailable("host.domains", f"the hypervisor lists the domains {domids[:9]}",
                           "is it a release that this shype knows?")
     return tuple(found)
+
+
+def _uuid(handle: bytes) -> str:
+    text = handle.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _some(call: Caller, memory: mmap.mmap, address: int, first: int) -> int:

@@ -1,0 +1,93 @@
+"""`shype meter` on a model, whose counters a file has."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shype.cli import host as host_commands
+from shype.cli import meter
+from tests.cli.on_model import options, run, signed_host
+from tests.host.builders import config
+
+
+class Host:
+    """A model, and commands on it."""
+
+    def __init__(self, place: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.agent, self.place, self._capture = signed_host(place), place, capture
+
+    def on_host(self, *words: str) -> int:
+        """A command that acts on the host."""
+        return run([host_commands.add, meter.add], [*words, *options(self.place, self.agent)])
+
+    def on_files(self, verb: str, *words: str) -> int:
+        """A command that needs but the files."""
+        return run([meter.add], ["meter", verb, "--ledger", str(self.ledger), *words])
+
+    @property
+    def ledger(self) -> Path:
+        return self.agent.state / "meter"
+
+    def used(self, domid: int, cpu_ns: int, **more: Any) -> None:
+        """What a domain has used."""
+        file = self.place / "model.json.usage"
+        said = json.loads(file.read_bytes()) if file.exists() else {}
+        said[str(domid)] = {"cpu_ns": cpu_ns, "memory": 2**27, **more}
+        file.write_text(json.dumps(said))
+
+    def said(self) -> str:
+        return self._capture.readouterr().out
+
+
+@pytest.fixture
+def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Host:
+    found = Host(tmp_path, capsys)
+    assert found.on_host("meter", "begin") == 0
+    for vm in ("a-db", "market"):
+        assert found.on_host("run", str(config(tmp_path, vm))) == 0
+    found.used(1, 3 * 10**9, devices={"vbd-1#1": ["disk", 4096, 512, 4, 1]})
+    found.used(2, 10**9, devices={"vif-0#2": ["network", 10, 20, 1, 2]})
+    assert found.on_host("meter", "sample") == 0
+    found.said()
+    return found
+
+
+def test_report_by_everything(made: Host) -> None:
+    assert made.on_files("report", "--json") == 0
+    rows = {row["key"]: row for row in json.loads(made.said())["rows"]}
+    assert rows["a-db"]["cpu_ns"] == 3 * 10**9
+    assert rows["a-db"]["disk_read_bytes"] == 4096
+    assert rows["market"]["net_sent_bytes"] == 20
+    assert made.on_files("report", "--by", "label", "--csv") == 0
+    table = list(csv.DictReader(io.StringIO(made.said())))
+    assert [row["label"] for row in table] == ["bank-a-db", "market-data", "manager"]
+    assert made.on_files("report", "--by", "coalition") == 0
+    assert made.said().splitlines()[1].split()[:3] == ["bank-a", "2", "3.0"]  # dom0 is in all
+    assert made.on_files("report", "--from", "2100-01-01", "--json") == 0
+    assert json.loads(made.said())["rows"] == []
+
+
+def test_verify_and_what_it_says(made: Host) -> None:
+    key = str(made.ledger / "first.pub")
+    assert made.on_files("verify", "--key", key) == 0
+    assert made.said().strip().endswith(": whole")
+    file = made.ledger / "ledger.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"a", b"b", 1))
+    assert made.on_files("verify", "--key", key, "--json") == 1
+    found = json.loads(made.said())
+    assert not found["good"]
+    assert found["problems"]
+    assert made.on_files("report") == 2  # it does not add up what cannot be read
+
+
+def test_bad_input(made: Host, tmp_path: Path) -> None:
+    assert run([meter.add], ["meter", "verify", "--ledger", str(tmp_path)]) == 2
+    assert made.on_files("verify", "--at", "7") == 2
+    with pytest.raises(SystemExit):
+        made.on_files("report", "--from", "yesterday")
