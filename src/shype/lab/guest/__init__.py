@@ -14,7 +14,7 @@ from pathlib import Path
 #: C files of the probe, to be compiled together.
 SOURCES = (
     "main.c", "json.c", "hypercall.c", "event.c", "grant.c", "argo.c", "flask.c", "domain.c",
-    "bench.c", "bulk.c", "own.c", "leak.c", "store.c", "frame.c",
+    "bench.c", "bulk.c", "own.c", "leak.c", "store.c", "frame.c", "meter.c",
 )
 
 #: Headers beside them.

@@ -49,6 +49,8 @@ static const struct {
     {"net_send", op_net_send},
     {"disk_read", op_disk_read},
     {"disk_write", op_disk_write},
+    {"spin", op_spin},
+    {"counters", op_counters},
     {"grant_flags", op_grant_flags},
     {"grant_transit", op_grant_transit},
     {"grant_compose", op_grant_compose},

@@ -156,4 +156,8 @@ void op_net_send(const struct request *q, struct reply *r);
 void op_disk_read(const struct request *q, struct reply *r);
 void op_disk_write(const struct request *q, struct reply *r);
 
+/* meter.c */
+void op_spin(const struct request *q, struct reply *r);
+void op_counters(const struct request *q, struct reply *r);
+
 #endif
