@@ -137,10 +137,17 @@ def _pause(args: argparse.Namespace) -> int:
 
 
 def _unpause(args: argparse.Namespace) -> int:
+    from shype.decision.decision import Decision
     from shype.host.control import unpause
 
-    domain = unpause(open_agent(args), args.vm, lock_timeout=args.lock_timeout)
-    return _said(args, domain.name, domain.domid, "runs")
+    done = unpause(open_agent(args), args.vm, lock_timeout=args.lock_timeout)
+    if isinstance(done, Decision):
+        if args.json:
+            show(args, {"vm": args.vm, "domid": None, "decision": done.to_json()})
+        else:
+            print_refusal(done, "agent")
+        return 1
+    return _said(args, done.name, done.domid, "runs")
 
 
 def _said(args: argparse.Namespace, vm: str, domid: int, what: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from shype.base.errors import Unavailable
 from shype.decision.decision import Decision
 from shype.host.agent import Agent
+from shype.host.attestation import gate as attested
 from shype.host.audit.event import Event, Result
 from shype.host.ended import await_end, is_over
 from shype.host.hypervisor import Domain
@@ -28,28 +28,31 @@ class Rebooted:
 
 def pause(agent: Agent, vm: str, *, lock_timeout: float = 30) -> Domain:
     """Stop a VM's processors. It keeps its memory, its label and its place in the wall."""
-    return _simply(agent, vm, "vm.pause", agent.hypervisor.pause, lock_timeout)
-
-
-def unpause(agent: Agent, vm: str, *, lock_timeout: float = 30) -> Domain:
-    """Let a paused VM go on. One that is half made cannot be meant: it is cleaned up first.
-
-    Raises BadInput (``vm.revoked``) for one that an update has paused, ...
-    """
-    return _simply(agent, vm, "vm.unpause", agent.hypervisor.unpause, lock_timeout,
-                   lambda domain: require_not(agent.state, domain))
-
-
-def _simply(
-    agent: Agent, vm: str, kind: str, act: Callable[[int], None], lock_timeout: float,
-    check: Callable[[Domain], None] = lambda domain: None,
-) -> Domain:
     with agent.lock.hold(lock_timeout):
         catch_up(agent)
         domain = find(agent, vm)
-        check(domain)
-        _record(agent, kind, domain)
-        act(domain.domid)
+        _record(agent, "vm.pause", domain)
+        agent.hypervisor.pause(domain.domid)
+    return domain
+
+
+def unpause(agent: Agent, vm: str, *, lock_timeout: float = 30) -> Domain | Decision:
+    """Let a paused VM go on, or the refusal of an attested one where the host is not trusted.
+
+    One that is half made cannot be meant: it is cleaned up first.  Raises BadInput
+    (``vm.revoked``) for one that an update has paused, ...
+    """
+    with agent.lock.hold(lock_timeout):
+        catch_up(agent)
+        domain = find(agent, vm)
+        require_not(agent.state, domain)
+        label = agent.manifest.label_of_context(domain.context)
+        refused = None if label is None else attested.refusal(agent, label, "go on")
+        if refused is not None:
+            _record(agent, "vm.unpause", domain, refused)
+            return refused
+        _record(agent, "vm.unpause", domain)
+        agent.hypervisor.unpause(domain.domid)
     return domain
 
 
@@ -119,8 +122,11 @@ def _waiting(agent: Agent, vm: str) -> Kept | None:
     return next((kept for kept in owed if kept.vm == vm and kept.uuid not in live), None)
 
 
-def _record(agent: Agent, kind: str, domain: Domain) -> None:
+def _record(
+    agent: Agent, kind: str, domain: Domain, refusal: Decision | None = None
+) -> None:
     agent.record(Event(
-        kind=kind, result=Result.DONE, vm=domain.name, domid=domain.domid,
-        subject=agent.manifest.label_of_context(domain.context),
+        kind=kind, result=Result.DONE if refusal is None else Result.REFUSED, vm=domain.name,
+        domid=domain.domid, subject=agent.manifest.label_of_context(domain.context),
+        decision=refusal, deferrable=refusal is not None,
     ))

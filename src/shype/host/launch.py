@@ -16,6 +16,7 @@ from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
 from shype.host import guardian, vectors
 from shype.host.agent import Agent
+from shype.host.attestation import gate as attested
 from shype.host.census import DOM0, Resident, residents, running, wall_values
 from shype.host.denials import explain_creation, since
 from shype.host.ended import Followed, follow_up
@@ -211,6 +212,8 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
     _require_new(vm, found)
     decision = agent.server.launch(named.label, running(found), vectors.in_force(agent))
     observer(Step.DECIDED)
+    if decision.permitted:
+        decision = attested.refusal(agent, named.label) or decision
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
     granted = grant(agent, vm.name, named.label, vm.devices.all)
