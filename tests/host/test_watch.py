@@ -14,6 +14,7 @@ from shype.base.errors import ShypeError, Unavailable
 from shype.decision.operation import Operation
 from shype.host import watch as watching
 from shype.host.agent import Agent
+from shype.host.attestation.losses import Loss
 from shype.host.audit.collect import collect
 from shype.host.audit.reader import records
 from shype.host.drivers.model import ModelHypervisor
@@ -46,9 +47,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return wanted
 
 
-def looks(agent: Agent, times: int) -> list[Followed | ShypeError]:
+def looks(agent: Agent, times: int) -> list[Followed | Loss | ShypeError]:
     """What it tells in so many looks."""
-    told = list[Followed | ShypeError]()
+    told = list[Followed | Loss | ShypeError]()
     turns = iter([True] * (times - 1) + [False])
     watch(agent, told.append, go_on=lambda: next(turns))
     return told
@@ -167,7 +168,7 @@ def test_a_look_without_news_writes_nothing(tmp_path: Path, quick: None) -> None
 
 def test_an_ending_is_still_followed_at_once(tmp_path: Path, quick: None) -> None:
     agent = two(tmp_path)
-    heard: list[Followed | ShypeError] = []
+    heard: list[Followed | Loss | ShypeError] = []
     turns = 0
 
     def go_on() -> bool:
@@ -187,7 +188,7 @@ def test_a_trail_without_room_is_told_and_not_ten_times_a_second(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = two(tmp_path)
-    heard: list[Followed | ShypeError] = []
+    heard: list[Followed | Loss | ShypeError] = []
     disk = FullDisk(monkeypatch, agent.trail)
     model(agent).attempt(1, 2, Operation.EVENT_SEND)
     rounds = iter([True] * 100)

@@ -14,6 +14,7 @@ from shype.cli.types import seconds
 if TYPE_CHECKING:
     from shype.base.errors import ShypeError
     from shype.cli.types import Commands
+    from shype.host.attestation.losses import Loss
     from shype.host.ended import Followed
 
 _WATCH = """\
@@ -96,13 +97,19 @@ def _watch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(what: Followed | ShypeError, args: argparse.Namespace) -> None:
+def _tell(what: Followed | Loss | ShypeError, args: argparse.Namespace) -> None:
     from shype.base.errors import ShypeError
+    from shype.host.attestation.losses import Loss
 
     if args.json:
         show(args, what.to_json())
     elif isinstance(what, ShypeError):
         output.note(f"shype: error: {what}")
+    elif isinstance(what, Loss):
+        where = f" to {what.host}" if what.host else ""
+        print(f"{what.vm} (domain {what.domid}) was {what.did}{where}:", flush=True)
+        print(f"  {what.decision.sentence} [{what.decision.id}]" if what.decision is not None
+              else "  the host is trusted again", flush=True)
     elif what.domid is not None:
         print(f"{what.vm} runs again as domain {what.domid}", flush=True)
     elif what.decision is not None:

@@ -51,6 +51,7 @@ def add(commands: Commands) -> None:
     lock_option(migrate)
     receive = command(commands, "receive", "receive a VM that migrates here", _RECEIVE, _receive)
     receive.add_argument("--query", action="store_true", help=argparse.SUPPRESS)
+    receive.add_argument("--challenge", action="store_true", help=argparse.SUPPRESS)
     lock_option(receive)
 
 
@@ -78,6 +79,11 @@ def _receive(args: argparse.Namespace) -> int:
     asked = os.environ.get("SSH_ORIGINAL_COMMAND", "").split()
     peer = next(iter(os.environ.get("SSH_CONNECTION", "").split()), "unknown")
     agent = open_agent(args)
+    if args.challenge or "--challenge" in asked:
+        from shype.host.attestation.peers import challenge
+
+        show(args, {"challenge": challenge(agent).hex()})
+        return 0
     if args.query or "--query" in asked:
         announced = Announcement.loads(sys.stdin.buffer.read(16 * 1024 * 1024))
         show(args, answer(agent, announced, peer, args.lock_timeout).to_json())

@@ -19,12 +19,14 @@ from shype.policy.model import Policy
 
 if TYPE_CHECKING:
     from shype.decision.security_server import SecurityServer
+    from shype.host.attestation.peers import Attester
     from shype.host.audit.trail import Trail
 
 
 @dataclass(frozen=True)
 class Agent:
-    """One host's agent. ``state`` is a local directory that only root may write.
+    """One host's agent. ``state`` is a local directory that only root may write; ``attester`` is
+    the host's TPM, None if it is not set up for attestation.
 
     (No slots: the security server is built once, on first use.)
     """
@@ -32,6 +34,7 @@ class Agent:
     bundle: Bundle
     hypervisor: Hypervisor
     state: Path
+    attester: Attester | None = None
 
     @cached_property
     def server(self) -> SecurityServer:

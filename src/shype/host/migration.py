@@ -7,10 +7,14 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shype.base import child
 from shype.base.errors import Unavailable
 from shype.host.agent import Agent
+from shype.host.attestation import gate as attested
+from shype.host.attestation import peers
+from shype.host.attestation.peers import Passport, Role
 from shype.host.audit.event import Event, Result
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import Domain
@@ -22,6 +26,7 @@ from shype.policy.names import LabelName
 #: What a receiver runs.
 COMMAND = "shype receive"
 QUERY = "--query"
+CHALLENGE = "--challenge"
 #: Seconds that the receiver may take to say whether it would take the VM.
 _ANSWER = 180
 
@@ -39,8 +44,12 @@ class Migrated:
 
 def migrate(
     agent: Agent, vm: str, host: str, ssh: Sequence[str] = ("ssh",), *, lock_timeout: float = 30,
+    leaving: bool = False,
 ) -> Migrated:
     """Move ``vm`` to ``host``, which ``ssh`` reaches.
+
+    ``leaving``: an attested VM leaves a host that is not trusted any more, if the receiver, which
+    decides by what this host can still show, takes it.
 
     Raises BadInput (``vm.*``), Unavailable (``migrate.*``, ``vm.over``, ``host.*``),
     `shype.host.stop.Locked`.
@@ -51,7 +60,7 @@ def migrate(
         domain, label = find_whole(agent, vm, "vm.migrate")
     # The lock is free meanwhile: a suspended guest has not ended, and keeps its place.
     reach = (*ssh, host)
-    refusal = _ask(agent, domain, label, reach)
+    refusal = _ask(agent, domain, label, host, reach, leaving)
     if refusal is not None:
         _record(agent, domain, label, Result.REFUSED, host, *refusal)
         return Migrated(domain.name, label, host, refusal=refusal)
@@ -89,16 +98,49 @@ def _unsettled(domain: Domain, left: Domain, host: str, said: str) -> Unavailabl
 
 
 def _ask(
-    agent: Agent, domain: Domain, label: LabelName, reach: Sequence[str]
+    agent: Agent, domain: Domain, label: LabelName, host: str, reach: Sequence[str],
+    leaving: bool,
 ) -> tuple[str, str] | None:
+    shown, theirs = None, b""
+    if agent.policy.labels[label].attested:
+        refused = None if leaving else attested.refusal(agent, label, "move")
+        if refused is not None:
+            return refused.id, refused.sentence
+        theirs = _challenge(reach)
+        shown = peers.passport(agent, Role.SENDER, theirs, domain.uuid)
     kept = agent.kept.get(domain.uuid)
     if kept is not None and kept.domid != domain.domid:
         kept = None
     about = Announcement(
         domain.name, domain.uuid, label, kept.config if kept else None,
-        dict(kept.actions) if kept else {})
+        dict(kept.actions) if kept else {}, shown, theirs)
+    value = _said(reach, QUERY, about.dumps())
     try:
-        done = child.run((*reach, f"{COMMAND} {QUERY}"), input=about.dumps(), timeout=_ANSWER)
+        if value["verdict"] != "permit":
+            return str(value["id"]), str(value["sentence"])
+    except KeyError as error:
+        raise _strange(value) from error
+    if shown is not None:
+        name = host.rpartition("@")[2]
+        found = peers.doubt(agent, Passport.from_json(value.get("passport")), Role.RECEIVER,
+                            shown.nonce, domain.uuid, name)
+        if found is not None:
+            decision = peers.refused(agent, label, host, found)
+            return decision.id, decision.sentence
+    return None
+
+
+def _challenge(reach: Sequence[str]) -> bytes:
+    value = _said(reach, CHALLENGE, b"")
+    try:
+        return bytes.fromhex(value["challenge"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange(value) from error
+
+
+def _said(reach: Sequence[str], what: str, text: bytes) -> dict[str, Any]:
+    try:
+        done = child.run((*reach, f"{COMMAND} {what}"), input=text, timeout=_ANSWER)
     except child.ChildFailed as error:
         raise Unavailable(
             "migrate.no-answer", f"the receiver does not take VMs: {error.message}",
@@ -106,13 +148,17 @@ def _ask(
             "(docs/how-to/life-cycle.md)") from error
     try:
         value = json.loads(done.out)
-        if value["verdict"] == "permit":
-            return None
-        return str(value["id"]), str(value["sentence"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unavailable(
-            "migrate.no-answer", f"the receiver's answer is not understood: {done.out[:200]!r}",
-            "is it a shype of the same version?") from error
+    except ValueError as error:
+        raise _strange(done.out) from error
+    if not isinstance(value, dict):
+        raise _strange(value)
+    return value
+
+
+def _strange(said: object) -> Unavailable:
+    return Unavailable(
+        "migrate.no-answer", f"the receiver's answer is not understood: {str(said)[:200]}",
+        "is it a shype of the same version?")
 
 
 def _record(

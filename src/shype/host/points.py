@@ -7,14 +7,17 @@ Looks and changes nothing. A point that the policy demands and that does not hol
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shype.base.errors import ShypeError, Unavailable
 from shype.host import vectors
 from shype.host.agent import Agent
+from shype.host.attestation.standing import objection, standing
 from shype.host.audit import anchors
 from shype.host.audit.head import Head
+from shype.host.kept import clock
 from shype.host.network import mediation
 from shype.host.resources import scripts
 from shype.policy.manifest import BOOT_MANAGER
@@ -52,8 +55,8 @@ class Point:
 
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
-    return (*_vector(agent), *_manager(agent), _network(agent, faults), *_veto(agent),
-            _devices(agent), _messages(agent))
+    return (*_vector(agent), *_manager(agent), *_attestation(agent),
+            _network(agent, faults), *_veto(agent), _devices(agent), _messages(agent))
 
 
 def store_point(problem: Unavailable | None) -> Point:
@@ -99,6 +102,26 @@ def _vector(agent: Agent) -> Iterator[Point]:
         yield Point("vector", True, f"{vectors.in_force(agent)}, as ordered")
     except Unavailable as error:
         yield Point("vector", False, f"WRONG: {error.message} [{error.id}]", error.fix)
+
+
+def _attestation(agent: Agent) -> Iterator[Point]:
+    """Without a verifier's word no VM of an attested label starts."""
+    if agent.policy.attestation is None:
+        return
+    name = "attestation"
+    try:
+        against, shown = objection(agent), standing(agent)
+    except Unavailable as error:
+        yield Point(name, False, f"UNKNOWN: {error.message} [{error.id}]", error.fix)
+        return
+    if against is not None or shown is None:
+        why = against.message if against is not None else ""
+        yield Point(name, False, f"NOT trusted: {why}", "shype attest; until then no VM of an "
+                    "attested label starts")
+    else:
+        left = min(shown.result.expires - time.time(),
+                   agent.policy.attestation.fresh - (clock() - shown.came))
+        yield Point(name, True, f"{shown.result.verdict}, for {max(0, int(left))} s more")
 
 
 def _messages(agent: Agent) -> Point:

@@ -18,13 +18,17 @@ from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.decision.decision import Decision
 from shype.host import vectors
 from shype.host.agent import Agent
+from shype.host.attest_result import Reason
+from shype.host.attestation import gate as attested
+from shype.host.attestation import peers
+from shype.host.attestation.peers import Passport, Role
 from shype.host.audit.event import Event, Result
 from shype.host.census import residents, running
 from shype.host.hostcheck import require_enforcing, require_policy
 from shype.host.hypervisor import VmConfig
 from shype.host.image import Head, read_head
 from shype.host.kept import Kept, KeptVms
-from shype.host.labeling import label_for
+from shype.host.labeling import Labelling, label_for
 from shype.host.launch import Observer, Outcome, Request, catch_up, ready, told
 from shype.host.launch_events import LaunchEvents
 from shype.host.restoring import CHUNK, labelling, mismatch, request
@@ -60,7 +64,7 @@ def receive(
 
             def begun() -> Request:
                 ready(agent, observer)
-                return _request(agent, head, line)
+                return _request(agent, head, line, peer)
 
             with agent.lock.hold(lock_timeout):
                 outcome = tell(begun, observer)
@@ -73,7 +77,7 @@ def receive(
     return outcome
 
 
-def _request(agent: Agent, head: Head, line: _Line) -> Request:
+def _request(agent: Agent, head: Head, line: _Line, peer: str) -> Request:
     named = labelling(agent, head)
     announced = incoming(agent).get(head.uuid)
     incoming(agent).forget(head.uuid)
@@ -86,6 +90,10 @@ def _request(agent: Agent, head: Head, line: _Line) -> Request:
             raise _broken()
         line.gone = True
 
+    if named.label is not None and agent.policy.labels[named.label].attested and not (
+            announced is not None and peers.expected(agent, head.uuid)):
+        why = Reason("peer.no-passport", "it has not proved anything before it sent")
+        named = Labelling(None, peers.refused(agent, named.label, peer, why))
     if announced is None:
         return request(agent, head, named, None, head.actions, line.memory, check)
     return request(
@@ -151,19 +159,26 @@ def incoming(agent: Agent) -> KeptVms:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A VM that is to come, as its sender describes it."""
+    """A VM that is to come, as its sender describes it.
+
+    ``passport`` and the ``challenge`` that it answers, if the VM's label is attested.
+    """
 
     vm: str
     uuid: str
     label: str
     config: bytes | None
     actions: dict[str, str]
+    passport: Passport | None = None
+    challenge: bytes = b""
 
     def dumps(self) -> bytes:
         """One JSON document."""
         config = None if self.config is None else self.config.decode("latin-1")
         return json.dumps({"vm": self.vm, "uuid": self.uuid, "label": self.label,
-                           "config": config, "actions": self.actions}).encode()
+                           "config": config, "actions": self.actions,
+                           "passport": self.passport and self.passport.to_json(),
+                           "challenge": self.challenge.hex()}).encode()
 
     @classmethod
     def loads(cls, data: bytes) -> Announcement:
@@ -175,16 +190,31 @@ class Announcement:
                 raise TypeError("words")
             config = value["config"]
             return cls(value["vm"], value["uuid"].lower(), value["label"],
-                       None if config is None else config.encode("latin-1"), value["actions"])
+                       None if config is None else config.encode("latin-1"), value["actions"],
+                       Passport.from_json(value.get("passport")),
+                       bytes.fromhex(value.get("challenge", "")))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(
                 "receive.announcement", "the sender's announcement is not understood",
                 "is it a `shype migrate` of the same version?") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a VM would be taken; ``passport`` proves to its sender who says so, if it is of an
+    attested label."""
+
+    decision: Decision
+    passport: Passport | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """What the sender reads."""
+        return {**self.decision.to_json(), "passport": self.passport and self.passport.to_json()}
+
+
 def answer(
     agent: Agent, announced: Announcement, peer: str = "unknown", lock_timeout: float = 30
-) -> Decision:
+) -> Answer:
     """Whether this host would take the VM now; asked again, of the VM itself, when it comes.
 
     What it answers ``peer`` is on record. Raises Unavailable if this host does not enforce.
@@ -194,6 +224,9 @@ def answer(
         require_enforcing(agent)
         vm = VmConfig(announced.vm, announced.uuid, None, None)
         label, decision = _answer(agent, vm, announced.label)
+        shown = None
+        if label is not None and decision.permitted and agent.policy.labels[label].attested:
+            decision, shown = _prove(agent, announced, label, peer, decision)
         agent.record(Event(
             kind="receive.ask", vm=vm.name, subject=label, decision=decision,
             result=Result.PERMITTED if decision.permitted else Result.REFUSED,
@@ -202,7 +235,27 @@ def answer(
         if decision.permitted and label is not None:
             incoming(agent).put(Kept(
                 vm.name, vm.uuid, label, announced.config, announced.actions))
-        return decision
+            if shown is not None:
+                peers.expect(agent, vm.uuid)
+        return Answer(decision, shown)
+
+
+def _prove(
+    agent: Agent, announced: Announcement, label: LabelName, peer: str, decision: Decision
+) -> tuple[Decision, Passport | None]:
+    """Both hosts of an attested VM are trusted: this one, and the one that proves it."""
+    refused = attested.refusal(agent, label)
+    if refused is not None:
+        return refused, None
+    if not peers.answers(agent, announced.challenge):
+        why = Reason("peer.other-challenge", "it does not answer a challenge of this host")
+        return peers.refused(agent, label, peer, why), None
+    found = peers.doubt(
+        agent, announced.passport, Role.SENDER, announced.challenge, announced.uuid)
+    if found is not None or announced.passport is None:
+        return peers.refused(agent, label, peer, found or Reason("peer.no-passport", "")), None
+    return decision, peers.passport(
+        agent, Role.RECEIVER, announced.passport.nonce, announced.uuid)
 
 
 def _answer(agent: Agent, vm: VmConfig, claimed: str) -> tuple[LabelName | None, Decision]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from shype.base.errors import ShypeError, Unavailable
 from shype.host.admission import enforced
 from shype.host.agent import Agent
+from shype.host.attestation.losses import Loss, follow
 from shype.host.audit.collect import collect
 from shype.host.ended import Followed, next_due
 from shype.host.launch import catch_up
@@ -18,6 +19,8 @@ from shype.host.network import mediation
 
 #: Seconds without word of an ending after which it looks all the same.
 LOOK = 60.0
+#: The same where VMs depend on the host's being trusted.
+TRUST = 5.0
 #: Seconds until it tries again what it could not do.
 AGAIN = 5.0
 #: Seconds between two glances at the hypervisor's console, and while it goes on printing. Its
@@ -25,7 +28,7 @@ AGAIN = 5.0
 GLANCE = 0.1
 BUSY = 0.01
 
-_Tell = Callable[[Followed | ShypeError], None]
+_Tell = Callable[[Followed | Loss | ShypeError], None]
 
 
 def watch(
@@ -110,11 +113,14 @@ def _look(agent: Agent, tell: _Tell) -> float:
             for followed in catch_up(agent)[1]:
                 tell(followed)
             due = next_due(agent)
+        for loss in follow(agent, lock_timeout=AGAIN):
+            tell(loss)
     except ShypeError as error:
         if error.id != "lock.busy":  # who holds it has begun with the same
             tell(error)
         return AGAIN
-    return LOOK if due is None else min(due, LOOK)
+    most = LOOK if agent.policy.attestation is None else TRUST
+    return most if due is None else min(due, most)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from shype.host.agent import Agent
 from shype.host.attest_result import Verdict
 from shype.host.attestation import standing
 from shype.host.audit.reader import records
+from shype.host.kept import clock
 from shype.host.launch import launch
 from tests.host.attestation.attested import (
     OTHER_AK,
@@ -110,7 +111,7 @@ def test_giving_the_same_result_again_does_not_make_it_younger(
     agent = attested_host(tmp_path)
     good = result(agent)
     standing.keep(agent, good)
-    later = standing.clock() + 301  # and whatever the time of day says
+    later = clock() + 301  # and whatever the time of day says
     monkeypatch.setattr(standing, "clock", lambda: later)
     standing.keep(agent, good)
     assert _start(agent, tmp_path) == "attested.expired"
