@@ -101,9 +101,11 @@ def test_setup_and_the_lab_s_page_name_the_same_packages() -> None:
     shown = re.search(r"apt-get install ((?:.|\\\n)*?)\n\n", page)
     assert shown is not None
     named = set(shown[1].replace("\\", " ").split())
-    # By gcc, by qemu, without root, for pictures, for tests without the lab, or of GRUB.
+    # By gcc, by qemu, without root, for pictures, for tests without the lab, of GRUB, or of a TPM.
     implied = {"libc6-dev", "binutils", "uidmap", "seabios", "graphviz",
-               "nftables", "rsyslog", "systemd", "grub-common", "grub-pc-bin", "lintian"}
+               "nftables", "rsyslog", "systemd", "grub-common", "grub-pc-bin", "lintian",
+               "grub-efi-amd64-bin", "ovmf", "dosfstools", "mtools", "swtpm", "tpm2-tools",
+               "libtss2-dev", "pkg-config", "libtss2-tcti-swtpm0"}
     assert installed - implied == named - implied
 
 
