@@ -14,6 +14,8 @@ from shype.lab.guests import config
 from shype.lab.host import Lab
 from tests.lab.conftest import STILL
 from tests.lab.test_faults import shype
+from tests.lab.trails import shown
+from tests.lab.trails import shype as collected
 
 pytestmark = pytest.mark.lab
 
@@ -61,6 +63,18 @@ def test_of_a_flood_by_dom0_too_and_the_rest_is_counted(lab: Lab) -> None:
            "&& break; sleep 1; done", timeout=120)
     told = sum(map(int, HELD_BACK.findall(lab.console())))
     assert told + lab.console().count("avc:  denied") >= 2 * MANY
+
+
+def test_the_trail_tells_what_was_held_back(lab: Lab) -> None:
+    """The same number as on the serial line, so that no denial is without a trace."""
+    held = sum(map(int, HELD_BACK.findall(lab.console())))
+    assert sum(map(int, HELD_BACK.findall(lab.run(["xl", "dmesg"]).out))) == held
+    assert collected(lab, "audit", "collect")[0] == 0
+    records = shown(lab, "--kind", "denial")
+    told = sum(r["details"]["messages"] for r in records if r["kind"] == "denial.held-back")
+    printed_ = sum(r["details"]["times"] for r in records if r["kind"] == "denial")
+    assert told == held
+    assert told + printed_ >= 2 * MANY
 
 
 def test_status_says_so(lab: Lab) -> None:

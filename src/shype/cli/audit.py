@@ -225,7 +225,7 @@ def _collect(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({
             "denials": done.denials, "records": done.records, "waiting": done.waiting,
-            "lost": done.lost, "frames": {
+            "lost": done.lost, "held_back": done.held_back, "frames": {
                 "refused": frames.frames, "records": frames.records, "waiting": frames.waiting}})
         return 0
     print(f"{done.denials} new denials, {done.records} records; {frames.frames} new refused "
@@ -233,6 +233,9 @@ def _collect(args: argparse.Namespace) -> int:
     if done.waiting or frames.waiting:
         print(f"{done.waiting} denials and {frames.waiting} frames wait: their VMs caused too many "
               "records")
+    if done.held_back:
+        print(f"{done.held_back} messages, nearly all of them denials, were not printed by the "
+              "hypervisor, which limits them")
     if done.lost:
         output.note(f"warning: {done.lost} bytes of the hypervisor's console were overwritten or "
                     "cleared before they could be read, and denials with them (keep `shype watch` "

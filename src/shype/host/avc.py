@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 #: the guest's number. The first line that a ring still shows may lack its beginning.
 OURS = "(XEN) "
 _DENIED = re.compile(r"(?:\(XEN\) +)?(?:\[[^\]]*\] *)?avc:\s*denied\b")
+#: Xen limits its messages (xen/drivers/char/console.c, __printk_ratelimit()): the next one that
+#: is printed says first how many were not.
+_HELD_BACK = re.compile(r"(?:\(XEN\) +)?(?:\[[^\]]*\] *)?printk: (\d{1,10}) messages suppressed\b")
 _PERMISSIONS = re.compile(r"\{([^{}]*)\}")
 _PAIR = re.compile(r"([a-z][a-z_]*)=(\S+)")
 _DOMAIN = re.compile(r"(?:d|dom)?(\d{1,5})(?:v\d+)?")
@@ -75,6 +78,12 @@ def parse(line: str) -> AvcDenial | None:
         target=_domid(pairs, "target"),
         details={k: v for k, v in pairs.items() if k not in _WHO},
     )
+
+
+def held_back(line: str) -> int:
+    """How many messages Xen has not printed, if ``line`` says so; else 0. Never raises."""
+    found = _HELD_BACK.match(line.lstrip())
+    return 0 if found is None else int(found[1])
 
 
 def _domid(pairs: Mapping[str, str], *keys: str) -> int | None:

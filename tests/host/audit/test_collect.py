@@ -103,6 +103,24 @@ def test_a_flood_of_one_guest_is_held_back_and_no_other_guests_denial_is(
     assert [d["kind"] for d in denials(agent)].count("denial.more") <= 2
 
 
+def test_what_xen_held_back_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = two(tmp_path)
+    console = Console(monkeypatch, size=1000)
+    console.deny(1, 2, times=10)
+    console.lines += ["(XEN) printk: 37 messages suppressed.",
+                      "(d1) printk: 9 messages suppressed.",
+                      "(XEN) [2026-11-30 01:02:03] printk: 5 messages suppressed."]
+    console.deny(1, 2)
+    done = collect(agent)
+    assert (done.denials, done.records, done.waiting, done.held_back) == (11, 2, 0, 42)
+    found = {d["kind"]: d["details"] for d in denials(agent)}
+    assert found["denial"]["times"] == 11
+    assert found["denial.held-back"]["messages"] == 42
+    console.lines += ["(XEN) printk: 3 messages suppressed."] * 200  # few records, all counted
+    done = collect(agent)
+    assert (done.records, done.held_back) == (1, 600)
+
+
 def test_what_was_overwritten_is_told_in_bytes_and_the_rest_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

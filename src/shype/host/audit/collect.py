@@ -18,12 +18,14 @@ from shype.base.files import read_regular, write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.audit.limiter import Bucket, Waiting
-from shype.host.avc import OURS, AvcDenial, parse
+from shype.host.avc import OURS, AvcDenial, held_back, parse
 from shype.host.census import Resident, residents, running
 from shype.host.denials import explain
 from shype.host.journal import boot_id
 
 _FORMAT = 2
+#: The source of what Xen held back itself: it does not say of whom.
+_XEN = "xen"
 _MAX_FILE = 4 * 1024 * 1024
 
 
@@ -32,13 +34,15 @@ class Collected:
     """How many denials are new, how many records were made, how many denials still wait.
 
     ``lost``: bytes of the hypervisor's console that were overwritten or cleared before they could
-    be read; nobody knows whether there were denials in them.
+    be read; nobody knows whether there were denials in them.  ``held_back``: messages that the
+    hypervisor says it has not printed, since there were too many at once.
     """
 
     denials: int = 0
     records: int = 0
     waiting: int = 0
     lost: int = 0
+    held_back: int = 0
 
 
 @dataclass(slots=True)
@@ -70,14 +74,18 @@ def collect(agent: Agent) -> Collected:
         whole = found.text[:found.text.rfind(b"\n") + 1]
         lost = 0 if before is None else (found.start - before) % 2**32
         # Only whole lines of Xen's own: the rest of one could be what a guest has printed.
-        denied = [d for line in whole.decode("ascii", "replace").split("\n")
-                  if line.startswith(OURS) and (d := parse(line)) is not None]
+        lines = [line for line in whole.decode("ascii", "replace").split("\n")
+                 if line.startswith(OURS)]
+        denied = [d for line in lines if (d := parse(line)) is not None]
+        held = [(line, number) for line in lines if (number := held_back(line))]
         now = time.monotonic()
         for bucket in memory.buckets.values():
             bucket.refill(now)
         for denial in denied:
             bucket = memory.buckets.setdefault(_source(denial), Bucket(at=now))
             bucket.add(_kind(denial), denial.raw)
+        for line, number in held:
+            memory.buckets.setdefault(_XEN, Bucket(at=now)).add(_XEN, line, times=number)
         if lost:
             agent.record(Event(
                 kind="denial.gap", result=Result.DONE, details={"bytes": lost},
@@ -92,8 +100,9 @@ def collect(agent: Agent) -> Collected:
             raise
         if memory.position != before or made:
             _save(agent, file, memory)
-        waiting = sum(bucket.held for bucket in memory.buckets.values())
-        return Collected(len(denied), made, waiting, lost)
+        waiting = sum(b.held for source, b in memory.buckets.items() if source != _XEN)
+        return Collected(
+            len(denied), made, waiting, lost, sum(number for _, number in held))
 
 
 def _record(agent: Agent, memory: _Memory) -> int:
@@ -105,7 +114,8 @@ def _record(agent: Agent, memory: _Memory) -> int:
     for source, bucket in memory.buckets.items():
         while bucket.waiting and bucket.take():
             kind = next(iter(bucket.waiting))
-            agent.record(_event(agent, bucket.waiting[kind], found))
+            agent.record(_held_back(bucket.waiting[kind]) if source == _XEN else
+                         _event(agent, bucket.waiting[kind], found))
             del bucket.waiting[kind]
             made += 1
         if bucket.more and bucket.take():
@@ -133,6 +143,14 @@ def _event(agent: Agent, waiting: Waiting, found: tuple[Resident, ...]) -> Event
         decision=explained.decision, details={
             "by": "hypervisor", "times": waiting.times, "class": denial.tclass,
             "permissions": list(denial.permissions), "line": denial.raw})
+
+
+def _held_back(waiting: Waiting) -> Event:
+    return Event(
+        kind="denial.held-back", result=Result.REFUSED,
+        details={"messages": waiting.times, "line": waiting.line},
+        message="the hypervisor limits its messages, and has not printed so many: nearly all are "
+        "denials, alike those recorded shortly before")
 
 
 def _source(denial: AvcDenial) -> str:
