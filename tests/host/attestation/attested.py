@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +35,14 @@ def attested_host(tmp_path: Path, text: str = POLICY, *, enrolled: bool = True) 
     directory = agent.state / DIRECTORY
     directory.mkdir(parents=True)
     if enrolled:
-        (directory / KEY).write_bytes(AK)
+        enrol(agent, AK)
     return agent
+
+
+def enrol(agent: Agent, ak: bytes) -> None:
+    """The host has this attestation key now."""
+    (agent.state / DIRECTORY / KEY).write_text(json.dumps(
+        {"public": base64.b64encode(ak).decode(), "private": ""}))
 
 
 def result(

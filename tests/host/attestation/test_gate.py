@@ -21,6 +21,7 @@ from tests.host.attestation.attested import (
     POLICY,
     STRANGER,
     attested_host,
+    enrol,
     result,
 )
 from tests.host.builders import config
@@ -129,7 +130,7 @@ def test_a_host_that_is_not_enrolled_takes_none(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         standing.keep(agent, result(agent))
     assert caught.value.id == "attestation.not-enrolled"
-    (agent.state / standing.DIRECTORY / standing.KEY).write_bytes(OTHER_AK)
+    enrol(agent, OTHER_AK)
     with pytest.raises(BadInput) as caught:
         standing.keep(agent, result(agent))
     assert caught.value.id == "result.other-host"
@@ -155,6 +156,16 @@ def test_a_damaged_record_is_an_error_and_not_a_refusal(tmp_path: Path) -> None:
             launch(agent, config(tmp_path, "a-db"))
         assert caught.value.id == "attestation.corrupt"
     assert not guests(agent)
+
+
+def test_a_damaged_key_is_an_error_too(tmp_path: Path) -> None:
+    agent = attested_host(tmp_path)
+    standing.keep(agent, result(agent))
+    for damaged in ("", "[]", "{}", '{"public": 1}', '{"public": "AA"}'):
+        (agent.state / standing.DIRECTORY / standing.KEY).write_text(damaged)
+        with pytest.raises(Unavailable) as caught:
+            launch(agent, config(tmp_path, "a-db"))
+        assert caught.value.id == "attestation.corrupt"
 
 
 def test_a_paused_vm_goes_on_only_where_it_could_start(tmp_path: Path) -> None:

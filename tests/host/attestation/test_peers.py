@@ -18,7 +18,14 @@ from shype.host.kept import clock
 from shype.host.launch import launch
 from shype.host.migration import Migrated, migrate
 from shype.policy.ed25519 import PrivateKey
-from tests.host.attestation.attested import POLICY, STRANGER, KeyAttester, attested_host, result
+from tests.host.attestation.attested import (
+    POLICY,
+    STRANGER,
+    KeyAttester,
+    attested_host,
+    enrol,
+    result,
+)
 from tests.host.builders import config
 from tests.host.invariants import assert_sound, guests
 
@@ -73,7 +80,7 @@ def hosts(tmp_path: Path, keys: tuple[PrivateKey, PrivateKey]) -> tuple[Agent, A
     for name, key in zip(("one", "two"), keys, strict=True):
         (tmp_path / name).mkdir()
         agent = attested_host(tmp_path / name, POLICY, enrolled=False)
-        (agent.state / standing.DIRECTORY / standing.KEY).write_bytes(key.public.raw)
+        enrol(agent, key.public.raw)
         made.append(replace(agent, attester=KeyAttester(key)))
     _trust(made[0], keys[0], "host1")
     _trust(made[1], keys[1], "host2")

@@ -30,9 +30,10 @@ from shype.policy.ed25519 import KeyId, PublicKey
 from shype.policy.model import Attestation, Policy
 
 #: The directory in the agent's state directory.
-DIRECTORY = "attestation"
-#: In it: the host's attestation key, a TPMT_PUBLIC as the TPM marshals it (from its enrolment).
-KEY = "ak.pub"
+DIRECTORY = "attest"
+#: In it: the host's attestation key, as its enrolment left it: ``public`` is its TPMT_PUBLIC as
+#: the TPM marshals it, in base64.
+KEY = "ak.json"
 #: And the result, with the moment at which it came.
 STANDING = "standing.json"
 
@@ -58,11 +59,20 @@ def verifiers(policy: Policy) -> dict[KeyId, PublicKey]:
 
 
 def own_key(state: Path) -> bytes | None:
-    """The host's attestation key, None if it is not enrolled."""
+    """The host's attestation key, None if it is not enrolled.
+
+    Raises Unavailable (``attestation.corrupt``).
+    """
+    path = state / DIRECTORY / KEY
     try:
-        return read_regular(state / DIRECTORY / KEY, MAX_RESULT)
+        return binascii.a2b_base64(
+            json.loads(read_regular(path, MAX_RESULT))["public"], strict_mode=True)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _corrupt(path) from error
 
 
 def standing(agent: Agent) -> Standing | None:
@@ -203,5 +213,5 @@ def _make(directory: Path) -> None:
 
 def _corrupt(path: Path) -> Unavailable:
     return Unavailable(
-        "attestation.corrupt", f"the host's attestation result, {path}, is damaged",
-        "remove it and attest again")
+        "attestation.corrupt", f"what this host keeps of its attestation, {path}, is damaged",
+        "remove it; then attest again, or enrol if it was the key")
