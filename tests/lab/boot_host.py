@@ -55,8 +55,8 @@ def broken(contents: Contents, module: bytes) -> Contents:
 
 
 @contextlib.contextmanager
-def installed(place: Path) -> Iterator[GrubHost]:
-    """Installed on an image, and powered on."""
+def installed(place: Path, *, measured: bool = False) -> Iterator[GrubHost]:
+    """Installed on an image, and powered on (``measured``: by UEFI, with a TPM)."""
     key = PrivateKey.generate()
     (place / "keys").mkdir()
     (place / "keys/lab.pub").write_bytes(key.public.pem())
@@ -77,7 +77,7 @@ def installed(place: Path) -> Iterator[GrubHost]:
         "/root/second.shype": seal(second, [key]),
         "/root/other.shype": seal(broken(edition("1.3", place / "other"), reference), [key]),
     }
-    with GrubHost.up(place / "disk.img", files) as machine:
+    with GrubHost.up(place / "disk.img", files, measured=measured) as machine:
         yield machine
 
 

@@ -49,6 +49,7 @@ GROUPS = {
     "disk": ("disk",),
     "hotplug": ("hotplug",),
     "install": ("host",),
+    "attest": ("attest",),
     "doctor": ("doctor",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from shype.base.errors import Unavailable
-from shype.lab import builder, console, payload, qemu, rundir, spawn
+from shype.lab import builder, console, payload, qemu, rundir, spawn, tpm
 from shype.lab.channel import Channel
 from shype.lab.host import BOOT_LIMIT, BootFailed, Lab
 from shype.lab.qemu import Machine
@@ -26,17 +26,26 @@ class GrubHost:
     boots: int = 0
 
     @classmethod
-    def up(cls, disk: Path, files: dict[str, bytes | str]) -> Self:
-        """Power on a machine with a copy of ``disk``. Raises as `Lab.up`."""
+    def up(cls, disk: Path, files: dict[str, bytes | str], *, measured: bool = False) -> Self:
+        """Power on a machine with a copy of ``disk``; ``measured``: by UEFI, with a new TPM.
+
+        Raises as `Lab.up`, and Unavailable (``lab.no-firmware``, ``lab.no-tpm``).
+        """
+        if measured and not qemu.FIRMWARE.is_file():
+            raise Unavailable("lab.no-firmware", f"there is no UEFI firmware {qemu.FIRMWARE}",
+                              "apt-get install ovmf")
         built = builder.load()
         machine = Machine(str(built.xen), str(built.vmlinux), str(built.dom0_initrd),
                           str(built.image), None, "enforcing", 2048, 768, False, (), (),
-                          boot="boot.img")
+                          boot="boot.img", measured=measured)
         began = time.monotonic()
         with rundir.claimed(f"grub-{time.time_ns() % 10**12}") as directory:
             payload.write(directory / "payload.img", guest_initrd=built.guest_initrd, files=files)
             shutil.copy(disk, directory / "boot.img")
             qemu.overlay(directory / "disk.qcow2", Path(machine.image), "raw")
+            if measured:
+                shutil.copy(qemu.VARIABLES, directory / qemu.VARIABLES.name)
+                tpm.start(directory)
             process = spawn.start(machine.command(incoming=None), cwd=directory,
                                   log=directory / "qemu.log", with_parent=True)
             record = rundir.Record(

@@ -13,12 +13,16 @@ from pathlib import Path
 
 from shype.base import child
 from shype.base.errors import ShypeError, Unavailable
+from shype.lab import tpm
 
 PROGRAM = "qemu-system-x86_64"
 #: An IOMMU that remaps interrupts (Intel VT-d, which Xen drives under an AMD processor as well),
 #: and two PCI cards to give to guests, 0000:00:05.0 and 0000:00:06.0.
 IOMMU = ("-device", "intel-iommu,intremap=on", "-device", "edu,addr=05.0",
          "-device", "edu,addr=06.0")
+#: UEFI firmware that measures, and its variables, of which each machine has a copy.
+FIRMWARE, VARIABLES = (Path("/usr/share/OVMF") / name
+                       for name in ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"))
 #: Host-side clients at a time; each has a port of its own.
 PORTS = 4
 
@@ -39,9 +43,11 @@ class Machine:
     xen_args: tuple[str, ...]
     dom0_args: tuple[str, ...]
     iommu: bool = False
-    #: A disk in the lab's directory that is booted by BIOS and GRUB, instead of ``xen`` and the
+    #: A disk in the lab's directory that is booted by firmware and GRUB, instead of ``xen`` and the
     #: modules; such a machine also starts again by itself.
     boot: str = ""
+    #: UEFI instead of BIOS, with the TPM of `shype.lab.tpm`, so that the boot is measured.
+    measured: bool = False
 
     def xen_line(self) -> str:
         """Xen's command line.  bootscrub=0 keeps unused memory zero, and so snapshots small."""
@@ -84,6 +90,12 @@ class Machine:
         else:
             words += ["-kernel", self.xen, "-append", self.xen_line(),
                       "-initrd", ",".join(modules)]
+        if self.measured:
+            words += [
+                "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}",
+                "-drive", f"if=pflash,format=raw,file={VARIABLES.name}",
+                "-chardev", f"socket,id=tpm,path={tpm.SOCKET}",
+                "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm"]
         if self.icount:
             words += ["-icount", "shift=0,sleep=off"]
         if incoming is not None:
