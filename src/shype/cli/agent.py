@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from shype.host.agent import Agent
     from shype.host.hypervisor import Hypervisor
+    from shype.host.measurer import Measurer
     from shype.policy.manifest import Bundle
 
 
@@ -51,6 +52,7 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
     from shype.host.admission import admit, refusals_recorded
     from shype.host.agent import Agent
     from shype.host.loads import record_load
+    from shype.host.measured import observe
     from shype.host.trust import load_trusted
     from shype.host.trust_events import record_keys
 
@@ -68,9 +70,13 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
         if resume:
             finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
-        agent = admit(_managed(Agent(bundle, driver(bundle), state)))
+        agent = admit(_managed(Agent(
+            bundle, driver(bundle), state, measurer=measurer(state))))
         record_keys(agent, args.keys)
         record_load(agent)
+        unmeasured = observe(agent)
+        if unmeasured is not None:
+            output.note(f"shype: not measured: {unmeasured}")
     return agent
 
 
@@ -102,6 +108,17 @@ def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor
     return (args.state or Path("/var/lib/shype")).absolute(), lambda bundle: XenHypervisor()
 
 
+def measurer(state: Path) -> Measurer:
+    """Who measures on a host that is set up for attestation (`shype attest enroll`)."""
+    from shype.host.measurer import NOBODY
+
+    if not (state / "attest").is_dir():
+        return NOBODY
+    from shype.attest.measuring import TpmMeasurer
+
+    return TpmMeasurer(state / "attest")
+
+
 def finish_update(
     args: argparse.Namespace, state: Path, driver: Callable[[Bundle], Hypervisor]
 ) -> None:
@@ -118,7 +135,7 @@ def finish_update(
     from shype.host.update.update import unfinished
 
     with LaunchLock(state).hold(getattr(args, "lock_timeout", 0.0)):
-        update = unfinished(state, args.keys, driver)
+        update = unfinished(state, args.keys, driver, measurer(state))
         if update is not None:
             output.note("an update of the policy was not finished: "
                         f"{update.before.manifest.policy.version} -> "

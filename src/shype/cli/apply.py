@@ -64,7 +64,8 @@ def _run(args: argparse.Namespace) -> int:
     with refusals_recorded(agent.state, args.new):
         old, new = (staged.read(path, args.keys) for path in (args.bundle, args.new))
         made = Update(old, new, args.bundle.absolute(), agent.state, place(args)[1],
-                      lambda step: _progress(step, args), boot=args.boot_policy)
+                      lambda step: _progress(step, args), boot=args.boot_policy,
+                      measurer=agent.measurer)
         return _apply(args, made)
 
 

@@ -14,6 +14,7 @@ from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
 from shype.host.kept import KeptVms
 from shype.host.lock import LaunchLock
+from shype.host.measurer import NOBODY, Measurer
 from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Policy
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Agent:
     """One host's agent. ``state`` is a local directory that only root may write; ``attester`` is
-    the host's TPM, None if it is not set up for attestation.
+    the host's TPM, None if it is not set up for attestation; ``measurer`` measures what it does.
 
     (No slots: the security server is built once, on first use.)
     """
@@ -35,6 +36,7 @@ class Agent:
     hypervisor: Hypervisor
     state: Path
     attester: Attester | None = None
+    measurer: Measurer = NOBODY
 
     @cached_property
     def server(self) -> SecurityServer:

@@ -70,6 +70,7 @@ class VmConfig:
     ``uuid`` is a new one if the configuration has none.  ``actions``: what it says is to
     follow an ending (`shype.host.drivers.config.EVENTS`), but for plain destruction.
     ``hvm``: a device model in dom0 serves it, and reaches its memory for as long as it runs.
+    ``cmdline``: the command line of a kernel that the toolstack loads.
     """
 
     name: str
@@ -80,6 +81,7 @@ class VmConfig:
     actions: Mapping[str, str] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
     hvm: bool = False
+    cmdline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
-from shype.host import guardian, vectors
+from shype.host import guardian, measured, vectors
 from shype.host.agent import Agent
 from shype.host.attestation import gate as attested
 from shype.host.census import DOM0, Resident, residents, running, wall_values
@@ -221,6 +221,7 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
         notices = named.notices + tuple(one.decision.sentence for one in granted.refused[1:])
         return Outcome(vm.name, named.label, granted.refusal, Source.AGENT, notices=notices)
     events.permitted(decision)
+    measured.launch(agent, vm, named.label)
     context = agent.manifest.labels[named.label].context
     try:
         request.prepare(context)

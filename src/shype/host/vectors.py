@@ -16,6 +16,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, Unavailable
 from shype.decision.decision import Decision
 from shype.decision.wording import listed
+from shype.host import measured
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import DOM0, Resident, residents, value, wall_values
@@ -114,6 +115,7 @@ def switch(
     with table.locked():
         rows = table.read()
         table.write({**rows, agent.policy.name: Followed(order.serial, order.vector, boot_id())})
+    measured.vector(agent, order.vector)
     vector = spelled(agent.manifest.booleans.vectors, [*agent.policy.vectors].index(order.vector))
     agent.hypervisor.set_booleans(
         agent.manifest.window_values(None) | wall_values(agent, found) | vector)

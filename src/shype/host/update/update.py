@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import write_atomic
-from shype.host import guardian
+from shype.host import guardian, measured
 from shype.host.admission import accepted, admit, advanced, enforced
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
@@ -27,6 +27,7 @@ from shype.host.journal import boot_id
 from shype.host.launch import catch_up
 from shype.host.loads import record_load
 from shype.host.lock import unwritable
+from shype.host.measurer import NOBODY, Measurer
 from shype.host.network import mediation
 from shype.host.store import audit as store_audit
 from shype.host.update import health, revoking
@@ -83,10 +84,11 @@ class Update:
     def __init__(
         self, old: Staged, new: Staged, bundle: Path, state: Path, driver: Driver,
         observer: Observer = lambda step: None, *, boot: Path | None = None,
+        measurer: Measurer = NOBODY,
     ) -> None:
         self._old, self._new = old, new
         self.before, self.after = (
-            Agent(replace(one.bundle, path=bundle), driver(one.bundle), state)
+            Agent(replace(one.bundle, path=bundle), driver(one.bundle), state, measurer=measurer)
             for one in (old, new)
         )
         self.journal = UpdateJournal(state)
@@ -225,6 +227,7 @@ class Update:
         self, loaded: Agent, what: Staged, also: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """Load ``what`` in place of the policy of ``loaded``; ``also`` as the hypervisor's."""
+        measured.load(loaded, what.bundle.manifest, what.bundle.policy)
         closed = settled(loaded)
         loaded.hypervisor.set_booleans(
             closed | dict.fromkeys(loaded.manifest.booleans.flags, True))
@@ -332,11 +335,13 @@ class Update:
                      "version": new.policy.version, **details}))
 
 
-def unfinished(state: Path, keys: Path, driver: Driver) -> Update | None:
+def unfinished(
+    state: Path, keys: Path, driver: Driver, measurer: Measurer = NOBODY
+) -> Update | None:
     """The update that a killed command has left in ``state``, or None. Hold the launch lock."""
     journal = UpdateJournal(state)
     record = journal.read()
     if record is None:
         return None
     old, new = journal.bundles(keys)
-    return Update(old, new, Path(record.bundle), state, driver)
+    return Update(old, new, Path(record.bundle), state, driver, measurer=measurer)

@@ -83,6 +83,7 @@ def config(text: str) -> VmConfig:
         {event: action for event, action in asked.items() if action and action != "destroy"},
         _devices(value),
         hvm="type.hvm" in build or _word(create, "type") == "hvm",
+        cmdline=_word(build, "cmdline") or "",
     )
 
 
