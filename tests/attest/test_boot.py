@@ -110,8 +110,14 @@ def test_what_cannot_be_predicted_is_refused(
     assert caught.value.id == id
 
 
-def test_a_grub_that_measures_nothing_is_refused(tmp_path: Path) -> None:
-    program = Image(bytes(32), frozenset(grub.MODULES), "configfile $prefix/grub.cfg\n")
+@pytest.mark.parametrize(("modules", "config", "id"), [
+    (grub.MODULES, "configfile $prefix/grub.cfg\n", "reference.no-tpm"),
+    ((*grub.MODULES, "tpm"), "", "reference.efi-config"),
+])
+def test_a_grub_that_measures_nothing_or_more_is_refused(
+    modules: tuple[str, ...], config: str, id: str, tmp_path: Path
+) -> None:
+    program = Image(bytes(32), frozenset(modules), config)
     with pytest.raises(BadInput) as caught:
         Machine(tree(tmp_path), (program,), DEVICE).ways(FIRST, b"module")
-    assert caught.value.id == "reference.no-tpm"
+    assert caught.value.id == id

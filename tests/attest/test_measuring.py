@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shype.attest import agent_code, event_log, host_events
 from shype.attest.event_log import INITIAL, extended
 from shype.attest.host_events import PCR, HostEvent, Kind
-from shype.attest.measuring import PENDING, TpmMeasurer
+from shype.attest.measuring import PENDING, TpmMeasurer, fingerprint
 from shype.base.errors import Unavailable
 from shype.policy.manifest import Manifest
 from tests.attest.software_tpm import SoftwareTpm
@@ -230,15 +230,19 @@ def test_with_a_real_tpm(own_tpm: SoftwareTpm, tmp_path: Path, manifest: Manifes
         own_tpm.reboot()
 
 
-def test_the_digest_of_the_code_is_of_every_file(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/x.py").write_text("1")
-    before, seen = agent_code.digest(tmp_path), agent_code.fingerprint(tmp_path)
-    (tmp_path / "a/x.pyc").write_text("left out")
-    assert agent_code.digest(tmp_path) == before
-    (tmp_path / "a/x.py").write_text("2")
-    assert agent_code.digest(tmp_path) != before
-    assert agent_code.fingerprint(tmp_path) != seen
-    (tmp_path / "a/x.py").write_text("1")
-    (tmp_path / "a/x.py").rename(tmp_path / "a/y.py")
-    assert agent_code.digest(tmp_path) != before
+def test_changed_code_is_seen_without_reading_it(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("1")
+    (tmp_path / "__pycache__").mkdir()
+    seen = fingerprint(tmp_path)
+    (tmp_path / "__pycache__/x.pyc").write_text("left out")
+    assert fingerprint(tmp_path) == seen
+    (tmp_path / "x.py").write_text("2")
+    assert fingerprint(tmp_path) != seen
+
+
+def test_a_lost_log_is_found(host: Host) -> None:
+    host.measurer().launch("bank-a-db", "ab" * 32)
+    host.measurer().path.unlink()
+    with pytest.raises(Unavailable) as caught:
+        host.measurer().launch("bank-a-db", "ab" * 32)
+    assert caught.value.id == "event-log.diverged"

@@ -1,37 +1,34 @@
-"""The digest of shype's own code, as a host measures it and a verifier expects it."""
+"""The digest of the agent's code: what a host measures when its agent starts, and what the author
+computes from the same package. Standard library only.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
+import shype
 from shype.base import canonical
+from shype.base.errors import BadInput
 
-#: The installed package.
-PACKAGE = Path(__file__).parents[1]
+#: Where the code that is running is.
+RUNNING = Path(shype.__file__).resolve().parent
 
 
-def digest(package: Path = PACKAGE) -> str:
-    """SHA-256 of canonical JSON: each file's path in the package and its SHA-256; 64 hex digits.
+def digest(package: Path = RUNNING) -> str:
+    """SHA-256, 64 hex digits, of names and digests of all files of the package ``package``.
 
-    Byte code that Python keeps is left out: it is made from these files.
+    Compiled caches are left out: Python makes them. Raises BadInput (``agent-code.none``) if there
+    is no package.
     """
-    return canonical.digest(canonical.dumps({
+    files = {
         str(path.relative_to(package)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in _files(package)}))
-
-
-def fingerprint(package: Path = PACKAGE) -> str:
-    """Changes when a file is replaced or written, without reading any: to see whether to look."""
-    seen = []
-    for path in _files(package):
-        about = path.stat()
-        seen.append([str(path.relative_to(package)), about.st_size, about.st_mtime_ns,
-                     about.st_ctime_ns, about.st_ino])
-    return canonical.digest(canonical.dumps(seen))
-
-
-def _files(package: Path) -> Iterator[Path]:
-    return (path for path in sorted(package.rglob("*"))
-            if path.suffix != ".pyc" and path.is_file())
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    if "__init__.py" not in files:
+        raise BadInput(
+            "agent-code.none", f"{package} is not shype's package",
+            "name the directory `shype` that holds __init__.py, of the version on the hosts",
+        )
+    return canonical.digest(canonical.dumps(files))

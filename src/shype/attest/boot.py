@@ -136,6 +136,11 @@ class Machine:
         if "tpm" not in grub.modules:
             raise BadInput("reference.no-tpm", "this GRUB measures nothing: its module tpm is not "
                            "in its image", "grub-install --modules=tpm, or grub-mkimage with tpm")
+        if not grub.config:
+            raise BadInput("reference.efi-config", "this GRUB has no configuration in its image: "
+                           "it reads one from the EFI partition, as Debian's signed image does, "
+                           "and that is not predicted",
+                           "grub-install --no-uefi-secure-boot --modules=tpm")
         return (*_started(self.programs), *boot(Disk(
             self.device, f"{self.root}/grub", read, grub.modules,
             normal="configfile" not in grub.config)))

@@ -28,8 +28,9 @@ from shype.host.journal import boot_id
 from shype.host.lock import LaunchLock, unwritable
 from shype.policy.manifest import Manifest
 
-#: Names in the directory: the logs, by boot; the record of an unfinished event; what was seen last.
-LOG, PENDING, SEEN = "log.", "pending", "seen"
+#: Names in the directory: the log, of which boot it is, the record of an unfinished event, and
+#: what was observed last.
+LOG, BOOT, PENDING, SEEN = "event-log", "boot", "pending", "seen"
 #: Seconds to wait for another command's event.
 PATIENCE = 60.0
 _MAX_RECORD = 64 * 1024
@@ -55,7 +56,7 @@ def _tpm() -> Iterator[Registers]:
 
 @dataclass(frozen=True, slots=True)
 class TpmMeasurer:
-    """Measures into the TPM; ``directory`` is the agent's own.
+    """Measures into the TPM; ``directory`` is the agent's own, and need not outlive the boot.
 
     ``tpm`` opens it; ``boot`` is the boot of dom0; ``step`` is told of what is done, for tests.
     Every method raises Unavailable (``tpm.*``, ``event-log.diverged``, ``state.unwritable``,
@@ -70,13 +71,12 @@ class TpmMeasurer:
 
     def observe(self, manifest: Manifest, mode: str) -> None:
         """Measure the agent, the policy and the mode, those that are not the log's last."""
-        code = agent_code.fingerprint()
-        seen = {"boot": self.boot(), "code": code, "policy": manifest.digest, "mode": mode}
+        seen = {"boot": self.boot(), "code": fingerprint(), "policy": manifest.digest,
+                "mode": mode}
         if self._seen() == seen and not (self.directory / PENDING).exists():
             return
         with self._open() as log:
-            agent = agent_code.digest()
-            log.unless_last(HostEvent(Kind.AGENT, {"agent": agent}))
+            log.unless_last(HostEvent(Kind.AGENT, {"agent": agent_code.digest()}))
             log.unless_last(_policy(manifest))
             log.unless_last(HostEvent(Kind.ENFORCEMENT, {"mode": mode}))
             self._write(SEEN, canonical.dumps(seen), durable=False)
@@ -107,7 +107,7 @@ class TpmMeasurer:
     @property
     def path(self) -> Path:
         """The log of this boot."""
-        return self.directory / f"{LOG}{self.boot()}"
+        return self.directory / LOG
 
     def _write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         try:
@@ -140,12 +140,10 @@ class _Log:
 
     def begin(self) -> None:
         """Read it, or begin it; complete an event that was not finished."""
+        self._this_boot()
         pending = self._pending()
         try:
             data = read_regular(self.of.path, event_log.MAX_LOG)
-        except FileNotFoundError:
-            data = event_log.header()
-            self.of._write(self.of.path.name, data)
         except OSError as error:
             raise unwritable(self.of.directory, error) from error
         self._take(data if pending is None else data[:pending.size])
@@ -176,6 +174,19 @@ class _Log:
                  if one is not None and one.kind is event.kind]
         if not found or found[-1] != event:
             self.append(event)
+
+    def _this_boot(self) -> None:
+        """A new boot has a new log: the registers are empty."""
+        try:
+            before = read_regular(self.of.directory / BOOT, _MAX_RECORD)
+        except FileNotFoundError:
+            before = b""
+        except OSError as error:
+            raise unwritable(self.of.directory, error) from error
+        boot = self.of.boot().encode()
+        if before != boot or not self.of.path.exists():
+            self.of._write(LOG, event_log.header())
+            self.of._write(BOOT, boot)
 
     def _take(self, data: bytes) -> None:
         self.data, self.events = data, event_log.loads(data)
@@ -244,6 +255,17 @@ class _Pending:
         """As the record has it."""
         return canonical.dumps({"boot": self.boot, "before": self.before.hex(),
                                 "size": self.size, "entry": self.entry.hex()})
+
+
+def fingerprint(package: Path = agent_code.RUNNING) -> str:
+    """Changes when a file of the code is replaced or written; no file is read for it."""
+    seen = []
+    for path in sorted(package.rglob("*")):
+        if "__pycache__" not in path.parts and path.is_file():
+            about = path.stat()
+            seen.append([str(path.relative_to(package)), about.st_size, about.st_mtime_ns,
+                         about.st_ctime_ns, about.st_ino])
+    return canonical.digest(canonical.dumps(seen))
 
 
 def _policy(manifest: Manifest) -> HostEvent:

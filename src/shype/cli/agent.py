@@ -112,11 +112,13 @@ def measurer(state: Path) -> Measurer:
     """Who measures on a host that is set up for attestation (`shype attest enroll`)."""
     from shype.host.measurer import NOBODY
 
-    if not (state / "attest").is_dir():
+    if not (state / "attest/ak.json").is_file():
         return NOBODY
     from shype.attest.measuring import TpmMeasurer
 
-    return TpmMeasurer(state / "attest")
+    # The registers are empty after a boot, and so is /run.
+    usual = state == Path("/var/lib/shype")
+    return TpmMeasurer(Path("/run/shype/attest") if usual else state / "attest/run")
 
 
 def finish_update(
