@@ -11,6 +11,7 @@ import pytest
 
 from shype.attest import tpm
 from shype.attest.event_log import INITIAL, extended
+from shype.attest.quote import parse
 from shype.attest.tpm import EkKind, KeyBlob, Tpm
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from tests.attest.software_tpm import SoftwareTpm
@@ -79,6 +80,14 @@ def test_a_quote_leaves_nothing_loaded(shared_tpm: SoftwareTpm) -> None:
             with pytest.raises(Unavailable):
                 chip.activate(key, b"rubbish", b"rubbish")
         assert chip.quote(key, b"n" * 32, [0, 13])
+
+
+def test_a_quote_shows_the_same_boot_as_the_clock(shared_tpm: SoftwareTpm) -> None:
+    with shared_tpm.open() as chip:
+        said, here = parse(chip.quote(chip.new_ak(), b"n" * 32, [13]).attest), chip.clock()
+    assert (said.clock.reset_count, said.clock.restart_count) == (
+        here.reset_count, here.restart_count)
+    assert said.clock.milliseconds <= here.milliseconds
 
 
 def test_boots_are_counted(own_tpm: SoftwareTpm) -> None:

@@ -28,7 +28,9 @@ TAG = 0x73687970
 MAX_TEXT = 4096
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:@-]{0,127}")
+#: As policies spell them (`shype.policy.grammar`), in at most 48 characters.
+_NAME = re.compile(r"(?=.{1,48}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8})")
 
 
 class Kind(StrEnum):
@@ -52,10 +54,10 @@ class Kind(StrEnum):
 #: What each kind says, and how that is spelled: all of it, nothing else.
 FIELDS: Mapping[Kind, Mapping[str, re.Pattern[str]]] = MappingProxyType({
     Kind.AGENT: {"agent": _DIGEST},
-    Kind.POLICY: {"name": _WORD, "version": _WORD, "bundle": _DIGEST, "module": _DIGEST},
+    Kind.POLICY: {"name": _NAME, "version": _VERSION, "bundle": _DIGEST, "module": _DIGEST},
     Kind.ENFORCEMENT: {"mode": re.compile("enforcing|permissive|disabled")},
-    Kind.VECTOR: {"vector": _WORD},
-    Kind.LAUNCH: {"label": _WORD, "image": _DIGEST},
+    Kind.VECTOR: {"vector": _NAME},
+    Kind.LAUNCH: {"label": _NAME, "image": _DIGEST},
     Kind.UPDATE: {"agent": _DIGEST},
 })
 

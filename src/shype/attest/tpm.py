@@ -43,15 +43,18 @@ _EK_ECC = (
     struct.pack(">HHIH", 0x0023, 0x000B, _EK_ATTRIBUTES, 32) + _EK_POLICY
     + _AES + _NULL + struct.pack(">H", 3) + _NULL + (struct.pack(">H", 32) + bytes(32)) * 2
 )
-# TCG TPM v2.0 Provisioning Guidance, 7.5.1: the storage root key, template H-2 with P-256.
-_SRK = (
+# Parent of attestation keys: the template of storage root keys (TCG TPM v2.0 Provisioning Guidance,
+# 7.5.1). In the endorsement hierarchy, because to keys of others a quote shows boot counts
+# that are obfuscated (TPM 2.0 Library, part 2, TPMS_ATTEST).
+_PARENT = (
     struct.pack(">HHIH", 0x0023, 0x000B, 0x00030472, 0)
     + _AES + _NULL + struct.pack(">H", 3) + _NULL + struct.pack(">HH", 0, 0)
 )
 #: Restricted: it signs only what the TPM itself has made. fixedTPM, fixedParent,
 #: sensitiveDataOrigin, userWithAuth, restricted, sign.
 AK_ATTRIBUTES = 0x00050072
-_AK = (
+#: TPMT_PUBLIC of an attestation key, before there is one.
+AK_TEMPLATE = (
     struct.pack(">HHIH", 0x0023, 0x000B, AK_ATTRIBUTES, 0)
     + _NULL + struct.pack(">HH", 0x0018, 0x000B) + struct.pack(">H", 3) + _NULL
     + struct.pack(">HH", 0, 0)  # ECDSA with SHA-256, on P-256
@@ -175,9 +178,9 @@ class Tpm:
 
     def new_ak(self) -> KeyBlob:
         """A new attestation key, ECC P-256, restricted: it signs only what the TPM says."""
-        with self._srk() as parent:
+        with self._parent() as parent:
             private, public, *_ = self._do(lambda: self._e.create(
-                parent, None, self._public(_AK)))
+                parent, None, self._public(AK_TEMPLATE)))
             return KeyBlob(bytes(public.publicArea.marshal()), bytes(private.buffer))
 
     def activate(
@@ -321,13 +324,13 @@ class Tpm:
             yield handle, bytes(public.publicArea.marshal())
 
     @contextlib.contextmanager
-    def _srk(self) -> Iterator[Any]:
-        with self._primary(_SRK, self._t.ESYS_TR.OWNER) as (handle, _):
+    def _parent(self) -> Iterator[Any]:
+        with self._primary(_PARENT, self._t.ESYS_TR.ENDORSEMENT) as (handle, _):
             yield handle
 
     @contextlib.contextmanager
     def _loaded(self, key: KeyBlob) -> Iterator[Any]:
-        with self._srk() as parent:
+        with self._parent() as parent:
             handle = self._do(lambda: self._e.load(
                 parent, self._t.TPM2B_PRIVATE(buffer=key.private), self._public(key.public)))
         with self._flushed(handle):

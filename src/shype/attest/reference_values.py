@@ -1,0 +1,113 @@
+"""Computes reference values from what they are about: bundles, boots, agents, golden evidence.
+
+No value is ever typed by hand (a value with a typing error would be looked for on every host).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shype.attest import boot_reference
+from shype.attest.event_log import SIZE
+from shype.attest.evidence import Evidence
+from shype.attest.host_events import Kind
+from shype.attest.reference import ALWAYS, ANY, Boot, References, Rule, Window
+from shype.base import canonical
+from shype.base.errors import BadInput
+from shype.host.attest_result import AttestedPolicy, Verdict
+from shype.policy.manifest import Bundle
+
+#: Registers of the firmware that machines of one kind share: its code, option ROMs, keys. The
+#: others (1, 5, 6) hold what differs from machine to machine, such as the boot order.
+FIRMWARE = (0, 2, 3, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyWindow:
+    """A policy that hosts may have in ``window``; ``rollback``: after a newer one, too."""
+
+    bundle: Bundle
+    window: Window = ALWAYS
+    rollback: bool = False
+
+
+def build(
+    name: str, *, policies: Iterable[PolicyWindow], boots: Iterable[Boot],
+    firmware: Iterable[Boot], agents: Iterable[str], maintenance: Iterable[Window] = (),
+) -> References:
+    """The document ``name``: hosts with one of ``boots`` on one of ``firmware``, running an agent
+    with one of the digests ``agents`` and any of ``policies``; in the windows ``maintenance`` they
+    may be permissive. Its serial grows with time.
+    """
+    rules = [Rule(Kind.ENFORCEMENT, {"mode": "enforcing"})]
+    for agent in agents:
+        rules += [Rule(kind, {"agent": agent}) for kind in (Kind.AGENT, Kind.UPDATE)]
+    for policy in policies:
+        rules += policy_rules(policy)
+    rules += [Rule(Kind.ENFORCEMENT, {"mode": "permissive"}, Verdict.MAINTENANCE, window)
+              for window in maintenance]
+    once = [rule for number, rule in enumerate(rules) if rule not in rules[:number]]
+    return References(
+        name, time.time_ns() // 1000, tuple(firmware), tuple(boots), tuple(once))
+
+
+def policy_rules(policy: PolicyWindow) -> list[Rule]:
+    """What a host with this policy may measure: loading it, its vectors, VMs with its labels."""
+    manifest = policy.bundle.manifest
+    load = Rule(Kind.POLICY, {
+        "name": manifest.policy.name, "version": manifest.policy.version,
+        "bundle": manifest.digest, "module": manifest.files["policy.bin"],
+    }, window=policy.window, rollback=policy.rollback)
+    # Which image a label may boot is the policy's own matter, and the agent enforces it.
+    launches = [Rule(Kind.LAUNCH, {"label": label, "image": ANY}) for label in manifest.labels]
+    vectors = [Rule(Kind.VECTOR, {"vector": vector}) for vector in policy.bundle.policy.vectors]
+    return [load, *launches, *vectors]
+
+
+def observed(what: str, golden: Evidence, pcrs: Iterable[int]) -> Boot:
+    """The registers ``pcrs`` as a host shows them whose evidence has been found genuine.
+
+    For what cannot be computed from files: firmware. Raises BadInput (``reference.observed``).
+    """
+    missing = sorted(set(pcrs) - golden.pcrs.keys())
+    if missing:
+        raise BadInput(
+            "reference.observed", f"the evidence says nothing of the registers {missing}",
+            "on the host: shype attest quote --pcrs 0,2,3,7 and more",
+        )
+    return Boot(what, {pcr: golden.pcrs[pcr] for pcr in pcrs})
+
+
+def read_boots(data: bytes, name: str, window: Window = ALWAYS) -> tuple[Boot, ...]:
+    """The boots that `shype attest reference` has computed. Raises BadInput
+    (``reference.corrupt``)."""
+    return tuple(
+        Boot(
+            f"{of.policy} {of.version}, {boot.kind}" + (f" ({boot.other})" if boot.other else ""),
+            {pcr: bytes.fromhex(value) for pcr, value in boot.pcrs.items()},
+            AttestedPolicy(of.policy, of.version, of.bundle), window=window,
+        )
+        for of in boot_reference.loads(data, name) for boot in of.boots)
+
+
+def firmware_out(boot: Boot) -> bytes:
+    """An observed firmware as a file, for who signs reference values."""
+    return canonical.dumps({
+        "firmware": boot.what, "pcrs": {str(pcr): value.hex() for pcr, value in boot.pcrs.items()}})
+
+
+def read_firmware(data: bytes, name: str) -> Boot:
+    """The inverse of `firmware_out`. Raises BadInput (``reference.no-firmware``)."""
+    try:
+        value = json.loads(data)
+        boot = Boot(value["firmware"], {
+            int(pcr): bytes.fromhex(found) for pcr, found in value["pcrs"].items()})
+        if firmware_out(boot) != data or any(len(found) != SIZE for found in boot.pcrs.values()):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadInput("reference.no-firmware", f"{name} is no firmware that was observed",
+                       "`shype attest observe` on the verifier writes it") from error
+    return boot

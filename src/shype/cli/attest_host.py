@@ -1,0 +1,238 @@
+"""`shype attest` on a host: who its TPM is, enrolment, evidence."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shype.cli import output
+
+if TYPE_CHECKING:
+    from shype.attest.client import Remote
+    from shype.attest.tpm import EkKind
+    from shype.cli.types import Commands
+
+_STATE = Path("/var/lib/shype/attest")
+_LOG = Path("/run/shype/attest/event-log")
+#: Where a host keeps what the verifier said of it.
+_RESULT = Path("/var/lib/shype/attest/result")
+
+
+def add(verbs: Commands) -> None:
+    """Register the commands."""
+    ek = _verb(verbs, "ek", "the identity of this host's TPM",
+               "Show the id of this host's endorsement key, by which a verifier admits it. Read "
+               "it at the host's own console: everything else rests on it.", "shype attest ek")
+    _tpm(ek)
+    ek.set_defaults(run=_ek)
+    enrol = _verb(
+        verbs, "enrol", "make this host known to its verifier",
+        "Prove to a verifier that this host's attestation key is in the TPM that it has admitted. "
+        "With --verifier all at once; or by files, in two steps.",
+        "  shype attest enrol xen1 --verifier https://verifier:8443\n"
+        "  shype attest enrol xen1 -o request.json         # to `attest enrolment`\n"
+        "  shype attest enrol xen1 --challenge challenge.json -o answer.json")
+    enrol.add_argument("name", metavar="NAME", help="how the verifier has admitted it")
+    _remote(enrol)
+    enrol.add_argument("--challenge", type=Path, metavar="FILE",
+                       help="the verifier's, to be answered")
+    enrol.add_argument("-o", "--output", type=Path, metavar="FILE",
+                       help="where the request or answer is written")
+    enrol.add_argument("--new-key", action="store_true",
+                       help="give up the present attestation key for a new one")
+    _tpm(enrol)
+    enrol.add_argument("--state", type=Path, default=_STATE, metavar="DIR",
+                       help="where this host keeps its key (default %(default)s)")
+    enrol.set_defaults(run=_enrol)
+    quote = _verb(
+        verbs, "quote", "answer a verifier's challenge",
+        "Write evidence: the TPM's signed statement and this boot's event log.",
+        "shype attest quote --challenge challenge.json -o evidence.json")
+    quote.add_argument("--challenge", type=Path, metavar="FILE", required=True,
+                       help="what `shype attest challenge` wrote")
+    quote.add_argument("-o", "--output", type=Path, metavar="FILE", required=True,
+                       help="where the evidence is written")
+    _host(quote)
+    quote.set_defaults(run=_quote)
+    send = _verb(
+        verbs, "send", "have the verifier look at this host now",
+        "Ask the verifier for a challenge, answer it, and keep the signed result. Exit code 1 if "
+        "the host is not trusted, 3 if the verifier or the TPM does not answer.",
+        "shype attest send --verifier https://verifier:8443 --ca ca.crt")
+    _remote(send)
+    send.add_argument("-o", "--output", type=Path, metavar="FILE", default=_RESULT,
+                      help="where the result is kept (default %(default)s)")
+    send.add_argument("--verifier-key", type=Path, metavar="FILE", required=True,
+                      help="the verifier's .pub: nobody else's result is kept")
+    _host(send)
+    send.set_defaults(run=_send)
+
+
+def _verb(verbs: Commands, name: str, help: str, text: str, example: str
+          ) -> argparse.ArgumentParser:
+    lines = example if example.startswith(" ") else f"  {example}"
+    verb = verbs.add_parser(
+        name, help=help, description=text, epilog=f"example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    return verb
+
+
+def _tpm(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--tpm", metavar="TCTI", help="which TPM (default: TPM2TOOLS_TCTI, or "
+                      "device:/dev/tpmrm0)")
+    verb.add_argument("--ek-kind", choices=("ecc", "rsa"), default="ecc",
+                      help="its identity: the one that has a certificate (default ecc)")
+
+
+def _host(verb: argparse.ArgumentParser) -> None:
+    _tpm(verb)
+    verb.add_argument("--state", type=Path, default=_STATE, metavar="DIR",
+                      help="where this host keeps its key (default %(default)s)")
+    verb.add_argument("--log", type=Path, default=_LOG, metavar="FILE",
+                      help="this boot's event log (default %(default)s)")
+
+
+def _remote(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--verifier", metavar="URL", required=verb.prog.endswith("send"),
+                      help="its address, https://HOST:PORT")
+    verb.add_argument("--ca", type=Path, metavar="FILE",
+                      help="certificates by which it is known (default: the system's)")
+
+
+def _kind(args: argparse.Namespace) -> EkKind:
+    from shype.attest.tpm import EkKind
+
+    return EkKind.RSA if args.ek_kind == "rsa" else EkKind.ECC
+
+
+def _ek(args: argparse.Namespace) -> int:
+    import hashlib
+
+    from shype.attest.tpm import Tpm
+
+    with Tpm(args.tpm) as tpm:
+        public = tpm.ek(_kind(args))
+        certificate = tpm.ek_certificate(_kind(args))
+    id = hashlib.sha256(public).hexdigest()
+    if args.json:
+        output.print_json({"id": id, "kind": _kind(args).value,
+                           "certificate": certificate is not None})
+        return 0
+    output.table("", ["endorsement key", ""], [
+        ["id", id], ["kind", _kind(args).value],
+        ["certificate", "the manufacturer's" if certificate else "none"]])
+    return 0
+
+
+def _enrol(args: argparse.Namespace) -> int:
+    from shype.attest.attester import Attester
+    from shype.attest.client import Remote
+    from shype.attest.tpm import Tpm
+    from shype.base.errors import BadInput
+    from shype.base.files import write_atomic
+
+    if (args.verifier is None) == (args.output is None):
+        raise BadInput("attest.way", "either --verifier URL or -o FILE says where it goes",
+                       "with a verifier's service: --verifier; by files: -o")
+    with Tpm(args.tpm) as tpm:
+        attester, kind = Attester(tpm, args.state), _kind(args)
+        if args.verifier is not None:
+            remote = Remote(args.verifier, args.ca)
+            challenge = remote.post(
+                "enrol", attester.request(args.name, kind, new_key=args.new_key))
+            remote.post("complete", attester.answer(challenge, kind))
+            attester.keep()
+            done = "enrolled"
+        elif args.challenge is None:
+            write_atomic(args.output, attester.request(args.name, kind, new_key=args.new_key))
+            done = "requested"
+        else:
+            write_atomic(args.output, attester.answer(read(args.challenge), kind))
+            attester.keep()
+            done = "answered"
+        id = attester.id if done != "requested" else None
+    if args.json:
+        output.print_json({"host": args.name, "state": done, "attester": id})
+        return 0
+    following = {
+        "enrolled": f"{args.name} is enrolled; its key is {id}",
+        "requested": f"on the verifier: shype attest enrolment {args.output} -o challenge.json",
+        "answered": f"on the verifier: shype attest enrolment {args.output}",
+    }
+    print(following[done])
+    return 0
+
+
+def _quote(args: argparse.Namespace) -> int:
+    from shype.attest.attester import Attester
+    from shype.attest.client import parse_challenge
+    from shype.attest.tpm import Tpm
+    from shype.base.files import write_atomic
+
+    nonce, pcrs = parse_challenge(read(args.challenge), str(args.challenge))
+    with Tpm(args.tpm) as tpm:
+        data = Attester(tpm, args.state, args.log).quote(nonce, pcrs)
+    write_atomic(args.output, data)
+    if args.json:
+        output.print_json({"evidence": str(args.output), "bytes": len(data)})
+        return 0
+    print(f"{args.output}: to the verifier, within two minutes")
+    return 0
+
+
+def _send(args: argparse.Namespace) -> int:
+    from shype.attest.attester import Attester
+    from shype.attest.client import Remote
+    from shype.attest.tpm import Tpm
+    from shype.base.errors import BadInput
+    from shype.base.files import write_atomic
+    from shype.host import attest_result
+    from shype.policy.ed25519 import PublicKey
+
+    key = PublicKey.from_pem(read(args.verifier_key), str(args.verifier_key))
+    remote: Remote = Remote(args.verifier, args.ca)
+    with Tpm(args.tpm) as tpm:
+        attester = Attester(tpm, args.state, args.log)
+        nonce, pcrs = remote.challenge(attester.id)
+        sealed = remote.post("evidence", attester.quote(nonce, pcrs))
+        mine = attester.id
+    result = attest_result.loads(sealed, {key.id: key})
+    if result.nonce != nonce.hex() or result.attester != mine:
+        raise BadInput("verifier.other-answer", "the result is about another challenge or host",
+                       "attest again; if that does not help, somebody is between you")
+    write_atomic(args.output, sealed)
+    return show(result, as_json=args.json)
+
+
+def show(result: object, *, as_json: bool) -> int:
+    """Print an attestation result; the exit code is 0 only for a trusted host."""
+    from shype.host.attest_result import Result, Verdict
+
+    assert isinstance(result, Result)
+    if as_json:
+        output.print_json(result.to_json())
+    else:
+        policy = result.policy
+        output.table("", ["attestation", ""], [
+            ["host", result.host], ["verdict", result.verdict.value],
+            *(["because", str(reason)] for reason in result.reasons),
+            ["policy", f"{policy.name} {policy.version} ({policy.bundle[:16]})"
+             if policy else "not known"],
+            ["boot", f"{result.reset_count}.{result.restart_count}"],
+            ["holds", f"{result.expires - result.issued} s"],
+        ])
+    return 0 if result.verdict is Verdict.TRUSTED else 1
+
+
+def read(path: Path, limit: int = 64 * 1024 * 1024) -> bytes:
+    """A file that the user names. Raises BadInput ``attest.file``."""
+    from shype.base.errors import BadInput
+    from shype.base.files import read_regular
+
+    try:
+        return read_regular(path, limit)
+    except OSError as error:
+        raise BadInput("attest.file", f"{path} cannot be read: {error.strerror}",
+                       "`shype attest --help` has the order of steps") from error
