@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from shype.attest.boot import Machine
@@ -13,7 +14,8 @@ from shype.lab import grub
 DEVICE = "hd0,msdos1"
 FIRST, SECOND = "3a169e46efa56f31", "ec29e196b692b045"
 #: A GRUB that has everything in its image, and reads its configuration from there.
-PROGRAM = Image(bytes(32), frozenset((*grub.MODULES, "tpm")), "configfile $prefix/grub.cfg\n")
+SCRIPT = "search.fs_uuid 5a7e-01 root\nset prefix=($root)/grub\nconfigfile $prefix/grub.cfg\n"
+PROGRAM = Image(bytes(32), frozenset((*grub.MODULES, "tpm")), SCRIPT)
 
 
 def tree(root: Path, *, xen_args: str = grub.XEN_ARGS, kernel_args: str = "console=hvc0 quiet",
@@ -31,6 +33,6 @@ def tree(root: Path, *, xen_args: str = grub.XEN_ARGS, kernel_args: str = "conso
     return boot
 
 
-def machine(boot: Path) -> Machine:
-    """It, booted by that GRUB."""
-    return Machine(boot, (PROGRAM,), DEVICE)
+def machine(boot: Path, script: str = SCRIPT) -> Machine:
+    """It, booted by that GRUB, or by one with another ``script`` in its image."""
+    return Machine(boot, (replace(PROGRAM, config=script),), DEVICE)

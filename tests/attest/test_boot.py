@@ -16,7 +16,7 @@ from shype.attest.event_log import Event
 from shype.attest.grub.image import Image
 from shype.base.errors import BadInput
 from shype.lab import grub
-from tests.attest.boot_tree import DEVICE, FIRST, SECOND, machine, tree
+from tests.attest.boot_tree import DEVICE, FIRST, SCRIPT, SECOND, machine, tree
 
 DATA = Path(__file__).parent / "grub/data"
 
@@ -63,7 +63,7 @@ def test_every_way_leaves_other_registers(tmp_path: Path) -> None:
     ({"file": "xen-flask"}, {9}), ({"file": "vmlinuz-lab"}, {9}), ({"file": "initrd.img-lab"}, {9}),
     ({"file": "grub/grub.cfg"}, {9}),
     ({"module": b"another policy"}, {9}),
-    ({"program": Image(b"x" * 32, machine(Path()).programs[0].modules, "configfile x")}, {4}),
+    ({"program": Image(b"x" * 32, machine(Path()).programs[0].modules, SCRIPT)}, {4}),
 ])
 def test_each_part_of_a_boot_is_in_a_register(
     change: dict[str, object], wrong: set[int], tmp_path: Path
@@ -84,7 +84,9 @@ def test_each_part_of_a_boot_is_in_a_register(
 
 def test_a_boot_directory_on_the_root_file_system(tmp_path: Path) -> None:
     boot = tree(tmp_path, separate=False)
-    events = machine(boot).ways(FIRST, b"module")[0].events
+    # As grub-install writes it.
+    script = "search.fs_uuid 5a7e-01 root hd0,gpt2 \nset prefix=($root)'/boot/grub'\n"
+    events = machine(boot, script).ways(FIRST, b"module")[0].events
     assert (9, "/boot/xen-flask") in described(events)
     assert (9, f"({DEVICE})/boot/grub/grub.cfg") in described(events)
 
@@ -111,8 +113,11 @@ def test_what_cannot_be_predicted_is_refused(
 
 
 @pytest.mark.parametrize(("modules", "config", "id"), [
-    (grub.MODULES, "configfile $prefix/grub.cfg\n", "reference.no-tpm"),
+    (grub.MODULES, SCRIPT, "reference.no-tpm"),
     ((*grub.MODULES, "tpm"), "", "reference.efi-config"),
+    ((*grub.MODULES, "tpm"), "normal (memdisk)/grub.cfg\n", "reference.efi-config"),
+    ((*grub.MODULES, "tpm"), SCRIPT.replace("/grub\n", "/boot/grub\n"), "reference.efi-config"),
+    ((*grub.MODULES, "tpm"), SCRIPT + "set x=y\n", "reference.efi-config"),
 ])
 def test_a_grub_that_measures_nothing_or_more_is_refused(
     modules: tuple[str, ...], config: str, id: str, tmp_path: Path

@@ -11,6 +11,7 @@ be computed from files, and are compared with what the host had when it was enro
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,10 @@ PROGRAMS, COMMANDS, FILES = COMPUTED = (4, 8, 9)
 FIRMWARE = (0, 1, 2, 3, 5, 6, 7)
 #: Largest file of /boot, bytes.
 MAX_FILE = 512 << 20
+#: The script in GRUB's image as grub-install writes it, or with the command that it leaves out.
+_SCRIPT = re.compile(
+    r"search\.fs_uuid [0-9A-Fa-f-]+ root[^\n]*\n\s*set prefix=\(\$root\)(?P<prefix>[^\s]+)\s*"
+    r"(?P<configfile>\nconfigfile \$prefix/grub\.cfg)?\s*")
 #: Firmware's own words (TCG PC Client Platform Firmware Profile, 3.3.4.5).
 _CALLING = b"Calling EFI Application from Boot Option"
 _ACTION, _SEPARATOR, _PROGRAM = 0x80000007, 0x4, 0x80000003
@@ -136,14 +141,15 @@ class Machine:
         if "tpm" not in grub.modules:
             raise BadInput("reference.no-tpm", "this GRUB measures nothing: its module tpm is not "
                            "in its image", "grub-install --modules=tpm, or grub-mkimage with tpm")
-        if not grub.config:
-            raise BadInput("reference.efi-config", "this GRUB has no configuration in its image: "
-                           "it reads one from the EFI partition, as Debian's signed image does, "
-                           "and that is not predicted",
+        prefix = f"{self.root}/grub"
+        found = _SCRIPT.fullmatch(grub.config)
+        if found is None or found["prefix"].replace("'", "") != prefix:
+            raise BadInput("reference.efi-config", "the script in this GRUB's image is none of "
+                           "those that are predicted: it does not just find /boot and go on there "
+                           "(Debian's signed image has a memory disk)",
                            "grub-install --no-uefi-secure-boot --modules=tpm")
         return (*_started(self.programs), *boot(Disk(
-            self.device, f"{self.root}/grub", read, grub.modules,
-            normal="configfile" not in grub.config)))
+            self.device, prefix, read, grub.modules, normal=found["configfile"] is None)))
 
 
 def _started(programs: Sequence[Image]) -> tuple[Event, ...]:

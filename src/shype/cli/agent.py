@@ -109,7 +109,7 @@ def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor
 
 
 def measurer(state: Path) -> Measurer:
-    """Who measures on a host that is set up for attestation (`shype attest enroll`)."""
+    """Who measures on a host that is set up for attestation (`shype attest enrol`)."""
     from shype.host.measurer import NOBODY
 
     if not (state / "attest/ak.json").is_file():
@@ -119,6 +119,29 @@ def measurer(state: Path) -> Measurer:
     # The registers are empty after a boot, and so is /run.
     usual = state == Path("/var/lib/shype")
     return TpmMeasurer(Path("/run/shype/attest") if usual else state / "attest/run")
+
+
+def observe_host() -> None:
+    """Measure what is new on this Xen host, whatever its state: nothing is refused here.
+
+    On another host nothing happens.
+    Raises BadInput (``bundle.*``, ``key.*``): what should be in force cannot even be told.
+    """
+    from shype.base.errors import Unavailable
+    from shype.host.agent import Agent
+    from shype.host.drivers.xen.driver import XenHypervisor, require_xen
+    from shype.host.measured import observe
+    from shype.host.trust import load_trusted
+
+    try:
+        require_xen()
+    except Unavailable:
+        return
+    state = Path("/var/lib/shype")
+    bundle = load_trusted(Path("/etc/shype/policy.shype"), Path("/etc/shype/keys"))
+    error = observe(Agent(bundle, XenHypervisor(), state, measurer=measurer(state)))
+    if error is not None:
+        output.note(f"shype: not measured: {error}")
 
 
 def finish_update(

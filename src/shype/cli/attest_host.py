@@ -172,6 +172,7 @@ def _quote(args: argparse.Namespace) -> int:
     from shype.base.files import write_atomic
 
     nonce, pcrs = parse_challenge(read(args.challenge), str(args.challenge))
+    _observe(args)
     with Tpm(args.tpm) as tpm:
         data = Attester(tpm, args.state, args.log).quote(nonce, pcrs)
     write_atomic(args.output, data)
@@ -180,6 +181,14 @@ def _quote(args: argparse.Namespace) -> int:
         return 0
     print(f"{args.output}: to the verifier, within two minutes")
     return 0
+
+
+def _observe(args: argparse.Namespace) -> None:
+    """Measure which policy is in force now and how: what changed behind the agent's back, too."""
+    if args.state == _STATE and args.log == _LOG:
+        from shype.cli.agent import observe_host
+
+        observe_host()
 
 
 def _send(args: argparse.Namespace) -> int:
@@ -193,6 +202,7 @@ def _send(args: argparse.Namespace) -> int:
 
     key = PublicKey.from_pem(read(args.verifier_key), str(args.verifier_key))
     remote: Remote = Remote(args.verifier, args.ca)
+    _observe(args)
     with Tpm(args.tpm) as tpm:
         attester = Attester(tpm, args.state, args.log)
         nonce, pcrs = remote.challenge(attester.id)
