@@ -259,13 +259,19 @@ class _Pending:
 
 def fingerprint(package: Path = agent_code.RUNNING) -> str:
     """Changes when a file of the code is replaced or written; no file is read for it."""
-    seen = []
-    for path in sorted(package.rglob("*")):
-        if "__pycache__" not in path.parts and path.is_file():
-            about = path.stat()
-            seen.append([str(path.relative_to(package)), about.st_size, about.st_mtime_ns,
-                         about.st_ctime_ns, about.st_ino])
-    return canonical.digest(canonical.dumps(seen))
+    seen: list[str] = []
+    left = [str(package)]
+    while left:  # pathlib would take four times as long, at each command
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__":
+                        left.append(entry.path)
+                    continue
+                about = entry.stat()
+                seen.append(f"{entry.path} {about.st_size} {about.st_mtime_ns} "
+                            f"{about.st_ctime_ns} {about.st_ino}")
+    return canonical.digest("\n".join(sorted(seen)).encode())
 
 
 def _policy(manifest: Manifest) -> HostEvent:

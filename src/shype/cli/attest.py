@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from shype.cli import attest_host, attest_reference, attest_sign, attest_verifier
+from shype.cli import attest_boot, attest_host, attest_reference, attest_sign, attest_verifier
 from shype.cli.types import Commands
 
 _EPILOG = """\
@@ -37,4 +37,5 @@ def add(commands: Commands) -> None:
     attest_host.add(verbs)
     attest_verifier.add(verbs)
     attest_reference.add(verbs)
+    attest_boot.add(verbs)
     attest_sign.add(verbs)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.types import Commands
+
+if TYPE_CHECKING:
+    from shype.attest.boot import Machine
+    from shype.policy.manifest import Bundle
 
 _EPILOG = """\
 Computed, not read off a host: GRUB's whole boot is gone through, with a copy of
@@ -31,39 +36,59 @@ def add(ways: Commands) -> None:
         "reference", help="compute what a good boot must have measured", epilog=_EPILOG,
         description="Compute what a good boot must have measured.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_argument("--bundle", type=Path, required=True, action="append", metavar="FILE",
-                         help="the signed bundle that is to be booted (may be given again)")
-    command.add_argument("--keys", type=Path, default=Path("/etc/shype/keys"), metavar="DIR",
-                         help="the keys that are trusted (default %(default)s)")
-    command.add_argument("--boot-dir", type=Path, required=True, metavar="DIR",
-                         help="a copy of /boot, after `shype host install`")
-    command.add_argument("--efi", type=Path, required=True, action="append", metavar="FILE",
-                         help="each EFI program that is started, in order; the last is GRUB")
-    command.add_argument("--device", default="hd0,gpt2", metavar="NAME",
-                         help="GRUB's name for the partition of /boot (default %(default)s)")
+    add_sources(command, required=True)
     command.add_argument("--output", "-o", type=Path, metavar="FILE", help="where to write it")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_reference)
 
 
-def _reference(args: argparse.Namespace) -> int:
-    from shype.attest import boot_reference
+def add_sources(command: argparse.ArgumentParser, *, required: bool) -> None:
+    """The options that say what is booted (`sources`)."""
+    command.add_argument("--bundle", type=Path, required=required, action="append", metavar="FILE",
+                         help="the signed bundle that is to be booted (may be given again)")
+    command.add_argument("--keys", type=Path, default=Path("/etc/shype/keys"), metavar="DIR",
+                         help="the keys that are trusted (default %(default)s)")
+    command.add_argument("--boot-dir", type=Path, required=required, metavar="DIR",
+                         help="a copy of /boot, after `shype host install`")
+    command.add_argument("--efi", type=Path, required=required, action="append", metavar="FILE",
+                         help="each EFI program that is started, in order; the last is GRUB")
+    command.add_argument("--device", default="hd0,gpt2", metavar="NAME",
+                         help="GRUB's name for the partition of /boot (default %(default)s)")
+
+
+def sources(args: argparse.Namespace) -> tuple[Machine, list[tuple[Bundle, bytes]]]:
+    """What is booted: the machine, and each bundle with its module.
+
+    Raises BadInput (``reference.*``, ``bundle.*``, ``key.*``), OSError.
+    """
     from shype.attest.boot import MAX_FILE, Machine
     from shype.attest.grub import image
-    from shype.base.files import read_regular, write_atomic
+    from shype.base.errors import BadInput
+    from shype.base.files import read_regular
     from shype.host.install import trial
 
+    if not args.efi or not args.bundle:
+        raise BadInput("reference.sources", "a copy of /boot alone does not say what is booted",
+                       "give --bundle and --efi too")
     machine = Machine(
         args.boot_dir, tuple(image.read(read_regular(path, MAX_FILE), str(path))
                              for path in args.efi), args.device)
-    read = [trial.read_trusted(path, args.keys) for path in args.bundle]
-    ids = [trial.policy_id(bundle) for _, bundle, _ in read]
+    return machine, [trial.read_trusted(path, args.keys)[1:] for path in args.bundle]
+
+
+def _reference(args: argparse.Namespace) -> int:
+    from shype.attest import boot_reference
+    from shype.base.files import write_atomic
+    from shype.host.install import trial
+
+    machine, bundles = sources(args)
+    ids = [trial.policy_id(bundle) for bundle, _ in bundles]
     references = [
         boot_reference.BootReference.of(
             machine.ways(trial.policy_id(bundle), module, ids), policy=bundle.manifest.policy.name,
             version=bundle.manifest.policy.version, bundle=bundle.manifest.digest,
             module=bundle.manifest.files["policy.bin"])
-        for _, bundle, module in read]
+        for bundle, module in bundles]
     if args.output is not None:
         write_atomic(args.output, boot_reference.dumps(references))
     if args.json:
