@@ -13,12 +13,13 @@ from shype.base.errors import ShypeError, Unavailable
 from shype.cli import denials
 from shype.cli import host as cli
 from shype.cli.agent import open_agent
-from shype.host.admission import Accepted, accepted
+from shype.host.admission import accepted
 from shype.host.agent import Agent
 from shype.host.drivers.model import UNLABELLED
 from shype.host.drivers.xen import driver
 from shype.host.hypervisor import CreateFailed
 from shype.host.journal import reservation
+from shype.host.versions import Accepted
 from shype.policy.model import Enforcement
 from shype.policy.names import LabelName
 from tests.cli.on_model import Shell, options, signed_host

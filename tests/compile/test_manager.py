@@ -41,6 +41,22 @@ def test_one_subject_sets_booleans_and_nobody_loads_or_relaxes(binary: Binary) -
         assert not held(binary, who, SECURITY, "security") & {"load_policy", "setenforce"}
 
 
+LIVE = POLICY.replace("manager: keeper", "manager: keeper, updates: live")
+
+
+def test_the_manager_loads_and_dom0_never_does(tmp_path: Path) -> None:
+    build(policy(tmp_path, LIVE), target="xen-4.17", out=tmp_path / "bundle")
+    live = read((tmp_path / "bundle/policy.bin").read_bytes())
+    xen = "u:r:xen_t:s0"
+    assert "load_policy" not in held(live, MANAGER, SECURITY, "security")
+    assert "load_policy" in held(live, MANAGER, SECURITY, "security", load_open=True)
+    assert held(live, MANAGER, xen, "xen", load_open=True) == {"debug"}
+    every = dict.fromkeys(live.booleans, True)
+    for who in (DOM0, VM):
+        assert not held(live, who, SECURITY, "security", **every) & {"load_policy", "setenforce"}
+        assert "debug" not in held(live, who, xen, "xen", **every)
+
+
 def test_dom0_builds_and_ends_the_manager_until_it_has_begun(binary: Binary) -> None:
     wanted = {"create", "pause", "destroy", "setvcpucontext"}
     assert wanted <= held(binary, DOM0, MANAGER, "domain", **{BOOT_MANAGER: True})
@@ -69,6 +85,24 @@ def test_the_manager_sees_all_and_does_nothing_to_them(binary: Binary) -> None:
 ])
 def test_validation_catches(line: str, report: str, tmp_path: Path) -> None:
     made = policy(tmp_path, POLICY)
+    text = cil.generate(made, XEN) + f"(boolean policy_{DIGEST} false)\n"
+    verify.verify(made, XEN, compiled(text, tmp_path), DIGEST)
+    with pytest.raises(verify.Disagreement) as caught:
+        verify.verify(made, XEN, compiled(f"{text}{line}\n", tmp_path), DIGEST)
+    assert any(re.search(report, str(one)) for one in caught.value.mismatches), (
+        caught.value.mismatches)
+
+
+@pytest.mark.parametrize(("line", "report"), [
+    ("(booleanif load_open (true (allow dom0_t security_t (security (load_policy)))))",
+     "dom0_t -> security_t.*load_policy.*never"),
+    ("(booleanif load_open (true (allow dom0_t xen_t (xen (debug)))))", "dom0_t -> xen_t.*never"),
+    ("(booleanif win_en (true (allow l_keeper_t security_t (security (load_policy)))))",
+     "l_keeper_t -> security_t.*load_policy.*never"),
+    ("(allow l_keeper_t security_t (security (load_policy)))", "keeper -> security_t.*load_policy"),
+])
+def test_validation_of_a_live_one_catches(line: str, report: str, tmp_path: Path) -> None:
+    made = policy(tmp_path, LIVE)
     text = cil.generate(made, XEN) + f"(boolean policy_{DIGEST} false)\n"
     verify.verify(made, XEN, compiled(text, tmp_path), DIGEST)
     with pytest.raises(verify.Disagreement) as caught:

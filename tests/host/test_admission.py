@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from shype.host.admission import Accepted, accepted, admit, advanced
+from shype.host.admission import accepted, admit
 from shype.host.agent import Agent
 from shype.host.drivers.model import ModelHypervisor
+from shype.host.versions import Accepted, advanced
 from shype.policy.manifest import Bundle
 from shype.policy.model import Enforcement
 from tests.host.builders import BANKS, bundle, host, model

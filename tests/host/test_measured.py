@@ -18,7 +18,7 @@ from shype.host.launch import Step, launch
 from shype.host.resources.device import BootFile, Device, Devices, Disk
 from shype.host.update import staged
 from shype.host.update.update import Update
-from shype.policy.manifest import Bundle, Manifest
+from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
 from tests.host.attestation.attested import POLICY
 from tests.host.builders import config, host
@@ -102,9 +102,9 @@ def test_a_load_is_measured_before_the_hypervisor_has_it(tmp_path: Path) -> None
     seen: list[list[tuple[str, ...]]] = []
 
     class Watched(ModelHypervisor):
-        def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
+        def load(self, what: staged.Staged, also: Mapping[str, str]) -> None:
             seen.append(list(notes.said))
-            super().load(bundle, binary, also)
+            super().load(what, also)
 
     old, new = (staged.read(path, tmp_path / "keys") for path in (shop.file, shop.new))
     made = Update(old, new, shop.file, shop.agent.state,

@@ -14,6 +14,7 @@ from shype.lab.guests import config
 from shype.lab.host import Lab
 from shype.policy.loader import load
 from tests.lab.conftest import STILL, boolean, guests
+from tests.lab.test_apply import apply, compiled
 from tests.lab.test_faults import shype
 
 pytestmark = pytest.mark.lab
@@ -29,7 +30,7 @@ labels:
   vault: {coalitions: [red], wall: [left], locked: true}
   plain: {coalitions: [red]}
   rival: {coalitions: [blue], wall: [right]}
-host: {dom0: boss, manager: keeper}
+host: {dom0: boss, manager: keeper, updates: live}
 vms: {vault: vault, plain: plain, rival: rival}
 """
 
@@ -82,3 +83,31 @@ def test_vms_start_through_it(lab: Lab) -> None:
     assert shype(lab, "stop", "--force", "vault").code == 0
     assert not boolean(lab, "run_left")
     assert shype(lab, "run", "/run/rival.cfg").code == 0
+
+
+def successor(number: int, text: str = POLICY) -> str:
+    """``text`` as the version after ``number`` - 1."""
+    return text.replace('version: "1.0"', f'version: "1.{number}", from: "1.{number - 1}"')
+
+
+def manager(lab: Lab) -> dict[str, object]:
+    """What the manager says of itself."""
+    found = json.loads(lab.run(["shype", "manager", "status", "--json"], timeout=100).out)
+    assert found["answers"], found
+    answer = found["answer"]
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_a_policy_is_applied_through_it(lab: Lab) -> None:
+    new = successor(1).replace("plain: {", "simple: {was: plain, ").replace(
+        "plain: plain", "plain: simple")
+    said = apply(lab, compiled(new))
+    assert said.code == 0, said.value
+    assert manager(lab)["version"] == "1.1"
+    assert manager(lab)["before"] is None, "there is no way back"
+    assert shype(lab, "status").code == 0
+    assert not boolean(lab, "load_open")
+    assert shype(lab, "stop", "--force", "rival").code == 0
+    assert shype(lab, "run", "/run/plain.cfg").code == 0
+    assert guests(lab)["plain"] == "u:r:l_simple_t:s0"

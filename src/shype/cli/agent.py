@@ -70,26 +70,12 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
         if resume:
             finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
-        agent = admit(_managed(Agent(
-            bundle, driver(bundle), state, measurer=measurer(state))))
+        agent = admit(Agent(bundle, driver(bundle), state, measurer=measurer(state)))
         record_keys(agent, args.keys)
         record_load(agent)
         unmeasured = observe(agent)
         if unmeasured is not None:
             output.note(f"shype: not measured: {unmeasured}")
-    return agent
-
-
-def _managed(agent: Agent) -> Agent:
-    """The same agent, whose driver sets booleans through the manager if the policy has one."""
-    from shype.host.drivers.xen.driver import XenHypervisor
-
-    if agent.policy.host.manager is not None and isinstance(agent.hypervisor, XenHypervisor):
-        from shype.host.drivers.xen.flask import Flask
-        from shype.host.manager.link import Managed
-        from shype.host.manager.start import link
-
-        agent.hypervisor.monitor = Managed(link(agent), Flask())
     return agent
 
 
@@ -105,7 +91,21 @@ def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
     require_xen()
-    return (args.state or Path("/var/lib/shype")).absolute(), lambda bundle: XenHypervisor()
+    state = (args.state or Path("/var/lib/shype")).absolute()
+
+    def driver(bundle: Bundle) -> Hypervisor:
+        made = XenHypervisor()
+        manager = bundle.policy.host.manager
+        if manager is not None:
+            from shype.host.drivers.xen.flask import Flask
+            from shype.host.manager.managed import Managed
+            from shype.host.manager.start import link
+
+            made.monitor = Managed(
+                link(made, bundle.manifest, manager, state), Flask(), bundle.manifest)
+        return made
+
+    return state, driver
 
 
 def measurer(state: Path) -> Measurer:

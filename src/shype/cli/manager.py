@@ -1,4 +1,4 @@
-"""`shype manager`: a domain of its own that alone opens launch windows."""
+"""`shype manager`: a domain of its own that alone opens launch windows and loads policies."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ example: shype manager image; shype manager start; shype manager status
 """
 _IMAGE = """\
 Packs Python, shype, the bundle and the trusted keys out of this host's own
-files into an initial RAM disk. Run it in dom0, and again when any of them
-changes. --module: xen-privcmd, and what it needs, in loading order.
+files into an initial RAM disk. Run it in dom0, and again when Python, shype or
+the keys change; a newer bundle it gets by itself. --module: xen-privcmd, and
+what it needs, in loading order.
 
 example: shype manager image -o /var/lib/shype/manager.img
 exit codes: 0 written, 2 bad input, 3 it cannot be made here
@@ -28,7 +29,7 @@ exit codes: 0 written, 2 bad input, 3 it cannot be made here
 _START = """\
 Once per boot of the host, before any VM: dom0 may build the manager until it
 has taken its right, and never after. From then on nobody else sets FLASK's
-booleans, root in dom0 included.
+booleans or loads a policy (shype apply goes through it), not even root in dom0.
 
 example: shype manager start
 exit codes: 0 it runs, 2 the policy has none, 3 it does not run
@@ -42,8 +43,9 @@ exit codes: 0 it answers and dom0 has lost the right, 2 the policy has none,
 def add(commands: Commands) -> None:
     """Register the commands."""
     group = commands.add_parser(
-        "manager", help="the domain that alone opens launch windows",
-        description="The domain that alone opens launch windows (host: {manager: LABEL}).",
+        "manager", help="the domain that alone opens windows and loads policies",
+        description="The domain that alone opens launch windows and loads policies "
+        "(host: {manager: LABEL}).",
         epilog=_GROUP, formatter_class=argparse.RawDescriptionHelpFormatter)
     manager = group.add_subparsers(metavar="COMMAND", required=True)
     image = command(manager, "image", "make the manager's RAM disk", _IMAGE, _image)

@@ -18,11 +18,12 @@ from shype.host.mapped import Mapped
 from shype.host.network.switch import Switch
 from shype.host.resources.device import Devices
 from shype.host.store.store import Store
-from shype.policy.manifest import Bundle, Manifest
+from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
 
 if TYPE_CHECKING:
     from shype.decision.security_server import SecurityServer
+    from shype.host.update.staged import Staged
     from shype.host.verify.compare import Report
 
 
@@ -135,12 +136,18 @@ class Hypervisor(Protocol):
     def set_booleans(self, values: Mapping[str, bool]) -> None:
         """Set all ``values`` in one commit: no state in between is ever enforced."""
 
-    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
-        """Replace the loaded policy by ``binary``, that of ``bundle``, all or nothing.
+    def load(self, what: Staged, also: Mapping[str, str]) -> None:
+        """Replace the loaded policy by that of the bundle ``what``, all or nothing.
 
         Domains keep their labels by the names of their types, booleans their values by name.
-        ``also``: further names for types of ``bundle`` (the values), which domains may carry.
+        ``also``: further names for types of ``what`` (the values), which domains may carry.
         Raises Unavailable (``host.load``): then the old policy is in force as before.
+        """
+
+    def confirm(self) -> None:
+        """The loaded policy, this driver's, has stood its test, and is not taken back any more.
+
+        Raises ShypeError if it has been taken back meanwhile (by a manager).
         """
 
     def mapped(self) -> Mapped:

@@ -103,7 +103,7 @@ def _host(policy: Policy) -> None:
         others = {host.dom0, UNLABELED, *host.drivers, *policy.guards}
         if label is None or not label.locked or label.coalitions or label.members:
             corrupt("the manager's label is undeclared, open, or shares with somebody")
-        if host.manager in others or policy.static or host.updates == "live":
+        if host.manager in others or policy.static:
             corrupt("the manager's label is another's, or the policy is static")
     for assignment in policy.assignments.values():
         if assignment.label not in policy.labels or assignment.label == host.dom0:

@@ -124,8 +124,6 @@ def the_manager_is_alone(case: Case) -> Iterator[Finding]:
         problem = "is not locked, so that dom0 could reach into it"
     elif label.coalitions or label.everything or label.members:
         problem = "has coalitions or a wall, and the manager shares with nobody"
-    elif draft.updates is not None and draft.updates.text == "live":
-        problem = "is of no use with `updates: live`, which the manager does not know yet"
     elif draft.static is not None:
         problem = "is of no use in a static policy, whose vectors it does not know"
     if problem:

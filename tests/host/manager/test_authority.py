@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from shype.base.errors import Unavailable
 from shype.host.drivers.xen.listing import Listed
 from shype.host.manager.authority import MAX_LINE, OPEN, Authority
+from shype.host.manager.succession import Succession
+from shype.host.update.staged import Staged
 from shype.policy.manifest import BOOT_MANAGER, Bundle
 from shype.policy.names import LabelName
 from tests.host.builders import bundle, context
+from tests.signing import TRUSTED
 
 POLICY = """\
 shype: 1
@@ -56,6 +59,15 @@ class Xen:
     def listed(self) -> Sequence[Listed]:
         return self.domains
 
+    def target(self) -> str:
+        return "xen-4.17"
+
+    def load(self, policy: bytes) -> None:
+        raise AssertionError("nobody asked for it")
+
+    def print_grants(self) -> None:
+        raise AssertionError("nobody asked for it")
+
 
 @dataclass
 class World:
@@ -77,13 +89,17 @@ class World:
         return self.xen.values["win_en"]
 
 
+def begun(made: Bundle) -> Succession:
+    return Succession(Staged(made, b"bin", b""), TRUSTED, {})
+
+
 def world(directory: Path) -> World:
     made = bundle(directory, POLICY)
     names = made.manifest.booleans
     known = (names.enable, *names.bits, *names.running.values(), names.digest)
     values = dict.fromkeys(known, False)
     xen = Xen({**values, BOOT_MANAGER: True})
-    here = World(made, xen, Authority(made, xen, clock=lambda: here.now))
+    here = World(made, xen, Authority(begun(made), xen, clock=lambda: here.now))
     here.authority.begin()
     return here
 
@@ -98,7 +114,7 @@ def test_it_does_not_begin_with_another_policy_loaded(tmp_path: Path) -> None:
     made = bundle(tmp_path, POLICY)
     xen = Xen({BOOT_MANAGER: True})
     with pytest.raises(Unavailable, match=r"host\.wrong-policy"):
-        Authority(made, xen).begin()
+        Authority(begun(made), xen).begin()
     assert xen.values[BOOT_MANAGER]
 
 
@@ -165,7 +181,8 @@ def test_bad_values(tmp_path: Path, values: object) -> None:
 
 
 @given(st.binary(max_size=200) | st.sampled_from(
-    [b"[" * 100_000, b"{}", b"null", b'{"op": ["set"]}', b" " * (MAX_LINE + 1)]))
+    [b"[" * 100_000, b"{}", b"null", b'{"op": ["set"]}', b" " * (MAX_LINE + 1),
+     b'{"op": "load"}', b'{"op": "part", "at": 0, "data": ""}', b'{"op": "print"}']))
 def test_nonsense_is_answered_and_changes_nothing(line: bytes) -> None:
     import tempfile
 

@@ -46,6 +46,6 @@ def test_it_has_all_that_the_manager_needs_and_no_shell(tmp_path: Path) -> None:
     python = first.removeprefix("#!").split()[0]
     (root / "try.py").write_text((root / "init").read_text().split("from shype")[0] + (
         "import shype.host.manager.serve as s\n"
-        "print(s.load_trusted(s.BUNDLE, s.KEYS).policy.name)\n"))
+        "print(s.succession(s.BUNDLE, s.CURRENT, s.KEYS).now.bundle.policy.name)\n"))
     done = child.run(["chroot", root, python, "-IB", "/try.py"])
     assert done.out.strip() == "managed"

@@ -191,3 +191,31 @@ def test_the_json_is_read_back(built: Built) -> None:
     shown = report.to_json(every=False)["rows"]
     assert isinstance(shown, list)
     assert len(shown) == sum(row.different for row in report.rows)
+
+
+def test_that_a_manager_sees_who_runs_is_no_control(tmp_path: Path) -> None:
+    made = read_policy(MANAGED)
+    builder.build(made, target="xen-4.17", out=tmp_path / "b")
+    contents = read_directory(tmp_path / "b")
+    built = Built(assemble(contents, tmp_path), contents.files["policy.bin"],
+                  contents.files["policy.cil"].decode(), tmp_path)
+    assert not built.against(built.binary).different
+    see = "(allow l_keeper_t label (domain (getdomaininfo)))"
+    for more in (see.replace("getdomaininfo", "getdomaininfo unpause"),
+                 see + see.replace("l_keeper_t", "l_other_t")):
+        loose = Built(built.bundle, built.edited(see, more), built.cil, tmp_path)
+        rows = [row for row in loose.against(loose.binary).rows if row.different]
+        assert rows
+        assert {row.question[2] for row in rows} == {Operation.CONTROL}
+
+
+MANAGED = """\
+shype: 1
+policy: {name: small, version: "1.0"}
+coalitions: [ward]
+labels:
+  boss: {coalitions: all}
+  other: {coalitions: [ward]}
+  keeper: {locked: true}
+host: {dom0: boss, manager: keeper, updates: live}
+"""

@@ -1,8 +1,8 @@
 """Loading another policy on a running host: who may, and when.
 
-With ``updates: live``, dom0 may load a policy, and have the hypervisor print who maps whose
-pages, while the boolean `OPEN` is on. It is off at boot, and the agent turns it on for the
-moment of an update. Without, nobody may ever.
+With ``updates: live``, the reference monitor (dom0, or the manager) may load a policy, and have
+the hypervisor print who maps whose pages, while the boolean `encoding.LOADING` is on. It is off at
+boot, and the monitor turns it on for the moment of an update. Without, nobody may ever.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from shype.compile.flask.tables import Tables
 from shype.compile.flask.world import World
 from shype.policy.model import Policy
 
-_RULES = (
-    Allow(enc.DOM0_TYPE, enc.sid_type("security"), "security", ("load_policy",),
-          "an update of the running host replaces the policy"),
-    Allow(enc.DOM0_TYPE, enc.sid_type("xen"), "xen", ("debug",),
-          "the hypervisor prints its grant tables: who goes on mapping whose pages"),
-)
+
+def rules(subject: str) -> tuple[Allow, ...]:
+    """What ``subject``, the reference monitor (`encoding.monitor`), may do under the boolean."""
+    return (
+        Allow(subject, enc.sid_type("security"), "security", ("load_policy",),
+              "an update of the running host replaces the policy"),
+        Allow(subject, enc.sid_type("xen"), "xen", ("debug",),
+              "the hypervisor prints its grant tables: who goes on mapping whose pages"),
+    )
+
+
 #: What `Loading` expects, written from xen/xsm/flask/flask_op.c (security_load_policy()) and
 #: flask_sysctl() (XEN_SYSCTL_debug_keys): class, permission, and the type of the target.
 _MEANT = frozenset({("security", "load_policy", "security_t"), ("xen", "debug", "xen_t")})
@@ -36,7 +41,7 @@ def lines(policy: Policy, tables: Tables) -> Iterator[str]:
         return
     yield "; -- Loading another policy"
     yield f"(boolean {name} false)"
-    for rule in applicable(_RULES, tables):
+    for rule in applicable(rules(enc.monitor(policy)), tables):
         yield f"(booleanif {name} (true {rule}))"
 
 
@@ -51,6 +56,8 @@ class Loading:
 
     def __init__(self, world: World, given: Sequence[Access]) -> None:
         self._world, self._given = world, given
+        manager = world.policy.host.manager
+        self._subject = world.dom0_type if manager is None else world.entries[manager].type
 
     def mismatches(self) -> Iterator[Mismatch]:
         """All differences."""
@@ -60,7 +67,7 @@ class Loading:
             tokens = self._world.binary.expressions[rule.condition]
             right = (rule.cls, rule.permissions[0], rule.target)
             meant = (
-                name is not None and rule.source == self._world.dom0_type and right in missing
+                name is not None and rule.source == self._subject and right in missing
                 and rule.branch and conditions.equivalent([tokens], [{name: True}])
             )
             if meant:
@@ -69,5 +76,5 @@ class Loading:
                 yield Mismatch(rule.source, rule.target, f"{rule.cls} {{ {right[1]} }}",
                                "never", short(" ".join(tokens)))
         for cls, permission, target in sorted(missing):
-            yield Mismatch(self._world.dom0_type, target, f"{cls} {{ {permission} }}",
+            yield Mismatch(self._subject, target, f"{cls} {{ {permission} }}",
                            f"iff {name}", "never")

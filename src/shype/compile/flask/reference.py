@@ -131,8 +131,9 @@ For a label that is `locked`, all of "building them" below stands in the same co
 `create`: whoever cannot create a VM of it cannot reach into one either. The others are then the
 attribute `{enc.UNLOCKED}`.
 
-With `updates: live`, dom0 has `security load_policy`, and `xen debug` (which prints the grant
-tables), under the boolean `load_open`; otherwise there is neither the boolean nor the rules.
+With `updates: live`, the reference monitor (dom0, or the manager) has `security load_policy`, and
+`xen debug` (which prints the grant tables), under the boolean `load_open`; otherwise there is
+neither the boolean nor the rules.
 
 ## Hardware
 

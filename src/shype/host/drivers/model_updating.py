@@ -10,7 +10,8 @@ from shype.base.errors import Unavailable
 from shype.decision.security_server import SecurityServer
 from shype.host import mapped as tables
 from shype.host.drivers.model_state import State, reload
-from shype.policy.manifest import Bundle, Manifest
+from shype.host.update.staged import Staged
+from shype.policy.manifest import Manifest
 
 
 class Updating:
@@ -22,15 +23,18 @@ class Updating:
     def _state(self) -> AbstractContextManager[State]:
         """The state; what is changed in it is kept."""
 
-    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
+    def load(self, what: Staged, also: Mapping[str, str]) -> None:
         """See the protocol; this instance goes on deciding by its own bundle's policy."""
         with self._state() as state:
             opening = self._manifest.booleans.loading
             if opening is None or not state.booleans.get(opening):
                 raise Unavailable("host.load", "the model does not take the policy: EACCES")
-            if binary == REFUSED:
+            if what.binary == REFUSED:
                 raise Unavailable("host.load", "the model does not take the policy: EINVAL")
-            reload(state, self._manifest, bundle, also)
+            reload(state, self._manifest, what.bundle, also)
+
+    def confirm(self) -> None:
+        """See the protocol; nobody takes a model's policy back by himself."""
 
     def mapped(self) -> tables.Mapped:
         """See the protocol."""

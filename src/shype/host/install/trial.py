@@ -200,10 +200,11 @@ def health(places: Places) -> Callable[[Bundle], None]:
     And it is no older than what was good before (``bundle.older``). No command of the agent is
     used for it: a version counts as run only once it is good.
     """
-    from shype.host.admission import accepted, advanced
+    from shype.host.admission import accepted
     from shype.host.agent import Agent
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
     from shype.host.hostcheck import require_enforcing, require_policy
+    from shype.host.versions import advanced
 
     def check(bundle: Bundle) -> None:
         require_xen()

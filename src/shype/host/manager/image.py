@@ -17,31 +17,45 @@ from pathlib import Path
 import shype
 from shype.base import child, cpio
 from shype.base.errors import Unavailable
+from shype.host.manager.incoming import require_size
 from shype.host.manager.serve import BUNDLE, KEYS, MODULES
 from shype.host.trust import load_trusted
 
 #: Runs in a process of its own: all that the manager uses, then what that was.
 _REHEARSAL = """\
 import encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8, json, sys
-import datetime, difflib, importlib.metadata, site, traceback
+import base64, datetime, difflib, hashlib, importlib.metadata, site, traceback
 from pathlib import Path
-from shype.host.manager import serve
+from shype.host.manager import incoming, serve
 from shype.host.manager.authority import Authority
-from shype.host.trust import load_trusted
+from shype.host.verify.binary import also_named
 
 class Nobody:
+    def target(self): return "xen-0.0"
     def boolean(self, name): return False
     def set_booleans(self, values): pass
     def listed(self): return ()
+    def load(self, policy): raise OSError
+    def print_grants(self): pass
 
-bundle = load_trusted(Path(sys.argv[1]), Path(sys.argv[2]))
-authority = Authority(bundle, Nobody())
+place, keys = map(Path, sys.argv[1:])
+found = serve.succession(place, Path("/nowhere"), keys)
+bundle = found.now.bundle
+authority = Authority(found, Nobody())
 authority.begin()
 manifest = bundle.manifest
 for label in (*manifest.labels, None):
     values = manifest.window_values(label)
     authority.handle(json.dumps({"id": "x", "op": "set", "values": values}).encode())
-authority.handle(b'{"op": "status"}')
+for op in ("status", "print", "back", "confirm"):
+    authority.handle(json.dumps({"op": op}).encode())
+packed = incoming.pack(place.read_bytes())
+digest = hashlib.sha256(packed).hexdigest()
+authority.handle(json.dumps({"op": "offer", "size": len(packed), "digest": digest}).encode())
+for at in range(0, len(packed), incoming.PART):
+    data = base64.b64encode(packed[at:at + incoming.PART]).decode()
+    authority.handle(json.dumps({"op": "part", "at": at, "data": data}).encode())
+authority.handle(b'{"op": "load"}')
 files = {getattr(module, "__file__", None) for module in sys.modules.values()}
 maps = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
 print(json.dumps(sorted(str(name) for name in files | maps if name and name.startswith("/"))))
@@ -62,9 +76,11 @@ _LINKS = ("bin", "lib", "lib64", "sbin")
 def image(bundle: Path, keys: Path, modules: Iterable[Path]) -> bytes:
     """The archive. ``modules``: xen-privcmd and what it needs, in loading order.
 
-    Raises BadInput (``bundle.*``, ``key.*``), Unavailable (``manager.image``).
+    Raises BadInput (``bundle.*``, ``key.*``), Unavailable (``manager.image``,
+    ``manager.too-large``).
     """
     load_trusted(bundle, keys)
+    require_size(bundle.stat().st_size)
     package = Path(shype.__file__).parent.parent
     try:
         done = child.run(

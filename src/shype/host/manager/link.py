@@ -12,12 +12,11 @@ import select
 import termios
 import time
 import tty
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shype.base.errors import ShypeError, Unavailable
-from shype.host.drivers.xen.flask import Flask
 from shype.host.lock import LaunchLock
 from shype.host.manager.authority import MAX_LINE
 
@@ -28,9 +27,13 @@ _TURN = 60.0
 
 
 class RefusedByManager(ShypeError):
-    """The manager does not open the window; the id is its own."""
+    """The manager does not do it, and nothing has changed; the id is its own."""
 
     exit_code = 1
+
+
+class FailedInManager(Unavailable):
+    """The manager could not do it, though it may; the id is its own."""
 
 
 class Link:
@@ -39,38 +42,28 @@ class Link:
     def __init__(self, find: Callable[[], Path], state: Path) -> None:
         self._find, self._lock = find, LaunchLock(state, "manager.lock")
 
-    def ask(self, timeout: float = ANSWER, **request: object) -> dict[str, Any]:
+    def find(self) -> Path:
+        """The manager's terminal, for several requests in a row. Raises what ``find`` raises."""
+        return self._find()
+
+    def ask(
+        self, timeout: float = ANSWER, terminal: Path | None = None, **request: object
+    ) -> dict[str, Any]:
         """The answer to ``request``.
 
-        Raises Unavailable (``manager.silent``, what ``find`` raises), RefusedByManager.
+        Raises Unavailable (``manager.silent``, what ``find`` raises; FailedInManager),
+        RefusedByManager.
         """
         id_ = os.urandom(8).hex()
         line = json.dumps({"id": id_, **request}).encode() + b"\n"
         with self._lock.hold(_TURN):
-            answer = _talk(self._find(), line, id_, timeout)
+            answer = _talk(terminal or self._find(), line, id_, timeout)
         if "error" in answer:
-            raise RefusedByManager(
-                str(answer["error"]), f"the manager refuses: {answer.get('message')}")
+            id_, why = str(answer["error"]), answer.get("message")
+            if answer.get("exit") == Unavailable.exit_code:
+                raise FailedInManager(id_, f"the manager failed: {why}")
+            raise RefusedByManager(id_, f"the manager refuses: {why}")
         return answer
-
-
-class Managed:
-    """Sets booleans through the manager; see `shype.host.drivers.xen.flask.Flask.set_booleans`."""
-
-    def __init__(self, link: Link, flask: Flask) -> None:
-        self._link, self._flask = link, flask
-
-    def set_booleans(self, values: Mapping[str, bool]) -> None:
-        """Ask for ``values``, and read back what the hypervisor has then.
-
-        Raises Unavailable (``manager.*``, ``host.flask``), RefusedByManager.
-        """
-        self._link.ask(op="set", values=dict(values))
-        wrong = [name for name, value in values.items() if self._flask.boolean(name) is not value]
-        if wrong:
-            raise Unavailable(
-                "manager.differs", f"the manager has set {wrong[0]} by what the hypervisor tells "
-                "it, and not as this agent asked", "look at who runs: shype ps, xl list -Z")
 
 
 def _talk(terminal: Path, line: bytes, id_: str, timeout: float) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shype.base import child
+from shype.base import child, cpio
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import write_atomic
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.drivers.config import new_uuid
-from shype.host.hypervisor import Domain
+from shype.host.hypervisor import Domain, Hypervisor
 from shype.host.lock import unwritable
+from shype.host.manager.incoming import require_size
 from shype.host.manager.link import Link
+from shype.host.manager.serve import CURRENT
 from shype.policy.manifest import BOOT_MANAGER, Manifest
 from shype.policy.names import LabelName
 
@@ -68,10 +70,13 @@ def terminal(domains: tuple[Domain, ...], manifest: Manifest, label: LabelName) 
     return Path(done.out.strip())
 
 
-def link(agent: Agent) -> Link:
-    """How to ask this host's manager."""
-    label = label_of(agent)
-    return Link(lambda: terminal(agent.hypervisor.domains(), agent.manifest, label), agent.state)
+def link(hypervisor: Hypervisor, manifest: Manifest, label: LabelName, state: Path) -> Link:
+    """How to ask this host's manager, which has ``label``."""
+    return Link(lambda: terminal(hypervisor.domains(), manifest, label), state)
+
+
+def _link(agent: Agent) -> Link:
+    return link(agent.hypervisor, agent.manifest, label_of(agent), agent.state)
 
 
 def start(agent: Agent, kernel: Path, ramdisk: Path, *, lock_timeout: float = 30) -> int:
@@ -89,9 +94,10 @@ def start(agent: Agent, kernel: Path, ramdisk: Path, *, lock_timeout: float = 30
         before = {domain.domid for domain in agent.hypervisor.domains()}
         agent.record(Event(kind="manager.start", result=Result.PERMITTED, vm=NAME, subject=label,
                            object=f"file:{ramdisk}"))
-        config = agent.state / "manager.cfg"
+        config, whole = agent.state / "manager.cfg", agent.state / "manager.ramdisk"
         try:
-            write_atomic(config, _config(kernel, ramdisk, context).encode(), 0o600)
+            write_atomic(whole, _with_bundle(ramdisk, agent.bundle.path), 0o600)
+            write_atomic(config, _config(kernel, whole, context).encode(), 0o600)
         except OSError as error:
             raise unwritable(agent.state, error) from error
         agent.hypervisor.create_paused(config)
@@ -104,13 +110,29 @@ def start(agent: Agent, kernel: Path, ramdisk: Path, *, lock_timeout: float = 30
     return made[0].domid
 
 
+def _with_bundle(image: Path, bundle: Path) -> bytes:
+    """The RAM disk: the image, and the host's bundle as it is now, in a second archive.
+
+    Raises Unavailable (``manager.image``, ``manager.too-large``).
+    """
+    try:
+        made, sealed = image.read_bytes(), bundle.read_bytes()
+    except OSError as error:
+        raise Unavailable(
+            "manager.image", f"{error.filename} cannot be read: {error.strerror}",
+            "make the image: shype manager image") from error
+    require_size(len(sealed))
+    name = str(CURRENT).lstrip("/")
+    return made + cpio.archive([cpio.file(name, sealed, 0o600)])
+
+
 def standing(agent: Agent) -> Standing:
     """How it stands now."""
     label = label_of(agent)
     context, boot = agent.manifest.labels[label].context, agent.hypervisor.boolean(BOOT_MANAGER)
     domid = next((d.domid for d in agent.hypervisor.domains() if d.context == context), None)
     try:
-        return Standing(domid, bool(boot), link(agent).ask(op="status"))
+        return Standing(domid, bool(boot), _link(agent).ask(op="status"))
     except ShypeError as error:
         return Standing(domid, bool(boot), None, f"{error.message} [{error.id}]")
 
@@ -127,7 +149,7 @@ def _await(agent: Agent, domid: int) -> None:
         time.sleep(1)
     while True:
         with contextlib.suppress(Unavailable):
-            link(agent).ask(op="status")
+            _link(agent).ask(op="status")
             return
         if time.monotonic() > deadline:
             raise Unavailable("manager.silent", "the manager runs and does not answer",

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import write_atomic
 from shype.host import guardian, measured
-from shype.host.admission import accepted, admit, advanced, enforced
+from shype.host.admission import accepted, admit, enforced
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.hostcheck import require_enforcing
@@ -27,6 +27,8 @@ from shype.host.journal import boot_id
 from shype.host.launch import catch_up
 from shype.host.loads import record_load
 from shype.host.lock import unwritable
+from shype.host.manager.incoming import require_size
+from shype.host.manager.succession import renamed, require_continues
 from shype.host.measurer import NOBODY, Measurer
 from shype.host.network import mediation
 from shype.host.store import audit as store_audit
@@ -34,6 +36,7 @@ from shype.host.update import health, revoking
 from shype.host.update.flows import Look, expected, look, settled
 from shype.host.update.journal import Phase, Unfinished, UpdateJournal, here
 from shype.host.update.staged import Staged
+from shype.host.versions import advanced
 from shype.policy.manifest import Bundle
 from shype.policy.model import Revocation, Updates
 from shype.policy.names import LabelName
@@ -51,6 +54,7 @@ class Step(StrEnum):
     FOLLOWED = "followed"
     TESTED = "tested"
     COMMITTING = "committing"
+    CONFIRMED = "confirmed"
     COMMITTED = "committed"
     REVOKED = "revoked"
     DONE = "done"
@@ -123,6 +127,9 @@ class Update:
                 f"the new bundle was built for {new.manifest.target}, and this hypervisor is "
                 f"{old.hypervisor.target()}",
                 f"build it again with --target {old.hypervisor.target()}")
+        if old.policy.host.manager is not None or new.policy.host.manager is not None:
+            require_continues(old.bundle, new.bundle)
+            require_size(len(self._new.sealed))
         advanced(accepted(old.state).read(), self._new.bundle)
         catch_up(old)
         require_enforcing(old)
@@ -187,29 +194,15 @@ class Update:
                 self._commit(record, None)
             else:
                 self._forward(record, None)
-        elif record.phase is Phase.COMMIT:
+        elif record.phase is Phase.COMMIT and record.boot != boot_id():
             self.journal.finish()  # the host was booted with another policy: that is told
-        elif enforced(self.before):
+        elif enforced(self.before):  # not loaded yet, or taken back by the manager
             self._back(record, None)
         else:
             raise Unavailable(
                 "apply.stray", f"an update from {record.old} to {record.new} is unfinished, and "
                 "the hypervisor has neither policy",
                 f"boot the host with one of them; then remove {self.journal.path}")
-
-    @property
-    def _renamed(self) -> dict[str, str]:
-        """Types of the new policy that the old one knows by another name, and that name.
-
-        A VM whose label has been renamed carries the new type: on the way back, the old policy,
-        which never heard of it, is given it as one more name.
-        """
-        old, new = self.before.manifest, self.after.manifest
-        return {
-            new.labels[label.name].type: old.labels[label.was].type
-            for label in self.after.policy.guests
-            if label.was is not None and label.was in old.labels
-        }
 
     def _rescue(self, pid: int) -> Callable[[], None]:
         def rescue() -> None:
@@ -233,7 +226,7 @@ class Update:
             closed | dict.fromkeys(loaded.manifest.booleans.flags, True))
         self._observer(Step.OPENED)
         try:
-            loaded.hypervisor.load(what.bundle, what.binary, also)
+            loaded.hypervisor.load(what, also)
         except Exception:
             loaded.hypervisor.set_booleans(closed)
             raise
@@ -270,6 +263,8 @@ class Update:
 
     def _commit(self, record: Unfinished, found: Look | None) -> Applied:
         new = self.after
+        new.hypervisor.confirm()
+        self._observer(Step.CONFIRMED)
         try:
             write_atomic(Path(record.bundle), self._new.sealed)
             if record.module:
@@ -299,7 +294,7 @@ class Update:
         with contextlib.suppress(Unavailable):  # a full disk: back all the same
             record = self.journal.write(replace(record, phase=Phase.BACK))
         if not enforced(old):
-            self._load(new, self._old, self._renamed)
+            self._load(new, self._old, renamed(old.bundle, new.bundle))
         old.hypervisor.set_booleans(settled(old))
         self._follow(old)
         revoking.release(old, record)

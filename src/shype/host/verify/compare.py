@@ -81,7 +81,7 @@ class Report:
 
 def compiled(server: SecurityServer, manifest: Manifest, binary: Binary) -> tuple[Row, ...]:
     """Every operation between two VM labels: the source's answer and the binary's."""
-    rows = Verdicts(Compiled(Answers(binary, {})), binary)
+    rows = Verdicts(Compiled(Answers(binary, {})), binary, _manager(server, manifest))
     return tuple(_rows(server, manifest, {Side.BINARY: rows}))
 
 
@@ -121,10 +121,19 @@ def _compared(
                                 {Side.BINARY: "enforcing", Side.LOADED: "permissive"}))
     vectors = _Vectors(server, manifest, binary, mine, oracle)
     found += vectors.differences()
+    manager = _manager(server, manifest)
     rows = tuple(_rows(server, manifest, {
-        Side.BINARY: Verdicts(mine, binary), Side.LOADED: Verdicts(oracle, binary),
+        Side.BINARY: Verdicts(mine, binary, manager),
+        Side.LOADED: Verdicts(oracle, binary, manager),
     }))
     return Report(rows, tuple(found), {_BOTH: vectors.asked + len(values) + 1}, here)
+
+
+def _manager(server: SecurityServer, manifest: Manifest) -> str | None:
+    """The context of the manager. A health check may be of fewer labels than the policy has."""
+    label = server.policy.host.manager
+    entry = None if label is None else manifest.labels.get(label)
+    return None if entry is None else entry.context
 
 
 def _rows(

@@ -107,10 +107,13 @@ class Loaded:
 
 
 class Verdicts:
-    """Whether operations between VMs work, from the checks in xen/xsm/flask/hooks.c."""
+    """Whether operations between VMs work, from the checks in xen/xsm/flask/hooks.c.
 
-    def __init__(self, oracle: Oracle, binary: Binary) -> None:
-        self._oracle = oracle
+    ``manager``: the context of the manager, if there is one. It sees who runs, which is no control.
+    """
+
+    def __init__(self, oracle: Oracle, binary: Binary, manager: str | None = None) -> None:
+        self._oracle, self._manager = oracle, manager
         self._bits = {
             (cls, name): 1 << i
             for cls, entry in binary.classes.items() for i, name in enumerate(entry.permissions)
@@ -141,7 +144,9 @@ class Verdicts:
                 return any(self._has(subject, object, "mmu", word)
                            for word in ("map_read", "map_write"))
             case Operation.CONTROL:
-                return any(self._oracle.allowed(subject, object, cls)
+                sees = self._bits["domain", "getdomaininfo"] if subject == self._manager else 0
+                return any((self._oracle.allowed(subject, object, cls) or 0)
+                           & ~(sees if cls == "domain" else 0)
                            for cls in ("domain", "domain2", "hvm", "shadow"))
             case _:
                 raise ValueError(f"{operation} is not the hypervisor's")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shype.base import child
 from shype.base.errors import BadInput, Unavailable
@@ -15,13 +15,15 @@ from shype.base.files import write_atomic
 from shype.host.drivers.config import derive, kept
 from shype.host.drivers.xen import console, grants, xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
+from shype.host.drivers.xen.monitor import Monitor, Own
 from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, Source, VmConfig
 from shype.host.mapped import Mapped
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
 from shype.host.resources.scripts import DECIDED, PLACE
 from shype.host.store.client import Client, require_listener
-from shype.policy.manifest import Bundle, Manifest
+from shype.host.update.staged import Staged
+from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
 
 if TYPE_CHECKING:
@@ -52,12 +54,6 @@ def require_xen(device: Path = PRIVCMD) -> None:
         )
 
 
-class Monitor(Protocol):
-    """Sets booleans, as `shype.host.hypervisor.Hypervisor.set_booleans`."""
-
-    def set_booleans(self, values: Mapping[str, bool]) -> None: ...
-
-
 class XenHypervisor:
     """Implements `shype.host.hypervisor.Hypervisor` in dom0."""
 
@@ -66,8 +62,8 @@ class XenHypervisor:
     ) -> None:
         self._flask = flask or Flask()
         self._release = release
-        #: Who sets booleans: dom0 itself, unless a manager has that right.
-        self.monitor: Monitor = self._flask
+        #: Who sets booleans and loads policies: dom0 itself, unless a manager has that right.
+        self.monitor: Monitor = Own(self._flask)
 
     def target(self) -> str:
         """See the protocol."""
@@ -95,15 +91,17 @@ class XenHypervisor:
         """See the protocol."""
         self.monitor.set_booleans(values)
 
-    def load(self, bundle: Bundle, binary: bytes, also: Mapping[str, str]) -> None:
+    def load(self, what: Staged, also: Mapping[str, str]) -> None:
         """See the protocol."""
-        from shype.host.verify.binary import also_named
+        self.monitor.load(what, also)
 
-        self._flask.load(also_named(binary, also) if also else binary)
+    def confirm(self) -> None:
+        """See the protocol."""
+        self.monitor.confirm()
 
     def mapped(self) -> Mapped:
         """See the protocol."""
-        return grants.read()
+        return grants.read(self.monitor.print_grants)
 
     def verified(
         self, server: SecurityServer, manifest: Manifest, binary: bytes

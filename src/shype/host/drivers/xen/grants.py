@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import struct
+from collections.abc import Callable
 
 from shype.base.errors import Unavailable
 from shype.host.drivers.xen import console
@@ -21,16 +22,20 @@ _OPERATION = struct.Struct("=2I" "QI")
 _KEY = b"g"
 
 
-def read(call: Caller = console.sysctl) -> Mapped:
-    """See `shype.host.hypervisor.Hypervisor.mapped`. Raises Unavailable (``host.grants``)."""
+def read(printing: Callable[[], None], call: Caller = console.sysctl) -> Mapped:
+    """See `shype.host.hypervisor.Hypervisor.mapped`. ``printing`` has the tables printed.
+
+    Raises Unavailable (``host.console``, what ``printing`` raises).
+    """
     before = console.read(None, call).end
-    _press(call)
+    printing()
     said = console.read(before, call)
     found = parse(said.text.decode(errors="replace"))
     return found if said.start == before else Mapped(found.found, complete=False)
 
 
-def _press(call: Caller) -> None:
+def press(call: Caller = console.sysctl) -> None:
+    """Have the tables printed. Raises Unavailable (``host.grants``)."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_LOCKED | MAP_POPULATE
     with mmap.mmap(-1, 2 * PAGE, flags=flags) as memory:
         window = ctypes.c_char.from_buffer(memory)
