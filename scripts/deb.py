@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src/shype"
 #: What runs on a host: the standard library is all that it needs.
-PARTS = ("base", "policy", "decision", "analysis", "host", "cli")
+PARTS = ("base", "policy", "decision", "analysis", "host", "attest", "meter", "cli")
 EPOCH = 1_700_000_000
 
 _WRAPPER = """\
@@ -40,6 +40,7 @@ Maintainer: The shype project <shype@shype.invalid>
 Installed-Size: {size}
 Depends: python3 (>= 3.11), libssl3
 Recommends: xen-utils-4.17, nftables, grub2-common, initramfs-tools
+Suggests: python3-tpm2-pytss, python3-cryptography
 Description: mandatory access control for virtual machines, enforced by Xen
  The agent for a Xen host (dom0): it starts VMs under a compiled, signed policy
  that the hypervisor's FLASK module enforces, keeps a sealed audit trail, and
@@ -60,7 +61,7 @@ _PRERM = """\
 #!/bin/sh
 set -e
 if [ "$1" = remove ]; then
-    deb-systemd-invoke stop shype-watch.service >/dev/null 2>&1 || true
+    deb-systemd-invoke stop shype-watch.service shype-attest.service >/dev/null 2>&1 || true
 fi
 if [ "$1" = remove ] && [ -e /var/lib/shype/install.json ]; then
     # The boot entry and the units would need a program that is not there any more.

@@ -60,9 +60,10 @@ def test_the_same_sources_give_the_same_bytes(deb: Path, tmp_path: Path) -> None
 
 def test_it_holds_what_a_host_needs_and_no_compiler(tree: Path) -> None:
     parts = {path.name for path in (tree / "usr/share/shype/shype").iterdir() if path.is_dir()}
-    assert parts == {"base", "policy", "decision", "analysis", "host", "cli"}
+    assert parts == {"base", "policy", "decision", "analysis", "host", "attest", "meter", "cli"}
     for name in ("usr/share/man/man1/shype.1.gz", "usr/share/bash-completion/completions/shype",
-                 "lib/systemd/system/shype-watch.service"):
+                 "lib/systemd/system/shype-watch.service",
+                 "lib/systemd/system/shype-attest.service"):
         assert (tree / name).is_file()
     # Nothing about the boot, and no unit is enabled.
     assert not list(tree.glob("etc/**/*"))

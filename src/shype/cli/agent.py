@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shype.host.agent import Agent
+    from shype.host.attestation.peers import Attester
     from shype.host.hypervisor import Hypervisor
     from shype.host.measurer import Measurer
     from shype.policy.manifest import Bundle
@@ -70,7 +71,8 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
         if resume:
             finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
-        agent = admit(Agent(bundle, driver(bundle), state, measurer=measurer(state)))
+        agent = admit(Agent(
+            bundle, driver(bundle), state, attester(state), measurer(state)))
         record_keys(agent, args.keys)
         record_load(agent)
         unmeasured = observe(agent)
@@ -116,9 +118,23 @@ def measurer(state: Path) -> Measurer:
         return NOBODY
     from shype.attest.measuring import TpmMeasurer
 
+    return TpmMeasurer(event_log_of(state).parent)
+
+
+def event_log_of(state: Path) -> Path:
+    """Where the agent with the state directory ``state`` keeps this boot's event log."""
     # The registers are empty after a boot, and so is /run.
     usual = state == Path("/var/lib/shype")
-    return TpmMeasurer(Path("/run/shype/attest") if usual else state / "attest/run")
+    return (Path("/run/shype/attest") if usual else state / "attest/run") / "event-log"
+
+
+def attester(state: Path) -> Attester | None:
+    """Who proves to other hosts what this one is, if it is set up for attestation."""
+    if not (state / "attest/ak.json").is_file():
+        return None
+    from shype.attest.peer import TpmAttester
+
+    return TpmAttester(state / "attest")
 
 
 def observe_host() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from shype.cli import attest_boot, attest_host, attest_reference, attest_sign, attest_verifier
+from shype.cli import (
+    attest_boot,
+    attest_host,
+    attest_reference,
+    attest_renew,
+    attest_sign,
+    attest_verifier,
+)
 from shype.cli.types import Commands
 
 _EPILOG = """\
@@ -20,7 +27,7 @@ on the author's machine, for each new policy, hypervisor or kernel:
     --firmware server.firmware --agent src/shype --key author.key
 on the host:
   shype attest enrol xen1 --verifier https://verifier:8443 --ca ca.crt   # once
-  shype attest send --verifier https://verifier:8443 --ca ca.crt  # regularly
+  shype attest renew                                # the unit does it regularly
 """
 
 
@@ -35,6 +42,7 @@ def add(commands: Commands) -> None:
     )
     verbs = group.add_subparsers(metavar="VERB", required=True)
     attest_host.add(verbs)
+    attest_renew.add(verbs)
     attest_verifier.add(verbs)
     attest_reference.add(verbs)
     attest_boot.add(verbs)

@@ -127,6 +127,7 @@ def _ek(args: argparse.Namespace) -> int:
 
 
 def _enrol(args: argparse.Namespace) -> int:
+    from shype.attest import renewal
     from shype.attest.attester import Attester
     from shype.attest.client import Remote
     from shype.attest.tpm import Tpm
@@ -144,6 +145,7 @@ def _enrol(args: argparse.Namespace) -> int:
                 "enrol", attester.request(args.name, kind, new_key=args.new_key))
             remote.post("complete", attester.answer(challenge, kind))
             attester.keep()
+            renewal.remember(args.state, renewal.Where(args.verifier, args.ca))
             done = "enrolled"
         elif args.challenge is None:
             write_atomic(args.output, attester.request(args.name, kind, new_key=args.new_key))

@@ -80,9 +80,31 @@ KillMode=process
 WantedBy=multi-user.target
 """
 
+_ATTEST = """\
+[Unit]
+Description=shype: have this host's verifier look at it, and keep what it says
+Documentation=man:shype(1)
+After=shype-recover.service network-online.target
+Wants=network-online.target
+Requires=shype-recover.service
+ConditionKernelCommandLine=shype.policy
+# Only on a host that has been enrolled: shype attest enrol NAME --verifier URL
+ConditionPathExists=/var/lib/shype/attest/verifier.json
+
+[Service]
+ExecStart={shype} attest renew --go-on
+Restart=always
+RestartSec=15
+{strict}ProtectHome=yes
+ReadWritePaths=/var/lib/shype -/run/shype -/dev
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 #: Name -> text with the places of `units`.
 _UNITS = {"shype-commit.service": _COMMIT, "shype-recover.service": _RECOVER,
-          "shype-watch.service": _WATCH}
+          "shype-watch.service": _WATCH, "shype-attest.service": _ATTEST}
 
 
 def units(shype: str) -> dict[str, str]:

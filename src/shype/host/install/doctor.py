@@ -197,7 +197,10 @@ def _units(places: Places) -> Iterator[Point]:
                     demanded=False)
         return
     bad = []
-    for unit in ("shype-commit.service", "shype-recover.service", "shype-watch.service"):
+    wanted = ["shype-commit.service", "shype-recover.service", "shype-watch.service"]
+    if Path("/var/lib/shype/attest/verifier.json").exists():
+        wanted.append("shype-attest.service")
+    for unit in wanted:
         state = child.run(["systemctl", "is-active", unit], check=False).out.strip()
         if state != "active":
             bad.append(f"{unit} is {state or 'unknown'}")
