@@ -104,6 +104,8 @@ def test_a_result_never_replaces_a_newer_one(tmp_path: Path) -> None:
             standing.keep(agent, replayed)
         assert caught.value.id == "result.older"
     assert _start(agent, tmp_path) == "attested.untrusted"
+    standing.keep(agent, result(agent, issued=now, nonce="33" * 20), nonce="33" * 20)
+    assert _start(agent, tmp_path) == "wall.free"  # that one answers a challenge of just now
 
 
 def test_giving_the_same_result_again_does_not_make_it_younger(

@@ -131,7 +131,9 @@ def keep(agent: Agent, data: bytes, *, nonce: str | None = None) -> Result:
             if last.data == data:
                 return result  # its time has begun already
             newer = last.result.issued - result.issued
-            if newer > 0 or (newer == 0 and result.verdict is Verdict.TRUSTED):
+            # The answer to a challenge of this moment is new, whatever second it says.
+            if nonce is None and (
+                    newer > 0 or (newer == 0 and result.verdict is Verdict.TRUSTED)):
                 raise BadInput(
                     "result.older",
                     f"the attestation result is not newer than the last that this host was given "
