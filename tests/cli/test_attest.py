@@ -14,17 +14,21 @@ import pytest
 from shype.attest import agent_code, boot_reference
 from shype.attest.boot import Kind as Way
 from shype.attest.boot_reference import Boot, BootReference
-from shype.attest.host_events import HostEvent, Kind
+from shype.attest.measuring import TpmMeasurer
 from shype.attest.service import Service
 from shype.attest.tpm import TCTI_VARIABLE, Tpm
 from shype.attest.verifier import Verifier
 from shype.cli import attest
 from shype.cli.keys import read_private
+from shype.host.agent import Agent
+from shype.host.attestation import standing
+from shype.host.drivers.model import ModelHypervisor
 from shype.policy.manifest import load_bundle
-from tests.attest.logs import ENFORCING, chain
+from tests.attest.logs import chain
 from tests.attest.software_tpm import SoftwareTpm
-from tests.attest.world import BOOTED, FIRMWARE, Machine, World
+from tests.attest.world import BOOTED, FIRMWARE
 from tests.cli.on_model import run, signed_host
+from tests.host.builders import BANKS
 from tests.signing import AUTHOR
 
 PACKAGE = agent_code.RUNNING
@@ -34,19 +38,26 @@ Say = Callable[..., tuple[int, str]]
 @pytest.fixture
 def place(
     tmp_path: Path, own_tpm: SoftwareTpm, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Path:
-    """A directory with a signed bundle, its boots, the author's key; the TPM is in the
-    environment."""
+    """A directory with a verifier, the author's key, and a host on the model whose policy counts
+    on that verifier; the TPM is in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(TCTI_VARIABLE, own_tpm.name)
-    signed_host(tmp_path)
     (tmp_path / "author.key").write_bytes(AUTHOR.pem())
     (tmp_path / "author.key").chmod(0o600)
     (tmp_path / "author.pub").write_bytes(AUTHOR.public.pem())
+    assert run([attest.add], [
+        "attest", "init", "--signer", "author.pub", "--state", "verifier"]) == 0
+    key = (tmp_path / "verifier" / "verifier.pub").read_text().splitlines()[1]
+    text = BANKS.replace("[market]}\n", "[market], attested: true}\n")
+    assert text != BANKS
+    signed_host(tmp_path, f"{text}attestation: {{verifiers: {{ops: {key}}}}}\n")
     manifest = load_bundle(tmp_path / "bundle").manifest
     boot = Boot(Way.GOOD, None, {pcr: chain(digests).hex() for pcr, digests in BOOTED.items()})
     (tmp_path / "banks.boots").write_bytes(boot_reference.dumps([BootReference(
         "banks", "1.0", manifest.digest, manifest.files["policy.bin"], (boot,), ())]))
+    capsys.readouterr()
     return tmp_path
 
 
@@ -58,10 +69,13 @@ def say(place: Path, capsys: pytest.CaptureFixture[str]) -> Say:
         if words[0] in ("init", "admit", "enrolment", "publish", "challenge", "observe", "verify",
                         "hosts", "revoke", "forget"):
             words = (*words, "--state", "verifier")
-        if words[0] in ("enrol", "quote", "send"):
-            words = (*words, "--state", "host")
-        if words[0] in ("quote", "send"):
-            words = (*words, "--log", "host/event-log")
+        if words[0] in ("enrol", "quote"):
+            words = (*words, "--state", "state/attest")
+        if words[0] == "quote":
+            words = (*words, "--log", "state/attest/run/event-log")
+        if words[0] in ("renew", "accept"):
+            words = (*words, "--bundle", place / "policy.shype", "--keys", "keys", "--state",
+                     place / "state", "--driver", "model", "--model-file", place / "model.json")
         code = run([attest.add], ["attest", *words])
         said = capsys.readouterr()
         return code, said.out + said.err
@@ -69,28 +83,20 @@ def say(place: Path, capsys: pytest.CaptureFixture[str]) -> Say:
     return typed
 
 
-def booted(place: Path, tpm: SoftwareTpm, *events: HostEvent) -> None:
-    """The host boots as it should, with the real bundle and this very agent."""
-    world = World.__new__(World)
-    world.place = place
-    (place / "machines").mkdir(exist_ok=True)
+def booted(place: Path, tpm: SoftwareTpm, *modes: str) -> None:
+    """The host boots as it should, and the agent measures what it finds."""
     manifest = load_bundle(place / "bundle").manifest
     with tpm.open() as chip:
-        host = Machine.__new__(Machine)
-        host.world, host.name, host.tpm = world, "xen1", chip
-        (place / "host").mkdir(exist_ok=True)
-        host.log = place / "host" / "event-log"
-        host.boot(
-            HostEvent(Kind.AGENT, {"agent": agent_code.digest()}),
-            HostEvent(Kind.POLICY, {
-                "name": "banks", "version": "1.0", "bundle": manifest.digest,
-                "module": manifest.files["policy.bin"]}),
-            ENFORCING, *events)
+        for measured in (FIRMWARE, BOOTED):
+            for pcr, digests in measured.items():
+                for digest in digests:
+                    chip.pcr_extend(pcr, digest)
+    for mode in ("enforcing", *modes):
+        TpmMeasurer(place / "state" / "attest" / "run").observe(manifest, mode)
 
 
 def enrolled(say: Say, place: Path) -> None:
     """By files, as without a network."""
-    assert say("init", "--signer", "author.pub")[0] == 0
     code, text = say("ek", "--json")
     id = json.loads(text)["id"]
     assert say("admit", "xen1", "--reference", "xen-hosts", "--ek", id)[0] == 0
@@ -126,6 +132,8 @@ def test_a_whole_session_by_files(
     assert code == 0, text
     assert "trusted" in text
     assert "banks 1.0" in text
+    assert say("accept", "result")[0] == 0
+    assert standing.objection(signed_agent(place)) is None
     code, text = say("hosts")
     assert code == 0, text
     assert "trusted" in text
@@ -162,39 +170,42 @@ def test_a_host_asks_over_the_network(
     enrolled(say, place)
     booted(place, own_tpm)
     published(say, place)
-    words = ("send", "--verifier-key", "verifier/verifier.pub", "-o", "host/result")
+    agent = signed_agent(place)
+    assert standing.objection(agent) is not None
     with serving(place) as url:
         assert say("enrol", "xen1", "--verifier", url, "--new-key")[0] == 0
-        code, text = say(*words, "--verifier", url)
+        code, text = say("renew", "--verifier", url)
         assert code == 0, text
-        kept = (place / "host" / "result").read_bytes()
-        # another verifier's word is not kept
-        (place / "other.pub").write_bytes(AUTHOR.public.pem())
-        code, text = say("send", "--verifier-key", "other.pub", "-o", "host/result",
-                         "--verifier", url)
-        assert (code, "[result.unsigned]" in text) == (2, True)
-        assert (place / "host" / "result").read_bytes() == kept
+        assert "trusted" in text
+        assert standing.objection(agent) is None
         with Tpm() as chip:
             chip.pcr_extend(9, bytes(32))
-        code, text = say(*words, "--verifier", url)
+        code, text = say("renew", "--verifier", url)
         assert code == 1
         assert "[boot.unknown]" in text
-    code, text = say(*words, "--verifier", url)
+        assert standing.objection(agent) is not None
+    code, text = say("renew", "--verifier", url)
     assert code == 3, "the verifier is gone"
     assert "[verifier.unreachable]" in text
     with serving(place) as url:
         own_tpm.stop()
-        code, text = say(*words, "--verifier", url)
+        code, text = say("renew", "--verifier", url)
         assert code == 3
         assert "[tpm.absent]" in text
         own_tpm.start()
+
+
+def signed_agent(place: Path) -> Agent:
+    """The agent, as `renew` opens it."""
+    bundle = load_bundle(place / "bundle")
+    return Agent(bundle, ModelHypervisor(bundle, place / "model.json"), place / "state")
 
 
 def test_a_window_of_maintenance_is_signed(
     place: Path, say: Say, own_tpm: SoftwareTpm
 ) -> None:
     enrolled(say, place)
-    booted(place, own_tpm, HostEvent(Kind.ENFORCEMENT, {"mode": "permissive"}))
+    booted(place, own_tpm, "permissive", "enforcing")
     published(say, place, "--maintenance", "2020-01-01T00:00Z/2100-01-01T00:00Z")
     assert say("challenge", "xen1", "-o", "c.json")[0] == 0
     assert say("quote", "--challenge", "c.json", "-o", "e.json")[0] == 0
@@ -203,7 +214,8 @@ def test_a_window_of_maintenance_is_signed(
 
 
 @pytest.mark.parametrize(("words", "id"), [
-    (("quote", "--challenge", "none", "-o", "x"), "attest.file"), (("hosts",), "verifier.none"),
+    (("quote", "--challenge", "none", "-o", "x"), "attest.file"),
+    (("serve", "--state", "."), "verifier.none"),
     (("quote", "--challenge", "author.pub", "-o", "x"), "challenge.corrupt"),
     (("enrol", "xen1"), "attest.way"),
     (("enrol", "xen1", "-o", "x", "--verifier", "http://127.0.0.1:1"), "attest.way"),
@@ -231,14 +243,12 @@ def test_bad_input_has_a_name(say: Say, words: tuple[str, ...], id: str) -> None
 def test_the_service_says_what_it_cannot_do(
     say: Say, words: tuple[str, ...], id: str
 ) -> None:
-    assert say("init", "--signer", "author.pub")[0] == 0
     code, text = say(*words, "--state", "verifier")
     assert code in (2, 3)
     assert f"[{id}]" in text
 
 
 def test_a_verifier_s_key_is_never_overwritten(place: Path, say: Say) -> None:
-    assert say("init", "--signer", "author.pub")[0] == 0
     before = (place / "verifier" / "verifier.key").read_bytes()
     code, text = say("init", "--signer", "author.pub")
     assert (code, "[verifier.exists]" in text) == (2, True)

@@ -81,7 +81,7 @@ class Remote:
                 raise ValueError
             if not re.fullmatch(r"[a-z0-9.-]{1,60}", id):
                 raise ValueError
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return _strange(self.url)
         said = "".join(c if c.isprintable() else "?" for c in message)
         hint = "".join(c if c.isprintable() else "?" for c in fix)

@@ -1,6 +1,7 @@
 """How this host proves itself to another host (`shype.host.attestation.peers`): by its TPM.
 
-The proof is evidence without a log: what the host runs is in the result that it proves to own.
+The proof is evidence without a log: what the host runs is in the result that it proves to own. It
+is over the register of the events alone, so no proof is evidence, and no evidence a proof.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ class TpmAttester:
         """A quote of ``challenge``. Raises Unavailable: ``attest.no-key``, ``tpm.*``."""
         with self.tpm() as tpm:
             attester = Attester(tpm, self.state)
-            values = tpm.pcr_read([host_events.PCR])
-            made = tpm.quote(attester.key(), challenge, values)
+            while True:
+                values = tpm.pcr_read([host_events.PCR])
+                made = tpm.quote(attester.key(), challenge, values)
+                if tpm.pcr_read([host_events.PCR]) == values:  # nothing was measured meanwhile
+                    break
             return evidence.dumps(Evidence(attester.id, challenge, made, values, b""))
 
     def doubt(self, result: Result, proof: bytes, challenge: bytes) -> Reason | None:
@@ -45,6 +49,10 @@ class TpmAttester:
             return Reason(error.id, error.message)
         if wrong is not None:
             return wrong
+        if found.attester != result.attester or found.nonce != challenge:
+            return Reason("peer.proof", "what it has shown contradicts itself")
+        if found.pcrs.keys() != {host_events.PCR} or found.log:
+            return Reason("peer.proof", "it has shown evidence that is for a verifier")
         if (said.clock.reset_count, said.clock.restart_count) != (
                 result.reset_count, result.restart_count):
             return Reason("peer.other-boot", "it has been booted again since its attestation")

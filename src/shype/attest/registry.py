@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shype.attest.event_log import SIZE
 from shype.attest.public import attestation_key, endorsement_key
 from shype.attest.verdict import Seen
 from shype.base import canonical
@@ -31,6 +32,9 @@ _RESCAN = 1.0
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_NONCE = re.compile(r"[0-9a-f]{64}")
+#: Longest reason of a revocation, characters.
+MAX_WHY = 200
 _KEYS = {
     "format", "name", "reference", "ek_id", "ek", "ak", "former", "revoked", "seen", "versions",
     "nonces",
@@ -169,7 +173,7 @@ def _from_json(data: bytes, path: Path) -> Host:
                           seen["events"], bytes.fromhex(seen["register"]), seen["judged"]),
             value["versions"], tuple(value["nonces"]),
         )
-        if host.name != path.stem or _to_json(host) != data:
+        if host.name != path.stem or _to_json(host) != data or not _sane(host):
             raise ValueError
         if host.ek is not None and endorsement_key(host.ek).id != host.ek_id:
             raise ValueError
@@ -181,6 +185,22 @@ def _from_json(data: bytes, path: Path) -> Host:
             "restore it from a backup, or `shype attest forget` and enrol the host again",
         ) from error
     return host
+
+
+def _sane(host: Host) -> bool:
+    seen, why = host.seen, host.revoked
+    return bool(
+        grammar.is_name(host.reference) and _HEX.fullmatch(host.ek_id)
+        and all(_HEX.fullmatch(id) for id in host.former)
+        and (why is None or (0 < len(why) <= MAX_WHY and why.isprintable()))
+        and all(grammar.is_name(name) and grammar.is_version(version)
+                for name, version in host.versions.items())
+        and all(_NONCE.fullmatch(nonce) for nonce in host.nonces)
+        and (seen is None or (len(seen.register) == SIZE and all(
+            type(number) is int and number >= 0 for number in (
+                seen.reset_count, seen.restart_count, seen.milliseconds, seen.events,
+                seen.judged))))
+    )
 
 
 def _text(data: bytes | None) -> str | None:

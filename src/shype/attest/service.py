@@ -183,7 +183,7 @@ def _member(data: bytes, name: str) -> str:
         found = None
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise BadInput("service.request", f'the body must be {{"{name}": 64 hex digits}}',
-                       "`shype attest send` asks rightly")
+                       "`shype attest renew` asks rightly")
     return found
 
 

@@ -22,7 +22,7 @@ from shype.attest.credential import make_credential
 from shype.attest.evidence import Evidence
 from shype.attest.public import AttestationKey, attestation_key, endorsement_key
 from shype.attest.reference import MAX_REFERENCE, References, loads
-from shype.attest.registry import Host, Registry
+from shype.attest.registry import MAX_WHY, Host, Registry
 from shype.attest.verdict import Appraisal, Finding, appraise
 from shype.base.errors import BadInput
 from shype.base.files import read_regular, write_atomic
@@ -293,7 +293,7 @@ class Verifier:
     def revoke(self, name: str, why: str) -> Host:
         """Believe the host no longer, whatever it shows. Raises BadInput: ``host.unknown``,
         ``host.why``."""
-        if not 0 < len(why) <= 200 or not why.isprintable():
+        if not 0 < len(why) <= MAX_WHY or not why.isprintable():
             raise BadInput("host.why", "say why, in at most 200 characters",
                            "shype attest revoke NAME --why TEXT")
         with self._locked():

@@ -137,6 +137,25 @@ def attester(state: Path) -> Attester | None:
     return TpmAttester(state / "attest")
 
 
+def attesting_agent(args: argparse.Namespace) -> Agent:
+    """The agent of this host in whatever state that is, after it has measured what is in force.
+
+    A host that must not act any more can still say so to its verifier. Raises as `open_agent`, but
+    for what would refuse to act.
+    """
+    from shype.host.agent import Agent
+    from shype.host.measured import observe
+    from shype.host.trust import load_trusted
+
+    state, driver = place(args)
+    bundle = load_trusted(args.bundle, args.keys)
+    agent = Agent(bundle, driver(bundle), state, attester(state), measurer(state))
+    error = observe(agent)
+    if error is not None:
+        output.note(f"shype: not measured: {error}")
+    return agent
+
+
 def observe_host() -> None:
     """Measure what is new on this Xen host, whatever its state: nothing is refused here.
 

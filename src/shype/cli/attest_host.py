@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
+from shype.cli.agent import add_options, attesting_agent
 
 if TYPE_CHECKING:
-    from shype.attest.client import Remote
     from shype.attest.tpm import EkKind
     from shype.cli.types import Commands
 
 _STATE = Path("/var/lib/shype/attest")
 _LOG = Path("/run/shype/attest/event-log")
-#: Where a host keeps what the verifier said of it.
-_RESULT = Path("/var/lib/shype/attest/result")
 
 
 def add(verbs: Commands) -> None:
@@ -55,18 +53,15 @@ def add(verbs: Commands) -> None:
                        help="where the evidence is written")
     _host(quote)
     quote.set_defaults(run=_quote)
-    send = _verb(
-        verbs, "send", "have the verifier look at this host now",
-        "Ask the verifier for a challenge, answer it, and keep the signed result. Exit code 1 if "
-        "the host is not trusted, 3 if the verifier or the TPM does not answer.",
-        "shype attest send --verifier https://verifier:8443 --ca ca.crt")
-    _remote(send)
-    send.add_argument("-o", "--output", type=Path, metavar="FILE", default=_RESULT,
-                      help="where the result is kept (default %(default)s)")
-    send.add_argument("--verifier-key", type=Path, metavar="FILE", required=True,
-                      help="the verifier's .pub: nobody else's result is kept")
-    _host(send)
-    send.set_defaults(run=_send)
+    accept = verbs.add_parser(
+        "accept", help="take a result that came as a file",
+        description="Take the signed result of `shype attest verify` as this host's standing. "
+        "Exit code 1 if the host is not trusted.",
+        epilog="example:\n  shype attest accept result",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    accept.add_argument("file", type=Path, metavar="FILE", help="the signed result")
+    add_options(accept)
+    accept.set_defaults(run=_accept)
 
 
 def _verb(verbs: Commands, name: str, help: str, text: str, example: str
@@ -95,8 +90,7 @@ def _host(verb: argparse.ArgumentParser) -> None:
 
 
 def _remote(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--verifier", metavar="URL", required=verb.prog.endswith("send"),
-                      help="its address, https://HOST:PORT")
+    verb.add_argument("--verifier", metavar="URL", help="its address, https://HOST:PORT")
     verb.add_argument("--ca", type=Path, metavar="FILE",
                       help="certificates by which it is known (default: the system's)")
 
@@ -193,29 +187,12 @@ def _observe(args: argparse.Namespace) -> None:
         observe_host()
 
 
-def _send(args: argparse.Namespace) -> int:
-    from shype.attest.attester import Attester
-    from shype.attest.client import Remote
-    from shype.attest.tpm import Tpm
-    from shype.base.errors import BadInput
-    from shype.base.files import write_atomic
-    from shype.host import attest_result
-    from shype.policy.ed25519 import PublicKey
+def _accept(args: argparse.Namespace) -> int:
+    from shype.host.attest_result import MAX_RESULT
+    from shype.host.attestation import standing
 
-    key = PublicKey.from_pem(read(args.verifier_key), str(args.verifier_key))
-    remote: Remote = Remote(args.verifier, args.ca)
-    _observe(args)
-    with Tpm(args.tpm) as tpm:
-        attester = Attester(tpm, args.state, args.log)
-        nonce, pcrs = remote.challenge(attester.id)
-        sealed = remote.post("evidence", attester.quote(nonce, pcrs))
-        mine = attester.id
-    result = attest_result.loads(sealed, {key.id: key})
-    if result.nonce != nonce.hex() or result.attester != mine:
-        raise BadInput("verifier.other-answer", "the result is about another challenge or host",
-                       "attest again; if that does not help, somebody is between you")
-    write_atomic(args.output, sealed)
-    return show(result, as_json=args.json)
+    agent = attesting_agent(args)
+    return show(standing.keep(agent, read(args.file, MAX_RESULT)), as_json=args.json)
 
 
 def show(result: object, *, as_json: bool) -> int:

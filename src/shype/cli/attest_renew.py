@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import open_agent
+from shype.cli.agent import attesting_agent
 from shype.cli.attest_host import show
 from shype.cli.host import command
 
@@ -52,7 +52,7 @@ def _renew(args: argparse.Namespace) -> int:
     said = None
     while True:
         try:
-            agent = open_agent(args)
+            agent = attesting_agent(args)
             where = (renewal.Where(args.verifier, args.ca) if args.verifier
                      else renewal.remembered(agent.state / DIRECTORY))
             result = _once(args, agent, where)
