@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shype.policy.findings import Id
-from tests.policy import bad_attestations, bad_static_policies
+from tests.policy import bad_attestations, bad_quotas, bad_static_policies
 from tests.policy.bad_policy import Bad
 from tests.policy.good_policies import ASSERTED, RICH
 
@@ -376,4 +376,5 @@ CASES = (
         "`one-way-out` (line 37)", "rename", base=ASSERTED),
     *bad_static_policies.CASES,
     *bad_attestations.CASES,
+    *bad_quotas.CASES,
 )

@@ -36,6 +36,19 @@ attestation:
   lost: pause
 """
 
+#: One with quotas.
+QUOTAS = GOOD + """\
+quotas:
+  host: {vms: 20, memory: 8 GiB, bandwidth: 1 Gbit/s}
+  coalitions:
+    web: {vcpus: 8, memory: 4 GiB, reserved: {memory: 1 GiB}}
+  labels:
+    front: {vms: 2, memory: 2 GiB, reserved: {memory: 1 GiB},
+            each: {cpu: 50 %, weight: 512, bandwidth: 100 Mbit/s}}
+    back: {each: {bandwidth: 10 Mbit/s}}
+    unlabeled: {vms: 1, each: {bandwidth: 1 Mbit/s}}
+"""
+
 #: Another one, with everything that `GOOD` has not.
 RICH = """\
 shype: 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
@@ -22,7 +23,10 @@ from shype.policy.model import (
     Retired,
     Updates,
 )
+from shype.policy.quotas import Amount, Quota, Quotas
 from shype.policy.source import Span
+
+_K = TypeVar("_K", bound=str)
 
 
 def policy_yaml(policy: Policy) -> str:
@@ -154,11 +158,14 @@ def layout(policy: Policy) -> tuple[str, Policy]:
     attestation = policy.attestation
     if attestation is not None:
         attestation = _attestation_out(page, attestation)
+    quotas = policy.quotas
+    if quotas is not None:
+        quotas = _quotas_out(page, quotas)
     placed = replace(
         policy, coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, host=replace(policy.host, span=host_span), assignments=assignments,
         resource_labels=resource_labels, resources=tuple(resources), retired=retired,
-        vectors=vectors, attestation=attestation,
+        vectors=vectors, attestation=attestation, quotas=quotas,
     )
     return "\n".join(page.lines) + "\n", placed
 
@@ -178,6 +185,38 @@ def _attestation_out(page: _Page, section: Attestation) -> Attestation:
         for name, one in section.verifiers.items()
     }
     return replace(section, verifiers=verifiers, span=span)
+
+
+def _quotas_out(page: _Page, section: Quotas) -> Quotas:
+    span = page.put("quotas:")
+    host = section.host
+    if host is not None:
+        host = replace(host, span=page.put(f"  host: {{{', '.join(_amounts(host.most))}}}"))
+    coalitions = _owned_out(page, "coalitions", section.coalitions)
+    labels = _owned_out(page, "labels", section.labels)
+    return replace(section, span=span, host=host, coalitions=coalitions, labels=labels)
+
+
+def _owned_out(page: _Page, key: str, quotas: Mapping[_K, Quota]) -> dict[_K, Quota]:
+    if quotas:
+        page.put(f"  {key}:")
+    return {name: replace(quota, span=page.entry("    ", name, _quota(quota)))
+            for name, quota in quotas.items()}
+
+
+def _quota(quota: Quota) -> list[str]:
+    reserved, each = ", ".join(_amounts(quota.reserved)), quota.each
+    parts = [
+        f"cpu: {each.cpu} %" if each.cpu else "", f"weight: {each.weight}" if each.weight else "",
+        f"bandwidth: {each.bandwidth // 1000} kbit/s" if each.bandwidth else ""]
+    said = ", ".join(part for part in parts if part)
+    return [*_amounts(quota.most), f"reserved: {{{reserved}}}" if reserved else "",
+            f"each: {{{said}}}" if said else ""]
+
+
+def _amounts(amounts: Mapping[Amount, int]) -> list[str]:
+    said = {Amount.MEMORY: lambda n: f"{n} KiB", Amount.BANDWIDTH: lambda n: f"{n // 1000} kbit/s"}
+    return [f"{a}: {said.get(a, str)(n)}" for a, n in amounts.items()]
 
 
 def _lattice_out(page: _Page, section: str, lattice: Lattice | None) -> Lattice | None:

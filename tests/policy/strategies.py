@@ -54,6 +54,7 @@ from shype.policy.names import (
     VmId,
     WallName,
 )
+from shype.policy.quotas import Amount, Each, Quota, Quotas
 from shype.policy.resources import canonical, conflicts, label_key
 from shype.policy.source import Span
 
@@ -251,9 +252,11 @@ def full_policies(
     if attestation is not None:
         for name in draw(_some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
             labels[name] = replace(labels[name], attested=True)
+    guests = sorted(labels.keys() - {plain.host.dom0})
+    quotas = draw(_quotas(guests, sorted(coalitions))) if draw(_seldom()) else None
     vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
-        plain, attestation=attestation, static=static, host=host, vectors=vectors,
+        plain, quotas=quotas, attestation=attestation, static=static, host=host, vectors=vectors,
         coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
         integrity=integrity, assignments=assignments, was=was.get("policy"),
         replaces=lower if draw(st.booleans()) else None, resource_labels=kept, resources=entries,
@@ -284,6 +287,43 @@ def _attestation(draw: st.DrawFn) -> Attestation:
         nowhere, draw(st.integers(1, 99_999)), lost,
         tuple(draw(hosts)) if lost is Lost.EVACUATE else (),
     )
+
+
+@st.composite
+def _quotas(
+    draw: st.DrawFn, labels: list[LabelName], coalitions: list[CoalitionName]
+) -> Quotas:
+    """Quotas that hold together: every label has a rate, and what is reserved can be had."""
+    nowhere = Span(SOURCE, 1, 1)
+    counts = {Amount.VMS: st.integers(1, 99), Amount.VCPUS: st.integers(1, 999),
+              Amount.MEMORY: st.integers(1, 999_999),
+              Amount.BANDWIDTH: st.integers(1000, 999_999).map(lambda n: n * 1000)}
+
+    def amounts(least: int) -> dict[Amount, int]:
+        chosen = draw(_some(list(Amount)))
+        return {a: draw(counts[a]) for a in Amount if a in chosen or least}
+
+    def reserved(most: dict[Amount, int]) -> dict[Amount, int]:
+        chosen = draw(_some(sorted(most)))
+        return {a: 1000 if a is Amount.BANDWIDTH else 1 for a in most if a in chosen}
+
+    def each() -> Each:
+        return Each(draw(st.none() | st.integers(1, 99_999)), draw(st.none() | st.integers(1, 999)),
+                    draw(st.integers(1, 1000)) * 1000)
+
+    host = Quota(nowhere, {a: n + 99 for a, n in amounts(1).items()} | {Amount.VCPUS: 1100}
+                 | {Amount.BANDWIDTH: 900_000_000})
+    shared = {}
+    for coalition in draw(_some(coalitions)):
+        most = amounts(0)
+        kept = reserved(most)
+        if most:
+            shared[coalition] = Quota(nowhere, most, kept)
+    owned = {}
+    for label in labels:
+        most = amounts(0)
+        owned[label] = Quota(nowhere, most, reserved(most), each())
+    return Quotas(nowhere, host, shared, owned)
 
 
 @st.composite

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from shype.analysis.renames import Names, Renames
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.model import Label, Policy, Resource, ResourceLabel
+from shype.policy.quotas import Amount, Quota, show
 from shype.policy.source import Span
 
 _N = TypeVar("_N", bound=str)
@@ -64,6 +65,7 @@ def changes(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
     yield from _resources(old, new, names)
     yield from _host(old, new, names)
     yield from _vectors(old, new, names)
+    yield from _quotas(old, new, names)
     yield from _assignments(old, new, names)
 
 
@@ -196,6 +198,50 @@ def _vectors(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
     first = [next(iter(policy.vectors), None) for policy in (old, new)]
     if first[0] != first[1] and None not in first:
         yield Change("policy", "vectors", f"at boot {first[0]} -> {first[1]}", places)
+
+
+def _quotas(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:
+    before, after = _by_owner(old, names), _by_owner(new)
+    for key in (*after, *(key for key in before if key not in after)):
+        a, b = before.get(key), after.get(key)
+        places = tuple(quota.span for quota in (a, b) if quota is not None)
+        if text := _steps(_said(a), _said(b)):
+            yield Change("quota", key[1], text, places)
+
+
+def _by_owner(policy: Policy, names: Renames | None = None) -> dict[tuple[str, str], Quota]:
+    """The quotas, by the kind and the new name of whose they are."""
+    section = policy.quotas
+    if section is None:
+        return {}
+    found = {("host", "host"): section.host} if section.host is not None else {}
+    for coalition, quota in section.coalitions.items():
+        found["coalition", names.coalitions.new_of.get(coalition, coalition) if names
+              else coalition] = quota
+    for label, quota in section.labels.items():
+        found["label", names.labels.new_of.get(label, label) if names else label] = quota
+    return found
+
+
+def _said(quota: Quota | None) -> dict[str, str]:
+    if quota is None:
+        return {}
+    said = {str(a): show(a, n) for a, n in quota.most.items()}
+    said |= {f"{a} reserved": show(a, n) for a, n in quota.reserved.items()}
+    each = quota.each
+    if each.cpu is not None:
+        said["cpu of each"] = f"{each.cpu} %"
+    if each.weight is not None:
+        said["weight of each"] = str(each.weight)
+    if each.bandwidth is not None:
+        said["bandwidth of each"] = show(Amount.BANDWIDTH, each.bandwidth)
+    return said
+
+
+def _steps(before: dict[str, str], after: dict[str, str]) -> str:
+    return ", ".join(
+        f"{what} {before.get(what, 'free')} -> {after.get(what, 'free')}"
+        for what in dict.fromkeys([*before, *after]) if before.get(what) != after.get(what))
 
 
 def _host(old: Policy, new: Policy, names: Renames) -> Iterator[Change]:

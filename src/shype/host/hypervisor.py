@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from shype.base.errors import ShypeError
+from shype.host.governor import Governor
 from shype.host.mapped import Mapped
 from shype.host.network.switch import Switch
 from shype.host.resources.device import Devices
@@ -52,7 +53,8 @@ class Domain:
     ``context`` is its FLASK security context (``u:r:l_web_t:s0``). ``dying``
     domains still hold memory and channels: for the wall they still run, and so do those
     that have ``ended`` and wait to be destroyed.  ``uuid`` is the handle that it was
-    created with, which a new name does not change.
+    created with, which a new name does not change.  ``vcpus`` and ``memory`` (KiB) are what it has
+    now, which is no part of what it is.
     """
 
     domid: int
@@ -62,6 +64,8 @@ class Domain:
     dying: bool
     uuid: str = ""
     ended: Ending | None = None
+    vcpus: int = field(default=0, compare=False)
+    memory: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class VmConfig:
     follow an ending (`shype.host.drivers.config.EVENTS`), but for plain destruction.
     ``hvm``: a device model in dom0 serves it, and reaches its memory for as long as it runs.
     ``cmdline``: the command line of a kernel that the toolstack loads.
+    ``vcpus`` and ``memory`` (KiB) are the most that it can have.
     """
 
     name: str
@@ -83,6 +88,8 @@ class VmConfig:
     devices: Devices = field(default_factory=Devices)
     hvm: bool = False
     cmdline: str = ""
+    vcpus: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +263,9 @@ class Hypervisor(Protocol):
 
     def denials(self) -> tuple[str, ...]:
         """The ``avc: denied`` lines still in the hypervisor's console ring, oldest first."""
+
+    def governor(self) -> Governor:
+        """What holds domains to their shares of processors and networks."""
 
     def switch(self) -> Switch:
         """dom0's bridges, to which the network backends of its domains belong."""

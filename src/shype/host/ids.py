@@ -28,6 +28,8 @@ class HostId(StrEnum):
     SECURITY_LOCKED = "security.locked"
     NOT_GRANTED = "avc.not-granted"
     GARBLED = "avc.garbled"
+    QUOTA_EXCEEDED = "quota.exceeded"
+    QUOTA_RESERVED = "quota.reserved"
     VECTOR_RESIDENTS = "vector.residents"
     ATTESTED_NONE = "attested.none"
     ATTESTED_EXPIRED = "attested.expired"

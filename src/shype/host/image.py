@@ -52,9 +52,11 @@ class Head:
     @property
     def vm(self) -> VmConfig:
         """The VM as a configuration would name it: the image's own label is left out."""
+        build = self.config.get("b_info", {})
         return VmConfig(
             self.name, self.uuid, None, None, actions=self.actions, devices=self.devices,
-            hvm="type.hvm" in self.config.get("b_info", {}))
+            hvm="type.hvm" in build, vcpus=_number(build, "max_vcpus", 1),
+            memory=_number(build, "max_memkb", 0))
 
     @property
     def devices(self) -> Devices:
@@ -135,6 +137,13 @@ def _head(raw: bytes, config: Any, tail: bytes) -> Head:
         raw, config, name, uuid.lower(), found if isinstance(found, str) else None,
         receipt if _RECEIPT.fullmatch(receipt) else None,
     )
+
+
+def _number(build: Mapping[str, Any], key: str, otherwise: int) -> int:
+    found = build.get(key, otherwise)
+    if type(found) is not int or found < 0:
+        raise _invalid(f"its configuration's {key} is no number")
+    return found
 
 
 def _invalid(why: str) -> BadInput:

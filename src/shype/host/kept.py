@@ -37,7 +37,8 @@ class Kept:
     ``again``: it has ended and is owed a start, not before ``not_before`` (seconds of
     `clock`).  ``stopping``: whatever ends it, it is not to come back.  ``refused``: why its
     start was refused (a decision's or an error's id); it is then tried again only by hand.
-    ``starts``: when it was started again lately.
+    ``starts``: when it was started again lately.  ``vcpus``, ``memory`` (KiB), ``nics``: the most
+    that it can have (0: written before quotas).
     """
 
     vm: str
@@ -52,6 +53,9 @@ class Kept:
     refused: str | None = None
     not_before: float = 0
     starts: tuple[float, ...] = ()
+    vcpus: int = 0
+    memory: int = 0
+    nics: int = 0
 
     @property
     def current(self) -> bool:
@@ -139,6 +143,8 @@ def _parse(value: object) -> Kept:
         raise TypeError("flags")
     if not all(type(moment) in (int, float) for moment in times):
         raise TypeError("times")
+    if not all(type(value.get(key, 0)) is int for key in ("vcpus", "memory", "nics")):
+        raise TypeError("sizes")
     if value["refused"] is not None and not isinstance(value["refused"], str):
         raise TypeError("refused")
     value["starts"] = tuple(value["starts"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.decision.decision import Decision
-from shype.host import guardian, measured, vectors
+from shype.host import caps, guardian, measured, quota, vectors
 from shype.host.agent import Agent
 from shype.host.attestation import gate as attested
 from shype.host.census import DOM0, Resident, residents, running, wall_values
@@ -216,6 +216,9 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
         decision = attested.refusal(agent, named.label) or decision
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
+    full = quota.refusal(agent, vm, named.label, found)
+    if full is not None:
+        return Outcome(vm.name, named.label, full, Source.AGENT, notices=named.notices)
     granted = grant(agent, vm.name, named.label, vm.devices.all)
     if granted.refusal is not None:
         notices = named.notices + tuple(one.decision.sentence for one in granted.refused[1:])
@@ -306,6 +309,7 @@ def _build(
     kept = _kept(request, record.label, domid)
     agent.kept.put(kept)
     observer(Step.KEPT)
+    caps.apply(agent, domid, record.label)
     request.check()
     mediation.domain_up(agent, domid)
     hypervisor.unpause(domid)
@@ -319,7 +323,8 @@ def _build(
 
 def _kept(request: Request, label: LabelName, domid: int) -> Kept:
     vm, before = request.vm, request.before
-    fresh = Kept(vm.name, vm.uuid, label, request.config, dict(vm.actions), domid)
+    fresh = Kept(vm.name, vm.uuid, label, request.config, dict(vm.actions), domid,
+                 vcpus=vm.vcpus, memory=vm.memory, nics=quota.nics(vm))
     # Owed until the launch counts: one that is killed before has not been a start.
     return fresh if before is None else replace(fresh, again=True, starts=before.starts)
 

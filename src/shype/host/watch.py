@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from shype.base.errors import ShypeError, Unavailable
+from shype.host import caps
 from shype.host.admission import enforced
 from shype.host.agent import Agent
 from shype.host.attestation.losses import Loss, follow
@@ -21,6 +22,8 @@ from shype.host.network import mediation
 LOOK = 60.0
 #: The same where VMs depend on the host's being trusted.
 TRUST = 5.0
+#: The same where VMs are held to shares that root could lift.
+KEEP = 10.0
 #: Seconds until it tries again what it could not do.
 AGAIN = 5.0
 #: Seconds between two glances at the hypervisor's console, and while it goes on printing. Its
@@ -113,13 +116,16 @@ def _look(agent: Agent, tell: _Tell) -> float:
             for followed in catch_up(agent)[1]:
                 tell(followed)
             due = next_due(agent)
+            caps.keep(agent)
         for loss in follow(agent, lock_timeout=AGAIN):
             tell(loss)
     except ShypeError as error:
         if error.id != "lock.busy":  # who holds it has begun with the same
             tell(error)
         return AGAIN
-    most = LOOK if agent.policy.attestation is None else TRUST
+    most = KEEP if caps.concerned(agent) else LOOK
+    if agent.policy.attestation is not None:
+        most = TRUST
     return most if due is None else min(due, most)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from shype.policy import asserting, grammar, resources
@@ -10,6 +10,8 @@ from shype.policy.draft import (
     Draft,
     DraftAttestation,
     DraftLabel,
+    DraftQuota,
+    DraftQuotas,
     DraftRange,
     DraftResource,
     DraftResourceLabel,
@@ -48,6 +50,8 @@ from shype.policy.names import (
     VmId,
     WallName,
 )
+from shype.policy.quotas import Amount, Each, Quota, Quotas, percent
+from shype.policy.quotas import read as amount
 from shype.policy.rules import lattice, level_range
 from shype.policy.source import Span
 
@@ -130,6 +134,7 @@ class _Builder:
             static=read.static is not None,
             vectors={VectorName(name): self._vector(entry) for name, entry in read.vectors.items()},
             attestation=None if read.attestation is None else _attestation(read.attestation),
+            quotas=None if read.quotas is None else _quotas(read.quotas),
             assertions=tuple(map(asserting.assertion, read.assertions)),
         )
 
@@ -209,6 +214,26 @@ def _attestation(section: DraftAttestation) -> Attestation:
         Lost.KEEP if section.lost is None else Lost(section.lost.text),
         tuple(ref.text for ref in section.refuges),
     )
+
+
+def _quotas(section: DraftQuotas) -> Quotas:
+    return Quotas(
+        section.key.span, None if section.host is None else _quota(section.host),
+        {CoalitionName(name): _quota(entry) for name, entry in section.coalitions.items()},
+        {LabelName(name): _quota(entry) for name, entry in section.labels.items()},
+    )
+
+
+def _quota(entry: DraftQuota) -> Quota:
+    def amounts(refs: Mapping[str, Ref]) -> dict[Amount, int]:
+        return {a: number for a in Amount
+                if a in refs and (number := amount(a, refs[a].text)) is not None}
+
+    cpu, weight = entry.each.get("cpu"), entry.each.get("weight")
+    return Quota(entry.name.span, amounts(entry.most), amounts(entry.reserved), Each(
+        None if cpu is None else percent(cpu.text), None if weight is None else int(weight.text),
+        amounts(entry.each).get(Amount.BANDWIDTH),
+    ))
 
 
 def _coalitions(refs: Iterable[Ref]) -> frozenset[CoalitionName]:

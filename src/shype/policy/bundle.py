@@ -16,6 +16,7 @@ from datetime import date
 from shype.policy import grammar
 from shype.policy.bundle_attestation import attestation, attestation_out
 from shype.policy.bundle_levels import lattice, lattice_out, level_range, range_out
+from shype.policy.bundle_quotas import quotas, quotas_out
 from shype.policy.bundle_resources import resource, resource_label, resource_label_out, resource_out
 from shype.policy.bundle_rules import check
 from shype.policy.json_values import (
@@ -59,8 +60,8 @@ from shype.policy.names import (
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
 #: 3: static policies, locked labels. 4: live updates. 5: object managers.
-#: 6: attested labels.
-FORMAT = 6
+#: 6: attested labels. 7: quotas.
+FORMAT = 7
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -126,6 +127,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
             for v in policy.vectors.values()
         ],
         "attestation": attestation_out(policy.attestation),
+        "quotas": quotas_out(policy.quotas),
     }
 
 
@@ -139,7 +141,7 @@ def policy_from_json(value: object) -> Policy:
         value, "policy",
         "format", "name", "version", "source", "replaces", "was", "coalitions", "walls", "levels",
         "integrity", "labels", "guards", "resource_labels", "resources", "retired", "host",
-        "assignments", "static", "vectors", "attestation",
+        "assignments", "static", "vectors", "attestation", "quotas",
     )
     if type(top["format"]) is not int or top["format"] != FORMAT:
         corrupt(f"the policy's format is not {FORMAT}")
@@ -171,6 +173,7 @@ def policy_from_json(value: object) -> Policy:
         static=flag(top["static"], "static"),
         vectors=keyed(top["vectors"], "vectors", _vector, lambda v: v.name),
         attestation=attestation(top["attestation"]),
+        quotas=quotas(top["quotas"]),
     )
     check(policy)
     return policy

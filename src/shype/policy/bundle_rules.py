@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shype.policy import bundle_attestation, grammar, resources
+from shype.policy import bundle_attestation, bundle_quotas, grammar, resources
 from shype.policy.json_values import corrupt
 from shype.policy.lattice import Lattice, LevelRange
 from shype.policy.model import Label, Policy, Revocation, Updates
@@ -22,6 +22,7 @@ def check(policy: Policy) -> None:
     _updates(policy)
     _vectors(policy)
     bundle_attestation.check(policy)
+    bundle_quotas.check(policy)
 
 
 def _coalitions(policy: Policy) -> None:

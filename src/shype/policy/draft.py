@@ -143,6 +143,26 @@ class DraftAttestation:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftQuota:
+    """A quota; ``name`` is the key under which it stands, and the rest texts by their keys."""
+
+    name: Ref
+    most: Map[str, Ref]
+    reserved: Map[str, Ref]
+    each: Map[str, Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftQuotas:
+    """The section ``quotas``."""
+
+    key: Ref
+    host: DraftQuota | None
+    coalitions: Map[str, DraftQuota]
+    labels: Map[str, DraftQuota]
+
+
+@dataclass(frozen=True, slots=True)
 class DraftAssertion:
     """An entry of ``assert``: its keys, and the texts under each (None: not readable as such)."""
 
@@ -182,6 +202,7 @@ class Draft:
     static: Ref | None
     vectors: Map[str, DraftVector]
     attestation: DraftAttestation | None
+    quotas: DraftQuotas | None
     assertions: tuple[DraftAssertion, ...]
 
     @property

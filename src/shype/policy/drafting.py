@@ -15,6 +15,8 @@ from shype.policy.draft import (
     DraftGuard,
     DraftLabel,
     DraftLattice,
+    DraftQuota,
+    DraftQuotas,
     DraftRange,
     DraftResource,
     DraftResourceLabel,
@@ -71,6 +73,7 @@ def draft(root: Mapping) -> Draft:
         static=_if_true(root, "static"),
         vectors=_vectors(section("vectors")),
         attestation=_attestation(*sections["attestation"]) if "attestation" in sections else None,
+        quotas=_quotas(*sections["quotas"]) if "quotas" in sections else None,
         assertions=assertions(section("assert")),
     )
 
@@ -221,6 +224,25 @@ def _attestation(key: Scalar, node: Node) -> DraftAttestation:
         _key(key), tuple((name, value) for name, value in pairs if value is not None),
         _ref(parts.get("fresh")), _ref(parts.get("lost")), _refs(parts.get("refuges")),
     )
+
+
+def _quotas(key: Scalar, node: Node) -> DraftQuotas:
+    parts = _mapping(node)
+    host = parts.key("host")
+    coalitions, labels = (
+        {name.text: _quota(name, value) for name, value in _mapping(parts.get(section)).entries}
+        for section in ("coalitions", "labels"))
+    return DraftQuotas(
+        _key(key), None if host is None else _quota(host, parts.get("host")), coalitions, labels)
+
+
+def _quota(key: Scalar, node: Node | None) -> DraftQuota:
+    parts = _mapping(node)
+    most, reserved, each = (
+        {name.text: ref for name, value in place.entries
+         if (ref := _number_or_text(value)) is not None}
+        for place in (parts, _mapping(parts.get("reserved")), _mapping(parts.get("each"))))
+    return DraftQuota(_key(key), most, reserved, each)
 
 
 def assertions(node: Node | None) -> tuple[DraftAssertion, ...]:

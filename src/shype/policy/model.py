@@ -27,6 +27,7 @@ from shype.policy.names import (
     VmId,
     WallName,
 )
+from shype.policy.quotas import Quotas
 from shype.policy.source import Span
 
 
@@ -302,6 +303,7 @@ class Policy:
     static: bool = False
     vectors: Mapping[VectorName, Vector] = field(default_factory=dict)
     attestation: Attestation | None = None
+    quotas: Quotas | None = None
     assertions: tuple[Assertion, ...] = ()
 
     @property

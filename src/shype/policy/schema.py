@@ -39,6 +39,12 @@ _FORMS = {
         "write a whole number and `seconds`, `minutes`, `hours` or `days`, such as `10 minutes`",
     "an Ed25519 public key in base64, 60 characters":
         "copy the line in the middle of the verifier's .pub file (`shype keys new` makes one)",
+    "an amount of memory, such as `2 GiB`":
+        "write a whole number and `KiB`, `MiB`, `GiB` or `TiB`, such as `2 GiB`",
+    "a rate, such as `100 Mbit/s`":
+        "write a whole number and `kbit/s`, `Mbit/s` or `Gbit/s`, such as `100 Mbit/s`",
+    "a share of one processor, such as `50 %`":
+        "write a whole number and ` %`, such as `50 %`; two processors are `200 %`",
     "the name of a host": "write the name or address by which ssh knows the host",
 }
 _NAMES_ARE = "lower-case letters and digits, starting with a letter, words joined by single hyphens"

@@ -11,6 +11,7 @@ from shype.policy import (
     validate_host,
     validate_labels,
     validate_levels,
+    validate_quotas,
     validate_resources,
     validate_updates,
     validate_vectors,
@@ -28,6 +29,7 @@ RULES = (
     *validate_updates.RULES,
     *validate_vectors.RULES,
     *validate_attestation.RULES,
+    *validate_quotas.RULES,
     *validate_assertions.RULES,
 )
 ADVICE = (
@@ -37,6 +39,7 @@ ADVICE = (
     *validate_host.ADVICE,
     *validate_vectors.ADVICE,
     *validate_attestation.ADVICE,
+    *validate_quotas.ADVICE,
 )
 
 

@@ -27,6 +27,7 @@ from shype.decision.security_server import SecurityServer
 from shype.host import image
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
+from shype.host.drivers.model_governor import ModelGovernor
 from shype.host.drivers.model_rules import CreationRule
 from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
 from shype.host.drivers.model_store import Contents, ModelStore
@@ -116,7 +117,8 @@ class ModelHypervisor(Updating):
     def create_paused(self, path: Path) -> None:
         """See the protocol."""
         vm = self.read_config(path)
-        self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions)
+        self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions,
+                    size=(vm.vcpus, vm.memory))
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""
@@ -128,7 +130,7 @@ class ModelHypervisor(Updating):
             found = next(d for d in state.domains if d.domid == domid)
             actions = state.actions[str(domid)]
         config = {"c_info": {"name": found.name, "uuid": found.uuid, "ssid_label": found.context},
-                  "b_info": {}, **actions}
+                  "b_info": {"max_vcpus": found.vcpus, "max_memkb": found.memory}, **actions}
         try:
             sink(image.dumps(config))
             sink((f"memory of {found.context}\n".encode() * MEMORY)[:MEMORY])
@@ -157,7 +159,8 @@ class ModelHypervisor(Updating):
             if not found.startswith(b"memory of ") or len(found) < MEMORY:
                 raise CreateFailed("xl: the stream ends too early")
 
-        self.create(head.name, head.context, paused=True, uuid=head.uuid, actions={
+        size = (head.vm.vcpus, head.vm.memory)
+        self.create(head.name, head.context, paused=True, uuid=head.uuid, size=size, actions={
             event: action for event, action in head.config.items()
             if event in EVENTS and action != "destroy"}, within=memory)
         ended = True  # as a migration's stream does not: it goes on with other words
@@ -251,6 +254,10 @@ class ModelHypervisor(Updating):
         with self._state() as state:
             return tuple(state.console)
 
+    def governor(self) -> ModelGovernor:
+        """See the protocol."""
+        return ModelGovernor(self._state)
+
     def switch(self) -> Switch:
         """See the protocol."""
         return self.bridges
@@ -259,7 +266,7 @@ class ModelHypervisor(Updating):
 
     def create(
         self, name: str, seclabel: str | None, *, paused: bool = False, uuid: str | None = None,
-        actions: Mapping[str, str] = MappingProxyType({}),
+        actions: Mapping[str, str] = MappingProxyType({}), size: tuple[int, int] = (1, 0),
         within: Callable[[], None] = lambda: None,
     ) -> int:
         """``xl create`` by anybody who is root in dom0. Raises `CreateFailed` if denied."""
@@ -280,7 +287,8 @@ class ModelHypervisor(Updating):
             domid, state.next = state.next, state.next + 1
             state.store.introduce(domid)
             state.domains.append(Domain(
-                domid, NAMELESS, context, paused=True, dying=False, uuid=uuid or new_uuid()))
+                domid, NAMELESS, context, paused=True, dying=False, uuid=uuid or new_uuid(),
+                vcpus=size[0], memory=size[1]))
             state.actions[str(domid)] = dict(actions)
         try:
             time.sleep(self._build_seconds)

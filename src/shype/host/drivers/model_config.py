@@ -10,6 +10,7 @@ from shype.host.drivers.config import EVENTS, PLAIN, new_uuid
 from shype.host.hypervisor import VmConfig
 
 _SETTING = re.compile(r"""^\s*([a-z_]+)\s*=\s*(["'])(.*?)\2\s*(?:#.*)?$""")
+_NUMBER = re.compile(r"^\s*(memory|maxmem|vcpus|maxvcpus)\s*=\s*(\d+)\s*(?:#.*)?$")
 _DEFAULT = {"on_reboot": "restart", "on_soft_reset": "soft-reset"}
 #: xl.cfg(5)'s words for actions -> libxl's
 _ACTION = {
@@ -24,6 +25,7 @@ def read(text: str) -> VmConfig:
     settings = _settings(text)
     if not settings.get("name"):
         raise BadInput("config.invalid", "the configuration gives no name", 'name = "vm"')
+    numbers = {m[1]: int(m[2]) for line in text.splitlines() if (m := _NUMBER.match(line))}
     first, final = settings.get("init_seclabel"), settings.get("seclabel")
     return VmConfig(
         settings["name"], settings.get("uuid", new_uuid()),
@@ -32,6 +34,8 @@ def read(text: str) -> VmConfig:
         settings.get("device_model_stubdomain_seclabel"),
         {event: action for event, action in _asked(settings).items() if action != "destroy"},
         hvm=settings.get("type") == "hvm",
+        vcpus=max(numbers.get("vcpus", 1), numbers.get("maxvcpus", 1)),
+        memory=max(numbers.get("memory", 0), numbers.get("maxmem", 0)) * 1024,
     )
 
 

@@ -44,6 +44,8 @@ class State:
     #: who maps whose pages (by, of, writable), and whether the hypervisor can tell
     mapped: list[tuple[int, int, bool]] = field(default_factory=list)
     tells: bool = True
+    #: by domid (as text): weight and cap
+    shares: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def boot(manifest: Manifest) -> State:
@@ -88,6 +90,7 @@ def dump(state: State) -> bytes:
         "actions": state.actions,
         "domains": [asdict(domain) for domain in state.domains],
         "store": state.store.to_json(), "mapped": state.mapped, "tells": state.tells,
+        "shares": state.shares,
     })
 
 
@@ -100,6 +103,7 @@ def load(data: bytes) -> State:
             [_domain(domain) for domain in value["domains"]], value["next"], value["console"],
             value["printed"], value["actions"], Contents.from_json(value["store"]),
             [(by, of, write) for by, of, write in value["mapped"]], value["tells"],
+            {domid: (weight, cap) for domid, (weight, cap) in value["shares"].items()},
         )
     except (ValueError, KeyError, TypeError) as error:
         problem = f"the model's file is damaged: {error}"

@@ -15,6 +15,7 @@ from shype.base.files import write_atomic
 from shype.host.drivers.config import derive, kept
 from shype.host.drivers.xen import console, grants, xenstore, xl
 from shype.host.drivers.xen.flask import PRIVCMD, Flask, release
+from shype.host.drivers.xen.governor import XenGovernor
 from shype.host.drivers.xen.monitor import Monitor, Own
 from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, Source, VmConfig
 from shype.host.mapped import Mapped
@@ -251,6 +252,10 @@ class XenHypervisor:
     def denials(self) -> tuple[str, ...]:
         """See the protocol."""
         return xl.denied_lines(_ask("dmesg").out)
+
+    def governor(self) -> XenGovernor:
+        """See the protocol."""
+        return XenGovernor()
 
     def switch(self) -> Switch:
         """See the protocol."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from shype.base.errors import BadInput, Unavailable
@@ -18,7 +19,7 @@ from shype.host.resources.device import Devices
 
 #: Read from the right: a name may contain blanks; a zombie's name is "(null)".
 _ROW = re.compile(
-    r"(?P<name>\S.*?|)\s+(?P<id>\d+)\s+\d+\s+\d+\s+(?P<state>[r-][b-][p-][s-][rscwS?-][d-])"
+    r"(?P<name>\S.*?|)\s+(?P<id>\d+)\s+(?P<mib>\d+)\s+(?P<vcpus>\d+)\s+(?P<state>[r-][b-][p-][s-][rscwS?-][d-])"
     r"\s+\d+\.\d+\s+(?P<uuid>[0-9a-f-]{36})\s+(?P<reason>-|[0-9a-f]+)\s+(?P<context>\S+)\s*"
 )
 #: By the number that the hypervisor gives; others count as a power-off.
@@ -46,6 +47,7 @@ def domains(text: str) -> tuple[Domain, ...]:
             int(match["id"]), match["name"], match["context"],
             paused=state[2] == "p", dying=state[5] == "d", uuid=match["uuid"],
             ended=_ending(match["reason"]) if state[3] == "s" else None,
+            vcpus=int(match["vcpus"]), memory=int(match["mib"]) * 1024,
         ))
     return tuple(sorted(found, key=lambda domain: domain.domid))
 
@@ -84,7 +86,16 @@ def config(text: str) -> VmConfig:
         _devices(value),
         hvm="type.hvm" in build or _word(create, "type") == "hvm",
         cmdline=_word(build, "cmdline") or "",
+        vcpus=_number(build, "max_vcpus", 1), memory=_number(build, "max_memkb", 0),
     )
+
+
+def _number(build: Mapping[str, Any], key: str, otherwise: int) -> int:
+    """A number of libxl's ``b_info``; what is left out has its default."""
+    found = build.get(key, otherwise)
+    if type(found) is not int or found < 0:
+        raise _odd("xl create -n", f"{key}: {found!r}")
+    return found
 
 
 def _devices(value: dict[str, Any]) -> Devices:
