@@ -75,10 +75,9 @@ def test_what_is_reserved_stays_free(agent: Agent, tmp_path: Path) -> None:
     for number in range(2):
         assert start(agent, tmp_path, f"u{number}", "market-data", 250) == "runs"
     assert start(agent, tmp_path, "big", "bank-a-db", 800) == "quota.exceeded"  # more than is left
-    section = agent.policy.quotas
-    assert section is not None
-    other = host(tmp_path / "b", QUOTAS.replace("market: {memory: 512 MiB", "market: {memory: 1 GiB"
-                                                )) if (tmp_path / "b").mkdir() is None else agent
+    (tmp_path / "other").mkdir()
+    roomy = QUOTAS.replace("market: {memory: 512 MiB", "market: {memory: 1 GiB")
+    other = host(tmp_path / "other", roomy)
     assert start(other, tmp_path, "u0", "market-data", 700) == "runs"
     outcome = launch(other, config(tmp_path, "u1", 'seclabel = "market-data"'))
     assert outcome.decision.id == "quota.reserved"
@@ -128,8 +127,7 @@ def test_a_share_is_set_before_it_runs_and_again_when_lifted(agent: Agent, tmp_p
     assert [one.now for one in caps.loose(agent)] == ["weight 256, no cap"]
     watch(agent, lambda what: None, go_on=lambda: False)
     assert governor.shares()[1] == Share(512, 50)
-    kinds = (agent.state / "audit/current").read_text() if (
-        agent.state / "audit/current").exists() else agent.trail.path.read_text()
+    kinds = agent.trail.path.read_text()
     assert "quota.reapplied" in kinds
 
 

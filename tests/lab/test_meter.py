@@ -89,8 +89,7 @@ def test_processor_time_is_what_was_executed(lab: Lab) -> None:
     took = asked(lab, "spin", INSTRUCTIONS)["ns"]
     after = metered(lab)
     used = after["cpu_ns"] - before["cpu_ns"]
-    print(f"metered {used} ns for {INSTRUCTIONS} instructions: "
-          f"{used / INSTRUCTIONS - 1:+.3%}; took {took} ns")
+    print(f"{INSTRUCTIONS} instructions: metered {used} ns in {took}")  # noqa: T201
     assert near(used, INSTRUCTIONS)
     # half of a processor, though it is idle: Xen's scheduler holds it to its cap
     assert took > 1.9 * INSTRUCTIONS
@@ -116,7 +115,7 @@ def test_bytes_are_what_the_guest_moved(lab: Lab) -> None:
     ):
         used = after[name] - before[name]
         counted = (own_after[counter] - own[counter]) * unit
-        print(f"{name}: metered {used}, the guest counted {counted}")
+        print(f"{name}: metered {used}, the guest counted {counted}")  # noqa: T201
         assert near(used, counted), name
     assert after["disk_read_bytes"] - before["disk_read_bytes"] >= KIB * 1024
     # 100 Mbit/s, after a burst

@@ -116,9 +116,11 @@ def _look(agent: Agent, tell: _Tell) -> float:
             for followed in catch_up(agent)[1]:
                 tell(followed)
             due = next_due(agent)
-            caps.keep(agent)
         for loss in follow(agent, lock_timeout=AGAIN):
             tell(loss)
+        if caps.concerned(agent):
+            with agent.lock.hold(AGAIN):
+                caps.keep(agent)
     except ShypeError as error:
         if error.id != "lock.busy":  # who holds it has begun with the same
             tell(error)

@@ -52,8 +52,8 @@ DOM0_MODULES = (
     "xen-netback", "xen-blkback", "loop", "bridge", "8021q", "nf_tables", "nft_meta_bridge",
     "nft_reject_bridge", "veth", "dm_mod",
 )
-#: In dom0's image, not loaded at its boot: traffic control, an iSCSI target and initiator, PCI passthrough (its
-#: front end is for a guest), Xen's watchdog.
+#: In dom0's image, not loaded at its boot: an iSCSI target and initiator, PCI passthrough
+#: (its front end is for a guest), Xen's watchdog, traffic control.
 SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp", "xen-pciback",
                  "xen-pcifront", "xen_wdt",
                  "sch_tbf", "sch_ingress", "cls_matchall", "act_police")
