@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shype.host.attestation.peers import Attester
     from shype.host.hypervisor import Hypervisor
     from shype.host.measurer import Measurer
+    from shype.host.witness import Witness
     from shype.policy.manifest import Bundle
 
 
@@ -72,13 +73,34 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
             finish_update(args, state, driver)
         bundle = load_trusted(args.bundle, args.keys)
         agent = admit(Agent(
-            bundle, driver(bundle), state, attester(state), measurer(state)))
+            bundle, driver(bundle), state, attester(state), measurer(state),
+            _witness(args, bundle, state)))
         record_keys(agent, args.keys)
         record_load(agent)
         unmeasured = observe(agent)
         if unmeasured is not None:
             output.note(f"shype: not measured: {unmeasured}")
     return agent
+
+
+def _witness(args: argparse.Namespace, bundle: Bundle, state: Path) -> Witness:
+    """The meter, on a host that has begun a ledger."""
+    from shype.host import witness
+
+    if not (state / "meter/head.json").exists():
+        return witness.NOBODY
+    from shype.cli.meter import source_of
+    from shype.host.audit.event import Event, Result
+    from shype.host.audit.trail import Trail
+    from shype.meter.ledger import Ledger
+    from shype.meter.sampler import Whose
+    from shype.meter.witness import Sampling
+
+    return Sampling(
+        Ledger(state / "meter"), source_of(args), Whose(bundle.policy, bundle.manifest),
+        lambda error: Event(kind="meter.sample", result=Result.FAILED, error=error.id,
+                            message=error.message, deferrable=True),
+        lambda event: Trail(state / "audit").record(event))
 
 
 def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor]]:

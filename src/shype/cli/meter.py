@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shype.cli import output
+from shype.cli import meter_host, output
 from shype.cli.agent import add_options, open_agent
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def add(commands: Commands) -> None:
     verify.add_argument("--key", type=Path, metavar="FILE", help="the first public key")
     verify.add_argument("--at", action="append", default=[], metavar="SEQ:HASH",
                         help="a record that must be in it (again for more)")
+    verify.add_argument("--tpm", action="store_true",
+                        help="compare with the counter in this machine's TPM")
     verify.add_argument("--revoked", action="append", default=[], metavar="KEYID",
                         help="a key that may have signed nothing (again for more)")
     report = verb("report", "add up what VMs have used", _REPORT, _report)
@@ -85,6 +87,7 @@ def add(commands: Commands) -> None:
                         help="ISO 8601; without a zone it is UTC")
     report.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="the same")
     report.add_argument("--csv", action="store_true", help="print CSV")
+    meter_host.add(verb, PLACE)
 
 
 def _files(command: argparse.ArgumentParser) -> None:
@@ -166,7 +169,11 @@ def _verify(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise BadInput("meter.bad-point", "--at takes the number of a record and at least 16 "
                        "digits of its hash", "as `shype meter head` prints it") from error
-    found = verify(args.ledger, key, points=points,
+    counter = None
+    with meter_host.tpm_anchor(args.tpm) as anchor:
+        if anchor is not None:
+            counter = (anchor.name, anchor.now())
+    found = verify(args.ledger, key, points=points, counter=counter,
                    revoked=frozenset(KeyId(text) for text in args.revoked))
     if args.json:
         output.print_json(found.to_json())

@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shype.host import witness
 from shype.host.audit.event import Event
 from shype.host.hypervisor import Hypervisor
 from shype.host.journal import Journal
 from shype.host.kept import KeptVms
 from shype.host.lock import LaunchLock
 from shype.host.measurer import NOBODY, Measurer
+from shype.host.witness import Witness
 from shype.policy.manifest import Bundle, Manifest
 from shype.policy.model import Policy
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Agent:
     """One host's agent. ``state`` is a local directory that only root may write; ``attester`` is
-    the host's TPM, None if it is not set up for attestation; ``measurer`` measures what it does.
+    the host's TPM, None if it is not set up for attestation; ``measurer`` measures what it does;
+    ``witness`` looks when domains come and go.
 
     (No slots: the security server is built once, on first use.)
     """
@@ -37,6 +40,7 @@ class Agent:
     state: Path
     attester: Attester | None = None
     measurer: Measurer = NOBODY
+    witness: Witness = witness.NOBODY
 
     @cached_property
     def server(self) -> SecurityServer:

@@ -79,6 +79,7 @@ def reboot(
                 "of it", f"shype stop {vm}, and shype run its configuration")
         if force:
             kept = agent.kept.change(kept, again=True, refused=None, not_before=0)
+            agent.witness.goes()
             agent.hypervisor.destroy(domain.domid)
             return _now(agent, kept)
         agent.hypervisor.shutdown(domain.domid, reboot=True)

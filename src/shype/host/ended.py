@@ -128,6 +128,7 @@ def _end(agent: Agent, resident: Resident) -> Followed | None:
     again = kept is not None and action.endswith(("restart", "restart_rename", "soft_reset"))
     if kept is not None and again:  # before the domain is gone: a kill in between loses no VM
         kept = agent.kept.change(kept, again=True, refused=None, **_pace(kept))
+    agent.witness.goes()
     agent.hypervisor.destroy(domain.domid)
     await_end(agent, domain, _GONE, gone=True)  # else it is dying, and keeps its place until then
     if kept is None or not again:

@@ -40,6 +40,7 @@ class LaunchEvents:
     def done(self, domid: int) -> None:
         """It runs."""
         self._record(Result.DONE, domid=domid, deferrable=True)
+        self.agent.witness.came()
 
     def failed(self, error: BaseException) -> None:
         """It does not run, and no policy says so."""

@@ -50,6 +50,7 @@ def stop(
     left = await_end(agent, domain, timeout)
     destroyed = left is not None and not is_over(left) and force
     if left is not None and (is_over(left) or force):
+        agent.witness.goes()
         agent.hypervisor.destroy(domain.domid)
         left = await_end(agent, domain, max(timeout, 10), gone=True)
     with agent.lock.hold(lock_timeout):

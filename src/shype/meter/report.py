@@ -81,7 +81,7 @@ def report(directories: Sequence[Path], by: By, period: Period = Period()) -> tu
     for one in found:
         if not one.within:
             continue
-        for key in _keys(one.run, by):
+        for key in keys(one.run, by):
             row = rows.get(key, Row(key, 0, NOTHING))
             rows[key] = Row(
                 key, row.runs + 1, row.usage + (one.last - one.before), row.unseen + one.unseen,
@@ -136,7 +136,8 @@ def _samples(directory: Path) -> Iterator[Mapping[str, Any]]:
             yield record.body
 
 
-def _keys(run: Run, by: By) -> tuple[str, ...]:
+def keys(run: Run, by: By) -> tuple[str, ...]:
+    """What a run counts for: several coalitions, or one of anything else."""
     if by is By.VM:
         return (run.vm,)
     if by is By.LABEL:

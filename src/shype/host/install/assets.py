@@ -101,10 +101,29 @@ ReadWritePaths=/var/lib/shype -/run/shype -/dev
 [Install]
 WantedBy=multi-user.target
 """
+_METER = """\
+[Unit]
+Description=shype: record what every VM uses
+Documentation=man:shype(1)
+After=shype-recover.service
+Requires=shype-recover.service
+ConditionKernelCommandLine=shype.policy
+# Metering is switched on by `shype meter begin`.
+ConditionPathExists=/var/lib/shype/meter/head.json
+
+[Service]
+ExecStart={shype} meter watch
+Restart=always
+RestartSec=5
+{sandbox}
+[Install]
+WantedBy=multi-user.target
+"""
 
 #: Name -> text with the places of `units`.
 _UNITS = {"shype-commit.service": _COMMIT, "shype-recover.service": _RECOVER,
-          "shype-watch.service": _WATCH, "shype-attest.service": _ATTEST}
+          "shype-watch.service": _WATCH, "shype-attest.service": _ATTEST,
+          "shype-meter.service": _METER}
 
 
 def units(shype: str) -> dict[str, str]:

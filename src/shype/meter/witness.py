@@ -1,0 +1,38 @@
+"""The agent's own samples: when a domain has come, and right before one goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shype.base.errors import ShypeError
+from shype.host.audit.event import Event
+from shype.meter.ledger import Ledger
+from shype.meter.sampler import Opener, Why, sample
+from shype.meter.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Implements `shype.host.witness.Witness`. ``failed`` makes the event of a sample that could
+    not be taken, which ``record`` keeps."""
+
+    ledger: Ledger
+    source: Source
+    whose: Opener
+    failed: Callable[[ShypeError], Event]
+    record: Callable[[Event], None]
+
+    def came(self) -> None:
+        """See the protocol."""
+        self._look(Why.LAUNCH)
+
+    def goes(self) -> None:
+        """See the protocol."""
+        self._look(Why.END)
+
+    def _look(self, why: Why) -> None:
+        try:
+            sample(self.ledger, self.source, self.whose, why)
+        except ShypeError as error:
+            self.record(self.failed(error))
