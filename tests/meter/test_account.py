@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.meter.account import Account, Ended, step
@@ -68,6 +68,7 @@ def test_a_guest_that_reboots_has_a_run_for_each_life(tmp_path: Path) -> None:
     assert not last.accounts
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(
     st.sampled_from(["runs", "moves", "reattach", "sample", "restart"]),
     st.integers(1, 1000)), max_size=30))
