@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help deb demo test attacks test-fast lint setup lab bench bench-decide bench-analysis findings fuzz clean
+.PHONY: help deb demo test attacks test-fast lint setup lab bench bench-decide bench-analysis bench-attest findings fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -46,6 +46,9 @@ bench-decide: $(STAMP) ## time decisions, beside cedarpy, pycasbin and regopy on
 
 bench-analysis: $(STAMP) ## time the flow graph of large policies, and beside SETools' infoflow
 	$(BIN)/python -m bench.analysis
+
+bench-attest: $(STAMP) ## time a verifier: one quote, and a round of 1,000 hosts
+	$(BIN)/python -m bench.attest
 
 FUZZ_SECONDS ?= 400
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from shype.attest.event_log import Event, EventType, measured
@@ -89,6 +90,7 @@ def to_event(event: HostEvent) -> Event:
     return entry
 
 
+@lru_cache(maxsize=16_384)  # hosts show the same events again with every quote
 def from_event(entry: Event) -> HostEvent | None:
     """What an entry of the log says; None if it is no event of shype's, or not bound by its digest.
     """
@@ -113,4 +115,4 @@ def from_event(entry: Event) -> HostEvent | None:
     if not all(isinstance(value[key], str) and rule.fullmatch(value[key])
                for key, rule in fields.items()):
         return None
-    return HostEvent(kind, value)
+    return HostEvent(kind, MappingProxyType(value))

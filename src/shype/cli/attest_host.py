@@ -23,6 +23,7 @@ def add(verbs: Commands) -> None:
                "Show the id of this host's endorsement key, by which a verifier admits it. Read "
                "it at the host's own console: everything else rests on it.", "shype attest ek")
     _tpm(ek)
+    ek.add_argument("--id", action="store_true", help="the id alone")
     ek.set_defaults(run=_ek)
     enrol = _verb(
         verbs, "enrol", "make this host known to its verifier",
@@ -113,6 +114,9 @@ def _ek(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({"id": id, "kind": _kind(args).value,
                            "certificate": certificate is not None})
+        return 0
+    if args.id:
+        print(id)
         return 0
     output.table("", ["endorsement key", ""], [
         ["id", id], ["kind", _kind(args).value],
