@@ -10,6 +10,7 @@ import pytest
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host import measured
+from shype.host.admission import enforced
 from shype.host.agent import Agent
 from shype.host.audit.reader import records
 from shype.host.drivers.model import ModelHypervisor
@@ -17,13 +18,13 @@ from shype.host.hypervisor import VmConfig
 from shype.host.launch import Step, launch
 from shype.host.resources.device import BootFile, Device, Devices, Disk
 from shype.host.update import staged
-from shype.host.update.update import Update
+from shype.host.update.update import RolledBack, Update
 from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
-from tests.host.attestation.attested import POLICY
+from tests.host.attestation.attested import POLICY, VERIFIER
 from tests.host.builders import config, host
 from tests.host.invariants import guests
-from tests.host.update.shop import Shop
+from tests.host.update.shop import NEW, Shop
 
 
 @dataclass
@@ -112,6 +113,48 @@ def test_a_load_is_measured_before_the_hypervisor_has_it(tmp_path: Path) -> None
     with made.before.lock.hold(5):
         made.apply()
     assert seen == [[("load", new.bundle.manifest.digest)]]
+
+
+def attested(text: str) -> str:
+    """The shop's policy, where tills run on attested hosts only."""
+    line = VERIFIER.public.pem().decode().splitlines()[1]
+    return text.replace("till: {coalitions: [pay]", "till: {coalitions: [pay], attested: true").\
+        replace("till:  {coalitions: [pay]", "till:  {coalitions: [pay], attested: true") + (
+        f"attestation: {{verifiers: {{ops: {line}}}}}\n")
+
+
+def test_without_a_tpm_no_policy_with_attested_labels_is_loaded(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.offer(attested(NEW))
+    made = replaced(shop, Notes(broken=True))
+    with made.before.lock.hold(5), pytest.raises(Unavailable) as caught:
+        made.apply()
+    assert caught.value.id == "tpm.absent"
+    assert enforced(made.before)
+    assert set(shop.states().values()) == {False}  # as before
+
+
+def test_the_way_back_is_never_barred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old and new have attested labels; the TPM goes while the new policy is tried."""
+    notes = Notes()
+    shop = Shop(tmp_path)
+    made = replaced(shop, notes)
+    monkeypatch.setattr(measured, "_demanding", lambda policy: True)
+
+    def unhealthy(*words: object) -> list[str]:
+        notes.broken = True
+        return ["it does not stand its test"]
+
+    monkeypatch.setattr("shype.host.update.health.problems", unhealthy)
+    with made.before.lock.hold(5), pytest.raises(RolledBack):
+        made.apply()
+    assert enforced(made.before)
+
+
+def replaced(shop: Shop, notes: Notes) -> Update:
+    """The shop's update, measured."""
+    old, new = (staged.read(path, shop.place / "keys") for path in (shop.file, shop.new))
+    return Update(old, new, shop.file, shop.agent.state, shop.driver, measurer=notes)
 
 
 @pytest.mark.parametrize(("mode", "loaded", "said"), [

@@ -94,11 +94,12 @@ def _instead(
 ) -> tuple[str | None, tuple[str, ...]]:
     """What was booted, if it is a boot of the given bundles by the given copy of /boot."""
     from shype.attest.boot import found
+    from shype.host.install import trial
 
     if args.boot_dir is None:
         return None, ()
     machine, bundles = sources(args)
-    ids = [bundle.manifest.digest[:16] for bundle, _ in bundles]
+    ids = [trial.policy_id(bundle) for bundle, _ in bundles]
     for id, (bundle, module) in zip(ids, bundles, strict=True):
         way = found(machine.ways(id, module, ids), pcrs)
         if way is not None:

@@ -39,9 +39,14 @@ def observe(agent: Agent) -> ShypeError | None:
     return None
 
 
-def load(agent: Agent, manifest: Manifest, policy: Policy) -> None:
-    """Before a policy is loaded in place of the agent's. Raises Unavailable (``tpm.*``, ...)."""
-    _try(agent, lambda: agent.measurer.load(manifest), "policy", demanded=_demanding(policy))
+def load(agent: Agent, manifest: Manifest, policy: Policy, *, back: bool) -> None:
+    """Before a policy is loaded in place of the agent's. Raises Unavailable (``tpm.*``, ...).
+
+    The way ``back`` from a policy that did not stand its test is never barred: what was not
+    measured is at the next command.
+    """
+    _try(agent, lambda: agent.measurer.load(manifest), "policy",
+         demanded=_demanding(policy) and not back)
 
 
 def vector(agent: Agent, name: str) -> None:

@@ -220,7 +220,7 @@ class Update:
         self, loaded: Agent, what: Staged, also: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """Load ``what`` in place of the policy of ``loaded``; ``also`` as the hypervisor's."""
-        measured.load(loaded, what.bundle.manifest, what.bundle.policy)
+        measured.load(loaded, what.bundle.manifest, what.bundle.policy, back=what is self._old)
         closed = settled(loaded)
         loaded.hypervisor.set_booleans(
             closed | dict.fromkeys(loaded.manifest.booleans.flags, True))
