@@ -12,7 +12,9 @@ from shype.compile.flask.build import build
 from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
+from shype.policy.ed25519 import PrivateKey
 from shype.policy.loader import load
+from shype.policy.signed import seal
 from tests.lab.conftest import STILL, boolean, guests
 from tests.lab.test_apply import apply, compiled
 from tests.lab.test_faults import shype
@@ -40,9 +42,10 @@ def module(built: builder.Built) -> Path:
     return built.vmlinux.parent / "modules/xen-privcmd.ko"
 
 
-def start_manager(lab: Lab) -> None:
-    """Make its image and start it, as an administrator does."""
-    done = lab.run(["shype", "manager", "image", "--module", "/opt/xen-privcmd.ko"], timeout=300)
+def start_manager(lab: Lab, *more: str) -> None:
+    """Make its image and start it, as an administrator does; ``more`` options of the image."""
+    done = lab.run(
+        ["shype", "manager", "image", "--module", "/opt/xen-privcmd.ko", *more], timeout=300)
     assert done.code == 0, done.out + done.err
     done = lab.run(["shype", "manager", "start", "--kernel", "/guest/vmlinux"], timeout=400)
     log = lab.sh("tail -c 3000 /var/log/xen/console/guest-shype-manager.log").out
@@ -68,9 +71,12 @@ def test_nothing_starts_without_it(lab: Lab) -> None:
 
 
 def test_it_is_made_and_started(lab: Lab) -> None:
-    start_manager(lab)
+    # An image of the version before: it is started with the host's bundle as it is now.
+    key = PrivateKey.from_pem(lab.key.read_bytes(), str(lab.key))
+    lab.put("/run/before.shype", seal(compiled(POLICY.replace('"1.0"', '"0.9"')), [key]))
+    start_manager(lab, "--bundle", "/run/before.shype", "--state", "/run/before")
     done = lab.run(["shype", "manager", "status", "--json"], timeout=100)
-    assert json.loads(done.out)["answers"], done.out
+    assert json.loads(done.out)["answer"]["version"] == "1.0", done.out
     assert not boolean(lab, "boot_manager")
 
 

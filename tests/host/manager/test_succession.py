@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.base import canonical
-from shype.base.errors import Unavailable
+from shype.base.errors import BadInput, Unavailable
 from shype.compile.flask.build import compile_cil, make
 from shype.host.drivers.xen.listing import Listed
 from shype.host.manager.authority import Authority
 from shype.host.manager.incoming import MAX_PACKED, MAX_SEALED, PART, pack
+from shype.host.manager.serve import succession
 from shype.host.manager.succession import TRIAL, Succession
 from shype.host.update.staged import Staged
 from shype.host.verify.binary import read
@@ -33,7 +35,7 @@ from shype.policy.names import LabelName
 from tests.analysis.policies import policy
 from tests.host.builders import context
 from tests.host.manager.test_authority import POLICY as STILL
-from tests.signing import AUTHOR, STRANGER, TRUSTED
+from tests.signing import AUTHOR, STRANGER, TRUSTED, keys
 
 OLD = STILL.replace("manager: keeper", "manager: keeper, updates: live")
 NEW = OLD.replace('"1.0"', '"1.1", from: "1.0"').replace("  plain: {", "  simple: {was: plain, ")
@@ -225,29 +227,30 @@ def test_a_way_back_that_fails_is_tried_again(here: World) -> None:
 
 
 THIRD = NEW.replace('"1.1", from: "1.0"', '"1.2", from: "1.1"').replace("was: plain, ", "")
-REFUSED: Mapping[str, tuple[bytes, str, int]] = {
-    "by a stranger": (sealed(NEW, STRANGER), "bundle.unknown-key", 2),
-    "by nobody": (signed.seal(parts(NEW), []), "bundle.unsigned", 2),
-    "altered": (sealed(NEW).replace(b"eyJ", b"eyK", 1), "bundle.altered", 2),
-    "no bundle": (b"{}", "bundle.corrupt", 2),
-    "the same again": (sealed(OLD), "apply.same", 2),
-    "older": (sealed(OLD.replace('"1.0"', '"0.9"')), "bundle.older", 2),
-    "the version again": (sealed(OLD.replace("[red, blue]", "[red, blue, green]")),
+REFUSED: Mapping[str, tuple[Callable[[], bytes], str, int]] = {
+    "by a stranger": (lambda: sealed(NEW, STRANGER), "bundle.unknown-key", 2),
+    "by nobody": (lambda: signed.seal(parts(NEW), []), "bundle.unsigned", 2),
+    "altered": (lambda: sealed(NEW).replace(b"eyJ", b"eyK", 1), "bundle.altered", 2),
+    "no bundle": (lambda: b"{}", "bundle.corrupt", 2),
+    "the same again": (lambda: sealed(OLD), "apply.same", 2),
+    "older": (lambda: sealed(OLD.replace('"1.0"', '"0.9"')), "bundle.older", 2),
+    "the version again": (lambda: sealed(OLD.replace("[red, blue]", "[red, blue, green]")),
                           "bundle.version-reused", 2),
-    "for another hypervisor": (sealed(NEW, target="xen-4.19"), "bundle.wrong-target", 2),
-    "of another name": (sealed(NEW.replace("name: managed", "name: other")), "apply.another", 2),
-    "not live": (sealed(NEW.replace(", updates: live", "")), "apply.not-live", 2),
-    "without a manager": (sealed(NEW.replace("manager: keeper, ", "")), "apply.manager", 2),
+    "for another hypervisor": (lambda: sealed(NEW, target="xen-4.19"), "bundle.wrong-target", 2),
+    "of another name": (lambda: sealed(NEW.replace("name: managed", "name: other")),
+                        "apply.another", 2),
+    "not live": (lambda: sealed(NEW.replace(", updates: live", "")), "apply.not-live", 2),
+    "without a manager": (lambda: sealed(NEW.replace("manager: keeper, ", "")), "apply.manager", 2),
     "with another manager": (
-        sealed(NEW.replace("manager: keeper", "manager: second").replace(
+        lambda: sealed(NEW.replace("manager: keeper", "manager: second").replace(
             "  keeper:", "  second: {locked: true}\n  keeper:")), "apply.manager", 2),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_changes_nothing(here: World, name: str) -> None:
-    data, id_, code = REFUSED[name]
-    said = here.send(data)
+    make, id_, code = REFUSED[name]
+    said = here.send(make())
     assert (said.get("error"), said.get("exit")) == (id_, code), said
     assert here.version == "1.0"
     assert here.say("load")["error"] == "manager.request", "it has to be sent again"
@@ -326,14 +329,14 @@ def test_a_binary_that_gives_its_rights_away_is_not_loaded(
 
 
 @pytest.mark.parametrize(("binary", "id_"), [
-    (parts(OLD).files["policy.bin"], "bundle.not-it"),
-    (parts(NEW).files["policy.bin"][:-40], "bundle.unreadable"),
-    (parts(NEW.replace("manager: keeper, ", "")).files["policy.bin"], "bundle.not-it"),
+    (lambda: parts(OLD).files["policy.bin"], "bundle.not-it"),
+    (lambda: parts(NEW).files["policy.bin"][:-40], "bundle.unreadable"),
+    (lambda: parts(NEW.replace("manager: keeper, ", "")).files["policy.bin"], "bundle.not-it"),
 ])
 def test_another_binary_than_the_manifests_is_not_loaded(
-    here: World, binary: bytes, id_: str
+    here: World, binary: Callable[[], bytes], id_: str
 ) -> None:
-    assert here.send(with_binary(parts(NEW), binary))["error"] == id_
+    assert here.send(with_binary(parts(NEW), binary()))["error"] == id_
     assert here.version == "1.0"
 
 
@@ -401,6 +404,34 @@ def test_it_has_the_grants_printed(here: World) -> None:
     assert here.say("print") == {"id": "1", "printed": True}
     assert here.xen.printed == 1
     assert here.version == "1.0"
+
+
+def test_a_fault_of_its_kernel_is_an_answer(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault() -> str:
+        raise OSError(errno.EINTR, "Interrupted system call")
+
+    monkeypatch.setattr(here.xen, "target", fault)
+    said = here.send(sealed(NEW))
+    assert (said["error"], said["exit"]) == ("manager.fault", 3)
+    assert here.version == "1.0"
+
+
+def test_it_begins_with_the_hosts_bundle_unless_that_is_older_than_the_images(
+    tmp_path: Path
+) -> None:
+    image, current, trusted = tmp_path / "image", tmp_path / "current", keys(tmp_path / "keys")
+    image.write_bytes(sealed(NEW))
+    assert succession(image, current, trusted).now.bundle.policy.version == "1.1"
+    current.write_bytes(sealed(THIRD))
+    assert succession(image, current, trusted).now.bundle.policy.version == "1.2"
+    for data, id_ in ((sealed(OLD), "bundle.older"), (b"", "bundle.corrupt"),
+                      (sealed(THIRD, STRANGER), "bundle.unknown-key")):
+        current.write_bytes(data)
+        with pytest.raises(BadInput) as caught:
+            succession(image, current, trusted)
+        assert caught.value.id == id_
 
 
 def test_a_policy_that_is_not_live_is_never_replaced() -> None:

@@ -88,6 +88,9 @@ class Authority:
         except MemoryError:
             answer = _error(Unavailable(
                 "manager.memory", "the manager has too little memory for this policy"))
+        except OSError as error:  # the manager goes on, whatever its kernel says
+            answer = _error(Unavailable(
+                "manager.fault", f"the manager's kernel said: {error.strerror}"))
         except (ValueError, RecursionError):
             answer = _error(Refused("manager.request", "a request is one JSON object"))
         shown = id_ if isinstance(id_, str) and len(id_) <= 64 else None

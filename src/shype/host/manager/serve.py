@@ -77,7 +77,7 @@ def serve(authority: Authority, console: int) -> None:
     """Answer on ``console`` until it ends (which a console does not)."""
     waiting, overlong = b"", False
     while True:
-        with contextlib.suppress(ShypeError):  # tried again at the next turn
+        with contextlib.suppress(ShypeError, OSError, MemoryError):  # tried again at the next turn
             authority.tick()
         if not select.select([console], [], [], 1.0)[0]:
             continue
