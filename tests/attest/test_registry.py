@@ -20,7 +20,7 @@ from tests.attest.world import VERIFIER, World, paper_machine
 
 EK = "ab" * 32
 HOST = Host("xen1", "xen-hosts", EK, None, PaperTpm().new_ak().public, ("cd" * 32,), None,
-            Seen(1, 0, 5, 3, bytes(32), 2), {"banks": "1.0"}, ("00" * 32,))
+            Seen(1, 0, 5, 3, bytes(32), 2), {"banks": "1.0"}, ("00" * 32,), "trusted")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -128,6 +128,26 @@ def test_a_verifier_that_was_killed_forgets_no_boot_and_no_policy(
     host.boot()
     host.attest()
     assert durable == [True, False, True]
+
+
+def test_who_came_and_went_is_in_the_trail(tmp_path: Path) -> None:
+    from shype.host.audit.reader import records
+
+    world = World(tmp_path / "verifier")
+    host = paper_machine(world)
+    for _ in range(3):
+        host.attest()
+    host.tpm.pcr_extend(8, bytes(32))
+    host.attest()
+    world.verifier.revoke("xen1", "stolen")
+    world.verifier.forget("xen1")
+    kept = [(body["kind"], body.get("details", {})) for body in (
+        record.body for record in records(world.verifier.trail.directory))]
+    assert [kind for kind, _ in kept if kind.startswith("verifier.")] == [
+        "verifier.publish", "verifier.admit", "verifier.verdict", "verifier.verdict",
+        "verifier.revoke", "verifier.forget"]
+    assert [details.get("verdict") for kind, details in kept if kind == "verifier.verdict"] == [
+        "trusted", "failed"]
 
 
 @pytest.mark.parametrize("why", ["", "x" * 300, "a\nb"])

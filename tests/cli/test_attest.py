@@ -22,6 +22,7 @@ from shype.cli import attest
 from shype.cli.keys import read_private
 from shype.host.agent import Agent
 from shype.host.attestation import standing
+from shype.host.audit.reader import records
 from shype.host.drivers.model import ModelHypervisor
 from shype.policy.manifest import load_bundle
 from tests.attest.logs import chain
@@ -147,6 +148,8 @@ def test_a_whole_session_by_files(
     assert say("challenge", "xen1", "-o", "c.json")[0] == 2
     assert say("forget", "xen1")[0] == 0
     assert say("hosts")[0] == 0
+    assert "attestation.key" in [r.body["kind"] for r in records(place / "state" / "audit")]
+    assert "verifier.revoke" in [r.body["kind"] for r in records(place / "verifier" / "audit")]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from shype.attest.verdict import Seen
 from shype.base import canonical
 from shype.base.errors import BadInput, Unavailable
 from shype.base.files import read_regular, write_atomic
-from shype.host.attest_result import attester_id
+from shype.host.attest_result import Verdict, attester_id
 from shype.policy import grammar
 
 #: Largest file of a host, bytes.
@@ -37,7 +37,7 @@ _NONCE = re.compile(r"[0-9a-f]{64}")
 MAX_WHY = 200
 _KEYS = {
     "format", "name", "reference", "ek_id", "ek", "ak", "former", "revoked", "seen", "versions",
-    "nonces",
+    "nonces", "verdict",
 }
 
 
@@ -48,7 +48,7 @@ class Host:
     ``ek`` and ``ak`` are TPMT_PUBLIC, None until it is enrolled; ``former`` are ids of keys that it
     must not use again; ``revoked`` says why it is no longer believed. ``versions``: the newest
     version of each policy that it was trusted with. ``nonces``: challenges that it has answered
-    and that have not run out.
+    and that have not run out. ``verdict``: the last on genuine evidence.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Host:
     seen: Seen | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     nonces: tuple[str, ...] = ()
+    verdict: str | None = None
 
     @property
     def state(self) -> str:
@@ -121,9 +122,8 @@ class Registry:
         write_atomic(self._place / f"{host.name}.json", _to_json(host), 0o600, durable=durable)
         self._remember(host)
 
-    def admit(self, name: str, reference: str, ek_id: str) -> Host:
-        """A new host, by its endorsement key's id. Raises BadInput: ``registry.name``,
-        ``registry.exists``."""
+    def require_new(self, name: str, reference: str, ek_id: str) -> None:
+        """Raises BadInput: ``registry.name``, ``registry.exists``, unless `admit` would do it."""
         if not (_NAME.fullmatch(name) and grammar.is_name(reference) and _HEX.fullmatch(ek_id)):
             raise BadInput(
                 "registry.name", f"{name!r}, {reference!r} and {ek_id[:80]!r} are not the names of "
@@ -136,6 +136,10 @@ class Registry:
                     "registry.exists", f"the host {other} is there already with this name or TPM",
                     f"shype attest forget {other}, if it is another machine now",
                 )
+
+    def admit(self, name: str, reference: str, ek_id: str) -> Host:
+        """A new host, by its endorsement key's id. Raises as `require_new`."""
+        self.require_new(name, reference, ek_id)
         host = Host(name, reference, ek_id)
         self.put(host)
         return host
@@ -151,7 +155,8 @@ def _to_json(host: Host) -> bytes:
     return canonical.dumps({
         "format": _FORMAT, "name": host.name, "reference": host.reference, "ek_id": host.ek_id,
         "ek": _text(host.ek), "ak": _text(host.ak), "former": list(host.former),
-        "revoked": host.revoked, "versions": dict(host.versions), "nonces": list(host.nonces),
+        "revoked": host.revoked, "verdict": host.verdict, "versions": dict(host.versions),
+        "nonces": list(host.nonces),
         "seen": seen and {
             "reset_count": seen.reset_count, "restart_count": seen.restart_count,
             "milliseconds": seen.milliseconds, "events": seen.events,
@@ -171,7 +176,7 @@ def _from_json(data: bytes, path: Path) -> Host:
             _bytes(value["ak"]), tuple(value["former"]), value["revoked"],
             seen and Seen(seen["reset_count"], seen["restart_count"], seen["milliseconds"],
                           seen["events"], bytes.fromhex(seen["register"]), seen["judged"]),
-            value["versions"], tuple(value["nonces"]),
+            value["versions"], tuple(value["nonces"]), value["verdict"],
         )
         if host.name != path.stem or _to_json(host) != data or not _sane(host):
             raise ValueError
@@ -196,6 +201,7 @@ def _sane(host: Host) -> bool:
         and all(grammar.is_name(name) and grammar.is_version(version)
                 for name, version in host.versions.items())
         and all(_NONCE.fullmatch(nonce) for nonce in host.nonces)
+        and host.verdict in (None, *Verdict)
         and (seen is None or (len(seen.register) == SIZE and all(
             type(number) is int and number >= 0 for number in (
                 seen.reset_count, seen.restart_count, seen.milliseconds, seen.events,

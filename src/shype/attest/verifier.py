@@ -1,39 +1,34 @@
-"""The verifier: challenges hosts, appraises their evidence, signs the results, and enrols hosts.
+"""The verifier: challenges hosts, appraises their evidence, signs the results.
 
-All it knows is in one directory (`Verifier`); a second verifier with a copy of it answers the same.
+All it knows is in one directory (`shype.attest.verifier_state`); a second verifier with a copy of
+it answers the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hmac
 import os
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shype.attest import enrolment, evidence, quote
-from shype.attest.credential import make_credential
+from shype.attest import evidence, quote
+from shype.attest.enroller import Enroller, require_believed
 from shype.attest.evidence import Evidence
-from shype.attest.public import AttestationKey, attestation_key, endorsement_key
-from shype.attest.reference import MAX_REFERENCE, References, loads
-from shype.attest.registry import MAX_WHY, Host, Registry
+from shype.attest.public import AttestationKey, attestation_key
+from shype.attest.registry import Host
 from shype.attest.verdict import Appraisal, Finding, appraise
 from shype.base.errors import BadInput
 from shype.base.files import read_regular, write_atomic
-from shype.host import attest_result, trust
-from shype.host.attest_result import Reason, Result, Verdict, attester_id
-from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
+from shype.host import attest_result
+from shype.host.attest_result import Reason, Result, Verdict
+from shype.policy.ed25519 import PrivateKey
 
 #: Seconds in which a challenge must be answered: a slow TPM needs two.
 CHALLENGE_LIFE = 120
-#: Seconds in which an enrolment must be completed: files may travel by hand.
-ENROLMENT_LIFE = 86_400
 #: Seconds that a result holds, unless the verifier is told otherwise.
 RESULT_LIFE = 600
 _MAX_REASONS = 32
@@ -49,9 +44,9 @@ class Challenge:
     expires: int
 
 
-class Verifier:
-    """A verifier with its state in the directory ``state``: ``hosts``, ``results``,
-    ``references/NAME.ref``, ``signers/*.pub`` (whose reference values count), ``secret``.
+class Verifier(Enroller):
+    """A verifier with its state in the directory ``state``, where it also keeps
+    ``results/NAME.result``.
 
     ``key`` signs results, which hold ``life`` seconds. ``clock`` gives seconds since 1970.
     """
@@ -65,15 +60,10 @@ class Verifier:
                 "verifier.life", f"results cannot hold {life} s",
                 f"choose from 1 to {attest_result.MAX_LIFE} s; 600 is usual",
             )
-        self.registry = Registry(state)
+        super().__init__(state, clock)
         self.key = key
         self._keyid = key.public.id
-        self._state, self._life, self._clock = state, life, clock
-        self._thread = threading.RLock()
-        self._cache: dict[str, tuple[bytes, Mapping[KeyId, PublicKey], References]] = {}
-        self._secret = self._own_secret()
-
-    # Evidence
+        self._life = life
 
     def challenge(self, attester: str, pcrs: Sequence[int] | None = None) -> Challenge:
         """A challenge for the host with the key ``attester``; nothing is kept of it.
@@ -82,7 +72,7 @@ class Verifier:
         Raises BadInput: ``host.unknown``, ``host.revoked``, ``reference.*``.
         """
         host = self.registry.find(attester)
-        _require_believed(host)
+        require_believed(host)
         pcrs = self.references(host).pcrs if pcrs is None else tuple(pcrs)
         now = int(self._clock())
         head = struct.pack(">Q", now) + os.urandom(8)
@@ -115,6 +105,10 @@ class Verifier:
             result = self._result(host, key, found.nonce, appraisal, now)
             sealed = attest_result.dumps(result, self.key)
             if appraisal.seen is not None:
+                if host.verdict != result.verdict.value:
+                    self._record("verdict", f"host:{host.name}", deferrable=True,
+                                 verdict=result.verdict.value, before=host.verdict,
+                                 reasons=[reason.id for reason in result.reasons])
                 self._remember(host, found.nonce, appraisal, now)
                 write_atomic(self._state / "results" / f"{host.name}.result", sealed, 0o644,
                              durable=False)
@@ -150,47 +144,6 @@ class Verifier:
             return None
         return attest_result.loads(data, {self._keyid: self.key.public})
 
-    def references(self, host: Host) -> References:
-        """The host's reference values. Raises BadInput: ``reference.*``, ``key.*``."""
-        path = self._state / "references" / f"{host.reference}.ref"
-        try:
-            data = read_regular(path, MAX_REFERENCE)
-        except OSError as error:
-            raise BadInput(
-                "reference.missing", f"the host {host.name} is to be compared with the reference "
-                f"values {host.reference!r}, and there is no {path}: {error.strerror}",
-                "put the signed document there, named as it names itself",
-            ) from error
-        signers = self.signers()
-        known = self._cache.get(host.reference)
-        if known is None or known[:2] != (data, signers):
-            known = data, signers, loads(data, host.reference, signers)
-            self._cache[host.reference] = known
-        return known[2]
-
-    def publish(self, data: bytes, name: str) -> References:
-        """Use the signed reference values ``data`` from now on.
-
-        Raises BadInput: ``reference.*``; ``reference.superseded`` for older ones than are there.
-        """
-        found = loads(data, name, self.signers())
-        path = self._state / "references" / f"{name}.ref"
-        with self._locked():
-            if path.exists():
-                before = loads(read_regular(path, MAX_REFERENCE), name, self.signers())
-                if before.serial >= found.serial and before != found:
-                    raise BadInput(
-                        "reference.superseded", f"there are newer reference values {name!r} "
-                        f"(serial {before.serial}, and not {found.serial})",
-                        "sign the ones that you want again: that makes them the newest",
-                    )
-            write_atomic(path, data, 0o644)
-        return found
-
-    def signers(self) -> Mapping[KeyId, PublicKey]:
-        """Whose reference values count. Raises BadInput ``key.*``."""
-        return trust.trusted_keys(self._state / "signers")
-
     def _not_asked(self, host: Host, attester: str, nonce: bytes, now: int) -> Reason | None:
         """Why ``nonce`` is no challenge that this host may answer now."""
         if host.revoked is not None:
@@ -220,7 +173,8 @@ class Verifier:
         if policy is not None and appraisal.accepted and _newer(policy.version, had):
             versions[policy.name] = policy.version
         changed = dataclasses.replace(
-            host, seen=appraisal.seen, versions=versions, nonces=(*alive, nonce.hex()))
+            host, seen=appraisal.seen, versions=versions, nonces=(*alive, nonce.hex()),
+            verdict=appraisal.verdict.value)
         # A new boot and a new policy are remembered whatever happens; the rest is soon renewed.
         before, after = host.seen, appraisal.seen
         durable = versions != host.versions or before is None or after is None or (
@@ -243,122 +197,6 @@ class Verifier:
             policy=appraisal.policy, reset_count=seen.reset_count if seen else 0,
             restart_count=seen.restart_count if seen else 0, nonce=nonce.hex(), issued=now,
             expires=now + self._life, verifier=self._keyid)
-
-    # Enrolment
-
-    def enrol(self, data: bytes) -> bytes:
-        """The challenge for the enrolment request ``data``, of a host that is admitted.
-
-        Raises BadInput: ``enrolment.*``, ``host.*``, ``tpm-key.*``.
-        """
-        request = enrolment.loads(data, enrolment.Request)
-        self._may_enrol(request.host, request.ek, request.ak)
-        token = struct.pack(">Q", int(self._clock())) + os.urandom(8)
-        proof = self._proof(request, token)
-        credential = make_credential(
-            endorsement_key(request.ek), attestation_key(request.ak), proof)
-        return enrolment.dumps(enrolment.Challenge(
-            request.host, credential.blob, credential.secret, token))
-
-    def complete(self, data: bytes) -> Host:
-        """Enrol the host whose TPM has read the challenge.
-
-        Raises as `enrol`, and BadInput: ``enrolment.proof``, ``enrolment.expired``.
-        """
-        answer = enrolment.loads(data, enrolment.Answer)
-        with self._locked():
-            host = self._may_enrol(answer.host, answer.ek, answer.ak)
-            if not hmac.compare_digest(answer.proof, self._proof(answer, answer.token)):
-                raise BadInput(
-                    "enrolment.proof", f"{answer.host} has not shown that its key is in its TPM",
-                    "begin again: shype attest enrol",
-                )
-            (began,) = struct.unpack_from(">Q", answer.token)
-            now = int(self._clock())
-            if not began - attest_result.SKEW <= now < began + ENROLMENT_LIFE:
-                raise BadInput("enrolment.expired", "the enrolment has taken longer than a day",
-                               "begin again: shype attest enrol")
-            former = host.former
-            if host.ak is not None and host.ak != answer.ak:
-                former = (*former, attester_id(host.ak))
-            host = dataclasses.replace(host, ek=answer.ek, ak=answer.ak, former=former)
-            self.registry.put(host)
-        return host
-
-    def admit(self, name: str, reference: str, ek_id: str) -> Host:
-        """Admit a host by its TPM's identity. Raises BadInput: ``registry.*``."""
-        with self._locked():
-            return self.registry.admit(name, reference, ek_id)
-
-    def revoke(self, name: str, why: str) -> Host:
-        """Believe the host no longer, whatever it shows. Raises BadInput: ``host.unknown``,
-        ``host.why``."""
-        if not 0 < len(why) <= MAX_WHY or not why.isprintable():
-            raise BadInput("host.why", "say why, in at most 200 characters",
-                           "shype attest revoke NAME --why TEXT")
-        with self._locked():
-            host = dataclasses.replace(self.registry.get(name), revoked=why)
-            self.registry.put(host)
-        return host
-
-    def forget(self, name: str) -> None:
-        """Remove a host and all that is known of it. Raises BadInput (``host.unknown``)."""
-        with self._locked():
-            self.registry.forget(name)
-            (self._state / "results" / f"{name}.result").unlink(missing_ok=True)
-
-    def _may_enrol(self, name: str, ek: bytes, ak: bytes) -> Host:
-        host = self.registry.get(name)
-        _require_believed(host)
-        key = attestation_key(ak)
-        if endorsement_key(ek).id != host.ek_id:
-            raise BadInput(
-                "enrolment.other-tpm", f"{name} was admitted with another TPM than this one",
-                "compare `shype attest ek` on the host with `shype attest hosts`",
-            )
-        if attester_id(key.public) in host.former:
-            raise BadInput("enrolment.former-key", f"{name} has given this key up before",
-                           "make a new one: shype attest enrol --new-key")
-        return host
-
-    def _proof(self, of: enrolment.Request | enrolment.Answer, token: bytes) -> bytes:
-        if len(token) != 16:
-            raise BadInput("enrolment.corrupt", "this is no answer of an enrolment",
-                           "begin again: shype attest enrol")
-        return self._mac(b"enrol", token, of.host.encode(), of.ek, of.ak)
-
-    # State
-
-    def _mac(self, *parts: bytes) -> bytes:
-        text = b"".join(struct.pack(">I", len(part)) + part for part in parts)
-        return hmac.digest(self._secret, text, "sha256")
-
-    def _own_secret(self) -> bytes:
-        path = self._state / "secret"
-        with self._locked():
-            if not path.exists():
-                write_atomic(path, os.urandom(32), 0o600)
-            return path.read_bytes()
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One change at a time, in this process and among all."""
-        with self._thread:
-            self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(handle)
-
-
-def _require_believed(host: Host) -> None:
-    if host.revoked is not None:
-        raise BadInput(
-            "host.revoked", f"the host {host.name} is revoked: {host.revoked}",
-            "shype attest forget NAME and admit it anew, once it is known to be clean",
-        )
 
 
 def _newer(version: str, had: str | None) -> bool:

@@ -10,6 +10,7 @@ from shype.cli import output
 from shype.cli.agent import add_options, attesting_agent
 
 if TYPE_CHECKING:
+    from shype.attest.attester import Attester
     from shype.attest.tpm import EkKind
     from shype.cli.types import Commands
 
@@ -142,7 +143,7 @@ def _enrol(args: argparse.Namespace) -> int:
             challenge = remote.post(
                 "enrol", attester.request(args.name, kind, new_key=args.new_key))
             remote.post("complete", attester.answer(challenge, kind))
-            attester.keep()
+            _keep(attester, args)
             renewal.remember(args.state, renewal.Where(args.verifier, args.ca))
             done = "enrolled"
         elif args.challenge is None:
@@ -150,7 +151,7 @@ def _enrol(args: argparse.Namespace) -> int:
             done = "requested"
         else:
             write_atomic(args.output, attester.answer(read(args.challenge), kind))
-            attester.keep()
+            _keep(attester, args)
             done = "answered"
         id = attester.id if done != "requested" else None
     if args.json:
@@ -163,6 +164,17 @@ def _enrol(args: argparse.Namespace) -> int:
     }
     print(following[done])
     return 0
+
+
+def _keep(attester: Attester, args: argparse.Namespace) -> None:
+    """The key that others know this host by is another from now on: that belongs in its trail."""
+    from shype.host.audit.event import Event, Result
+    from shype.host.audit.trail import Trail
+
+    attester.keep()
+    Trail(args.state.parent / "audit").record(Event(
+        kind="attestation.key", result=Result.DONE, object=f"host:{args.name}",
+        details={"attester": attester.id, "verifier": args.verifier}, deferrable=True))
 
 
 def _quote(args: argparse.Namespace) -> int:
