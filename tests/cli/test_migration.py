@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from shype.base.errors import BadInput
 from shype.cli import migration
 from shype.host.agent import Agent
 from shype.host.launch import launch
+from shype.meter.begin import begin
+from shype.meter.handover import kept as kept_by_one
+from shype.meter.handover import read, taken
+from shype.meter.ledger import Ledger
+from shype.meter.reader import lines
+from shype.meter.record import decode
+from shype.meter.verify import verify
 from tests.cli.on_model import Shell, options, signed_host
 from tests.cli.on_model import run as run_words
 from tests.host.builders import config
@@ -59,6 +67,36 @@ def test_it_moves(
     trail = (two.state / "audit").rglob("*")
     said = b"".join(path.read_bytes() for path in trail if path.is_file())
     assert b"host:10.0.0.1" in said
+
+
+def test_both_hosts_sign_and_keep_what_it_had_used(
+    run: Shell, hosts: tuple[Agent, Agent], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for host in hosts:
+        begin(host)
+    (tmp_path / "one/model.json.usage").write_text('{"1": {"cpu_ns": 7000000000, "memory": 4096}}')
+    assert run("a-db", "host2", "--json") == 0
+    kept = []
+    for host in hosts:
+        report = verify(host.state / "meter")
+        assert report.good, report.problems
+        assert not [note for note in report.notes if "other host" in note]
+        kept.append([record.body["statement"] for line in lines(host.state / "meter")
+                     if (record := decode(line.data)).kind == "handover"])
+    assert kept[0] == kept[1]
+    envelope, body = read(kept[0][0].encode())
+    assert len(envelope.signatures) == 2
+    assert (body["vm"], body["label"], body["to"]) == ("a-db", "bank-a-db", "host2")
+    assert body["usage"][0] == 7 * 10**9
+    # the same statement about a VM that does not run there is not signed
+    launch(hosts[0], config(tmp_path, "market"))
+    ledger = Ledger(hosts[0].state / "meter")
+    with pytest.raises(BadInput, match="does not run here"):
+        taken(ledger, kept[0][0].encode(), lambda uuid, label: False)
+    with pytest.raises(BadInput, match="no statement"):
+        taken(ledger, kept[0][0].replace("a", "b", 3).encode(), lambda uuid, label: True)
+    assert not kept_by_one(ledger, kept[0][0].encode(), b"nonsense")
+    assert verify(ledger.directory).good
 
 
 @pytest.mark.parametrize("json_", [False, True])

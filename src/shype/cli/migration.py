@@ -14,6 +14,7 @@ from shype.cli.host import command, lock_option, show
 
 if TYPE_CHECKING:
     from shype.cli.types import Commands
+    from shype.host.agent import Agent
 
 _MIGRATE = """\
 The receiver's own policy decides: it must enforce, assign the same label to the
@@ -51,15 +52,20 @@ def add(commands: Commands) -> None:
     lock_option(migrate)
     receive = command(commands, "receive", "receive a VM that migrates here", _RECEIVE, _receive)
     receive.add_argument("--query", action="store_true", help=argparse.SUPPRESS)
+    receive.add_argument("--handover", action="store_true", help=argparse.SUPPRESS)
     receive.add_argument("--challenge", action="store_true", help=argparse.SUPPRESS)
     lock_option(receive)
 
 
 def _migrate(args: argparse.Namespace) -> int:
     from shype.host.migration import migrate
+    from shype.meter.handover import followed
 
-    done = migrate(open_agent(args), args.vm, args.host, shlex.split(args.ssh),
-                   lock_timeout=args.lock_timeout)
+    agent, ssh = open_agent(args), shlex.split(args.ssh)
+    with followed(agent.witness.goes):
+        done = migrate(agent, args.vm, args.host, ssh, lock_timeout=args.lock_timeout)
+    if done.refusal is None:
+        _hand_over(agent, done.vm, args.host, ssh)
     if args.json:
         show(args, {
             "vm": done.vm, "label": done.label, "host": done.host, "moved": done.refusal is None,
@@ -73,7 +79,48 @@ def _migrate(args: argparse.Namespace) -> int:
     return 0 if done.refusal is None else 1
 
 
+def _hand_over(agent: Agent, vm: str, host: str, ssh: list[str]) -> None:
+    """On a metered host: both sign what the VM has used here. It has moved, whatever comes of it.
+    """
+    from shype.base import child
+    from shype.base.errors import ShypeError
+    from shype.host.audit.event import Event, Result
+    from shype.host.migration import COMMAND, HANDOVER
+    from shype.meter.handover import kept, statement
+    from shype.meter.ledger import Ledger
+
+    ledger = Ledger(agent.state / "meter")
+    if not ledger.exists:
+        return
+    try:
+        own = statement(ledger, vm, host)
+        if own is None:
+            return
+        answered = child.run((*ssh, host, f"{COMMAND} {HANDOVER}"), input=own, timeout=60,
+                             check=False)
+        both = kept(ledger, own, answered.out.encode() if answered.code == 0 else None)
+        error = None if both else "meter.one-sided"
+    except ShypeError as problem:
+        error = problem.id
+    agent.record(Event(
+        kind="meter.handover", result=Result.DONE if error is None else Result.FAILED, vm=vm,
+        object=f"host:{host}", error=error, deferrable=True))
+
+
+def _take(args: argparse.Namespace, agent: Agent) -> int:
+    from shype.host.census import residents
+    from shype.meter.handover import MAX_STATEMENT, taken
+    from shype.meter.ledger import Ledger
+
+    found = {(r.domain.uuid, str(r.label)) for r in residents(agent)}
+    both = taken(Ledger(agent.state / "meter"), sys.stdin.buffer.read(MAX_STATEMENT + 1),
+                 lambda uuid, label: (uuid, label) in found)
+    sys.stdout.write(both.decode("ascii"))
+    return 0
+
+
 def _receive(args: argparse.Namespace) -> int:
+    from shype.host.migration import HANDOVER
     from shype.host.receiving import Announcement, answer, receive
 
     asked = os.environ.get("SSH_ORIGINAL_COMMAND", "").split()
@@ -88,6 +135,8 @@ def _receive(args: argparse.Namespace) -> int:
         announced = Announcement.loads(sys.stdin.buffer.read(16 * 1024 * 1024))
         show(args, answer(agent, announced, peer, args.lock_timeout).to_json())
         return 0
+    if args.handover or HANDOVER in asked:
+        return _take(args, agent)
     outcome = receive(agent, 0, 1, peer, lock_timeout=args.lock_timeout)
     if outcome.domid is None:
         output.note(f"denied by the {outcome.source} of the receiving host: "

@@ -27,6 +27,7 @@ from shype.policy.names import LabelName
 COMMAND = "shype receive"
 QUERY = "--query"
 CHALLENGE = "--challenge"
+HANDOVER = "--handover"
 #: Seconds that the receiver may take to say whether it would take the VM.
 _ANSWER = 180
 

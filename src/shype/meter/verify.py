@@ -15,6 +15,7 @@ from typing import Any
 from shype.meter import head as heads
 from shype.meter.account import Run
 from shype.meter.anchor import Point
+from shype.meter.handover import signers
 from shype.meter.places import Places
 from shype.meter.reader import Line, lines
 from shype.meter.record import ZERO, Record, decode
@@ -79,6 +80,7 @@ class _Walk:
     ledger: str = ""
     first_key: str = ""
     key: PublicKey | None = None
+    past: list[PublicKey] = field(default_factory=list)
     boot: str = ""
     uptime: int = 0
     interval: int = 0
@@ -147,6 +149,7 @@ def _signed(walk: _Walk, record: Record) -> list[str]:
     body = record.body
     if record.kind == "begin" and record.seq == 1:
         walk.key = PublicKey(bytes.fromhex(body["key"]))
+        walk.past = [walk.key]
         walk.first_key, walk.ledger = walk.key.id, str(body["ledger"])
         if walk.wanted is not None and walk.key != walk.wanted:
             return [f"it begins with the key {walk.key.id}, not with {walk.wanted.id}"]
@@ -162,6 +165,7 @@ def _signed(walk: _Walk, record: Record) -> list[str]:
             walk.notes.append(f"record {record.seq}: the key before was revoked ({body['why']}); "
                               f"records from {since} to {record.seq} may be somebody else's")
         walk.key = following
+        walk.past.append(following)
     return []
 
 
@@ -171,6 +175,12 @@ def _said(walk: _Walk, record: Record) -> list[str]:
         found.append(f"record {record.seq} begins another ledger")
     if record.kind == "anchor":
         walk.anchor = body["anchor"]
+    if record.kind == "handover":
+        count, mine = signers(body["statement"], walk.past)
+        if not mine:
+            found.append(f"record {record.seq} keeps a statement that this host has not signed")
+        if count < 2:
+            walk.notes.append(f"record {record.seq}: the other host of a migration has not signed")
     if record.kind == "sample":
         found += _time(walk, record)
         found += _amounts(walk, record)
