@@ -15,6 +15,7 @@ from shype.host.agent import Agent
 from shype.host.census import residents
 from shype.host.governor import Share
 from shype.host.launch import launch
+from shype.host.points import points
 from shype.host.stop import stop
 from shype.host.watch import watch
 from shype.policy.quotas import Amount
@@ -125,8 +126,12 @@ def test_a_share_is_set_before_it_runs_and_again_when_lifted(agent: Agent, tmp_p
     assert caps.loose(agent) == ()
     governor.set_share(1, Share())  # root: xl sched-credit2 -d 1 -c 0
     assert [one.now for one in caps.loose(agent)] == ["weight 256, no cap"]
+    point = next(point for point in points(agent, ()) if point.name == "quotas")
+    assert point.wrong
+    assert "d1: processors at weight 256, no cap" in point.said
     watch(agent, lambda what: None, go_on=lambda: False)
     assert governor.shares()[1] == Share(512, 50)
+    assert next(one for one in points(agent, ()) if one.name == "quotas").said == "kept"
     kinds = agent.trail.path.read_text()
     assert "quota.reapplied" in kinds
 

@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shype.base.errors import ShypeError, Unavailable
-from shype.host import vectors
+from shype.host import caps, quota, vectors
 from shype.host.agent import Agent
 from shype.host.attestation.standing import objection, standing
 from shype.host.audit import anchors
 from shype.host.audit.head import Head
+from shype.host.census import residents
 from shype.host.kept import clock
 from shype.host.network import mediation
 from shype.host.resources import scripts
 from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.model import ResourceKind
+from shype.policy.quotas import show
 
 #: The trail's file system is nearly full when it has less left than this, bytes: enough for the
 #: rest of the current file and a whole one more.
@@ -56,7 +58,7 @@ class Point:
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
     return (*_vector(agent), *_manager(agent), *_attestation(agent),
-            _network(agent, faults), *_veto(agent), _devices(agent), _messages(agent))
+            _network(agent, faults), *_quotas(agent), *_veto(agent), _devices(agent), _messages(agent))
 
 
 def store_point(problem: Unavailable | None) -> Point:
@@ -156,6 +158,28 @@ def _network(agent: Agent, faults: tuple[str, ...]) -> Point:
         return Point("network", True, "no bridge is the policy's matter", demanded=False)
     ports = len(agent.hypervisor.switch().vifs())
     return Point("network", True, f"filtered: {ports} ports" if ports else "no VM has an interface")
+
+
+def _quotas(agent: Agent) -> Iterator[Point]:
+    """Nobody has more than the policy lets him have, and everybody is held to his share."""
+    if agent.policy.quotas is None:
+        return
+    try:
+        over = [f"{one.whose} has {show(amount, one.sum(amount))} of {show(amount, most)}"
+                for one in quota.taken(agent, residents(agent))
+                for amount, most in one.quota.most.items() if one.sum(amount) > most]
+        loose = [f"{one.domain.name}: {one.what} at {one.now}" for one in caps.loose(agent)]
+    except ShypeError as error:
+        yield Point("quotas", False, f"UNKNOWN: {error.message} [{error.id}]", error.fix)
+        return
+    if over:
+        yield Point("quotas", False, f"EXCEEDED: {'; '.join(over)}",
+                    "shype meter quotas says by how much; stop a VM, or allow more")
+    elif loose:
+        yield Point("quotas", False, f"NOT held: {'; '.join(loose)}",
+                    "shype watch puts it back; is it running?")
+    else:
+        yield Point("quotas", True, "kept")
 
 
 def _veto(agent: Agent) -> Iterator[Point]:

@@ -20,7 +20,8 @@ _LIMIT = 60
 _ROW = re.compile(r".*?\s(?P<id>\d+)\s+(?P<weight>\d+)\s+(?P<cap>\d+)\s*")
 _POLICE = re.compile(r"\bpolice\b.*?\brate (\d+)([KMGT]?)bit\b", re.DOTALL)
 _UNIT = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-#: Of both: 50 ms of the rate, and at least two of the largest packets (GSO) of 64 KiB.
+#: Of both: 50 ms of the rate, and at least two of the largest packets (GSO) of 64 KiB. The policer
+#: must be told that packets can be so long: by default it drops what is longer than 2 KiB.
 _BURST_SECONDS = 0.05
 _LEAST_BURST = 128 * 1024
 
@@ -52,7 +53,7 @@ class XenGovernor:
         _run("tc", "qdisc", "add", "dev", vif, "handle", "ffff:", "ingress")
         _run("tc", "filter", "add", "dev", vif, "parent", "ffff:", "protocol", "all", "prio", "1",
              "matchall", "action", "police", "rate", f"{rate}bit", "burst", burst,
-             "conform-exceed", "drop")
+             "mtu", str(_LEAST_BURST), "conform-exceed", "drop")
 
 
 def shares(text: str) -> dict[int, Share]:
