@@ -49,6 +49,7 @@ bench-analysis: $(STAMP) ## time the flow graph of large policies, and beside SE
 
 bench-attest: $(STAMP) ## time a verifier: one quote, and a round of 1,000 hosts
 	$(BIN)/python -m bench.attest
+
 bench-meter: $(STAMP) ## what a sample of 1,000 VMs costs dom0
 	$(BIN)/python -m bench.meter
 

@@ -58,7 +58,8 @@ class Point:
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
     return (*_vector(agent), *_manager(agent), *_attestation(agent),
-            _network(agent, faults), *_quotas(agent), *_veto(agent), _devices(agent), _messages(agent))
+            _network(agent, faults), *_quotas(agent), *_veto(agent), _devices(agent),
+            _messages(agent))
 
 
 def store_point(problem: Unavailable | None) -> Point:
