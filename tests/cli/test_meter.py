@@ -69,6 +69,15 @@ def test_report_by_everything(made: Host) -> None:
     assert [row["label"] for row in table] == ["bank-a-db", "market-data", "manager"]
     assert made.on_files("report", "--by", "coalition") == 0
     assert made.said().splitlines()[1].split()[:3] == ["bank-a", "2", "3.0"]  # dom0 is in all
+    owned = made.place / "owners"
+    owned.write_text("# who pays\nbank-a-db  Bank A\nmarket Stock Exchange\n")
+    assert made.on_files("report", "--by", "owner", "--owners", str(owned), "--json") == 0
+    assert [row["key"] for row in json.loads(made.said())["rows"]] == [
+        "Bank A", "Stock Exchange", "(no owner)"]
+    for text in ("market\n", "market A\nmarket B\n"):
+        owned.write_text(text)
+        assert made.on_files("report", "--by", "owner", "--owners", str(owned)) == 2
+    assert made.on_files("report", "--by", "owner") == 2
     assert made.on_files("report", "--from", "2100-01-01", "--json") == 0
     assert json.loads(made.said())["rows"] == []
 

@@ -212,7 +212,7 @@ def test_amounts_that_shrink_and_runs_that_return(tmp_path: Path) -> None:
     """Signed by the right key all the same: a meter that was tampered with."""
     ledger = begun(tmp_path)
     run = {"run": 1, "vm": "a", "uuid": "u", "domid": 1, "boot": "b", "label": "l",
-           "coalitions": [], "owner": None}
+           "coalitions": []}
     base = {"kind": "sample", "why": "timer", "boot": "b", "uptime_ns": 5, "time_ns": 5,
             "interval": 0}
     row = [1, 5, 5, 5, *([0] * 8)]

@@ -86,6 +86,8 @@ def add(commands: Commands) -> None:
     report.add_argument("--from", dest="begin", type=_moment, metavar="TIME",
                         help="ISO 8601; without a zone it is UTC")
     report.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="the same")
+    report.add_argument("--owners", type=Path, metavar="FILE",
+                        help="who owns which VM or label: NAME OWNER in each line")
     report.add_argument("--csv", action="store_true", help="print CSV")
     meter_host.add(verb, PLACE)
 
@@ -189,10 +191,15 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from shype.meter.report import By, Period, report
+    from shype.base.errors import BadInput
+    from shype.meter.report import By, Period, owners, report
     from shype.meter.usage import NAMES
 
-    rows = report([args.ledger], By(args.by), Period(args.begin, args.end))
+    if (args.by == "owner") != (args.owners is not None):
+        raise BadInput("meter.owners", "--by owner and --owners FILE go together",
+                       "the file has a VM or label and its owner in each line")
+    known = owners(args.owners.read_text(), str(args.owners)) if args.owners is not None else {}
+    rows = report([args.ledger], By(args.by), Period(args.begin, args.end), known)
     if args.json:
         output.print_json({"by": args.by, "rows": [row.to_json() for row in rows]})
     elif args.csv:

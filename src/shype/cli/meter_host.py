@@ -92,7 +92,7 @@ def add(verb: Verb, place: Path) -> None:
     _ledger(picture, place)
     picture.add_argument("--what", choices=("cpu", "memory", "disk", "network"), default="cpu",
                          help="what is drawn (default %(default)s)")
-    picture.add_argument("--by", choices=("vm", "label", "coalition", "owner"), default="vm",
+    picture.add_argument("--by", choices=("vm", "label", "coalition"), default="vm",
                          help="one line for each (default %(default)s)")
     picture.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
                          help="the SVG file")

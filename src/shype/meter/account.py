@@ -26,19 +26,17 @@ class Run:
     boot: str
     label: str | None
     coalitions: tuple[str, ...] = ()
-    owner: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As records have it."""
         return {"run": self.number, "vm": self.vm, "uuid": self.uuid, "domid": self.domid,
-                "boot": self.boot, "label": self.label, "coalitions": list(self.coalitions),
-                "owner": self.owner}
+                "boot": self.boot, "label": self.label, "coalitions": list(self.coalitions)}
 
     @classmethod
     def of(cls, value: Any) -> Run:
         """The inverse. Raises ValueError, KeyError, TypeError."""
         made = cls(value["run"], value["vm"], value["uuid"], value["domid"], value["boot"],
-                   value["label"], tuple(value["coalitions"]), value["owner"])
+                   value["label"], tuple(value["coalitions"]))
         if type(made.number) is not int or type(made.domid) is not int:
             raise TypeError("numbers")
         if not all(isinstance(word, str) for word in (made.vm, made.uuid, made.boot)):

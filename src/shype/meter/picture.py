@@ -1,4 +1,4 @@
-"""A picture of usage over time: one line for each VM, label, coalition or owner; SVG."""
+"""A picture of usage over time: one line for each VM, label or coalition; SVG."""
 
 from __future__ import annotations
 

@@ -14,6 +14,10 @@ from shype.meter.reader import lines
 from shype.meter.record import decode
 from shype.meter.usage import NOTHING, Usage
 
+#: Who pays, by the name of a VM or of a label; a VM's own entry counts first.
+Owners = Mapping[str, str]
+NOBODY: Owners = {}
+
 
 class By(StrEnum):
     """What amounts are added up for."""
@@ -68,7 +72,9 @@ class _Run:
     blind: tuple[str, ...] = ()
 
 
-def report(directories: Sequence[Path], by: By, period: Period = Period()) -> tuple[Row, ...]:
+def report(
+    directories: Sequence[Path], by: By, period: Period = Period(), owners: Owners = NOBODY,
+) -> tuple[Row, ...]:
     """Add up all ledgers of ``directories`` (of several hosts, say), greatest processor time first.
 
     A VM of several coalitions counts in each of them.  Nothing is verified here.
@@ -81,12 +87,32 @@ def report(directories: Sequence[Path], by: By, period: Period = Period()) -> tu
     for one in found:
         if not one.within:
             continue
-        for key in keys(one.run, by):
+        for key in keys(one.run, by, owners):
             row = rows.get(key, Row(key, 0, NOTHING))
             rows[key] = Row(
                 key, row.runs + 1, row.usage + (one.last - one.before), row.unseen + one.unseen,
                 tuple(sorted({*row.blind, *one.blind})))
     return tuple(sorted(rows.values(), key=lambda row: (-row.usage.cpu_ns, row.key)))
+
+
+def owners(text: str, name: str) -> Owners:
+    """The owners in a file ``name``: a VM or label and its owner in each line, ``#`` comments.
+
+    Who pays is no matter of the policy, and changes without it. Raises BadInput
+    (``meter.owners``).
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        said = line.partition("#")[0].split(maxsplit=1)
+        if not said:
+            continue
+        if len(said) != 2 or said[0] in found:
+            raise BadInput(
+                "meter.owners", f"{name}:{number}: "
+                + ("a name without an owner" if len(said) != 2 else f"{said[0]} for a second time"),
+                "write a VM or a label, a blank, and its owner: one in each line")
+        found[said[0]] = said[1].strip()
+    return found
 
 
 def history(directory: Path) -> Iterator[Sampled]:
@@ -136,12 +162,12 @@ def _samples(directory: Path) -> Iterator[Mapping[str, Any]]:
             yield record.body
 
 
-def keys(run: Run, by: By) -> tuple[str, ...]:
+def keys(run: Run, by: By, owners: Owners = NOBODY) -> tuple[str, ...]:
     """What a run counts for: several coalitions, or one of anything else."""
     if by is By.VM:
         return (run.vm,)
     if by is By.LABEL:
         return (run.label or "(no label)",)
     if by is By.OWNER:
-        return (run.owner or "(no owner)",)
+        return (owners.get(run.vm) or owners.get(run.label or "") or "(no owner)",)
     return run.coalitions or ("(no coalition)",)
