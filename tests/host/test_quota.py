@@ -122,7 +122,7 @@ def test_of_fifty_launches_at_once_none_too_many_runs(tmp_path: Path) -> None:
 def test_a_share_is_set_before_it_runs_and_again_when_lifted(agent: Agent, tmp_path: Path) -> None:
     assert start(agent, tmp_path, "d1", "bank-a-desk") == "runs"
     governor = agent.hypervisor.governor()
-    assert governor.shares()[1] == Share(512, 50)
+    assert governor.share(1) == Share(512, 50)
     assert caps.loose(agent) == ()
     governor.set_share(1, Share())  # root: xl sched-credit2 -d 1 -c 0
     assert [one.now for one in caps.loose(agent)] == ["weight 256, no cap"]
@@ -130,7 +130,7 @@ def test_a_share_is_set_before_it_runs_and_again_when_lifted(agent: Agent, tmp_p
     assert point.wrong
     assert "d1: processors at weight 256, no cap" in point.said
     watch(agent, lambda what: None, go_on=lambda: False)
-    assert governor.shares()[1] == Share(512, 50)
+    assert governor.share(1) == Share(512, 50)
     assert next(one for one in points(agent, ()) if one.name == "quotas").said == "kept"
     kinds = agent.trail.path.read_text()
     assert "quota.reapplied" in kinds

@@ -65,7 +65,6 @@ def keep(agent: Agent) -> tuple[Loose, ...]:
 
 def _loose(agent: Agent) -> Iterator[Loose]:
     governor = agent.hypervisor.governor()
-    shares = governor.shares()
     vifs = agent.hypervisor.switch().vifs()
     for resident in residents(agent):
         domain, label = resident.domain, resident.label
@@ -73,8 +72,8 @@ def _loose(agent: Agent) -> Iterator[Loose]:
             continue
         each = _each(agent, label)
         if each.cpu is not None or each.weight is not None:
-            wanted, now = _share(each), shares.get(domain.domid)
-            if now is not None and now != wanted:
+            wanted, now = _share(each), governor.share(domain.domid)
+            if now != wanted:
                 yield Loose(domain, label, "processors", _words(now), _words(wanted))
         if each.bandwidth is not None:
             for vif in vifs:
@@ -100,5 +99,7 @@ def _share(each: Each) -> Share:
     return Share(WEIGHT if each.weight is None else each.weight, each.cpu or 0)
 
 
-def _words(share: Share) -> str:
+def _words(share: Share | None) -> str:
+    if share is None:
+        return "unknown"
     return f"weight {share.weight}, {f'{share.cpu} %' if share.cpu else 'no cap'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,8 +24,8 @@ class Governor(Protocol):
     Every method raises `shype.base.errors.Unavailable` (``quota.governor``) when it cannot.
     """
 
-    def shares(self) -> Mapping[int, Share]:
-        """By domid."""
+    def share(self, domid: int) -> Share | None:
+        """What a domain is held to; None if there is no such domain."""
 
     def set_share(self, domid: int, share: Share) -> None:
         """Hold a domain to it from now on."""

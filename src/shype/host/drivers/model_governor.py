@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from shype.host.drivers.model_state import State
@@ -15,11 +15,12 @@ class ModelGovernor:
     def __init__(self, state: Callable[[], AbstractContextManager[State]]) -> None:
         self._state = state
 
-    def shares(self) -> Mapping[int, Share]:
+    def share(self, domid: int) -> Share | None:
         """See the protocol."""
         with self._state() as state:
-            return {d.domid: Share(*state.shares.get(str(d.domid), (WEIGHT, 0)))
-                    for d in state.domains}
+            if all(domain.domid != domid for domain in state.domains):
+                return None
+            return Share(*state.shares.get(str(domid), (WEIGHT, 0)))
 
     def set_share(self, domid: int, share: Share) -> None:
         """See the protocol."""
