@@ -15,8 +15,7 @@ LOAD = HostEvent(
 ENFORCING = HostEvent(Kind.ENFORCEMENT, {"mode": "enforcing"})
 LAUNCH = HostEvent(Kind.LAUNCH, {"label": "a-desk", "image": IMAGE})
 #: One of each kind.
-ALL = (START, LOAD, ENFORCING, HostEvent(Kind.VECTOR, {"vector": "night"}), LAUNCH,
-       HostEvent(Kind.UPDATE, {"agent": AGENT_CODE}))
+ALL = (START, LOAD, ENFORCING, HostEvent(Kind.VECTOR, {"vector": "night"}), LAUNCH)
 
 
 def chain(digests: Iterable[bytes], start: bytes = bytes(32)) -> bytes:

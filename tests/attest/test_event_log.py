@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shype.attest import event_log
@@ -26,6 +26,7 @@ events = st.lists(st.builds(
     max_size=12)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(events)
 def test_what_is_written_is_read(entries: list[Event]) -> None:
     data = dumps(entries)
@@ -33,6 +34,7 @@ def test_what_is_written_is_read(entries: list[Event]) -> None:
     assert loads(data + bytes(100)) == tuple(entries), "memory that firmware left unused"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(events)
 def test_replay_is_a_chain_of_hashes_for_each_register(entries: list[Event]) -> None:
     values = replay(entries)

@@ -48,8 +48,6 @@ class Kind(StrEnum):
     VECTOR = "vector.switch"
     #: A VM starts: ``label``, ``image`` the digest of what it boots.
     LAUNCH = "vm.launch"
-    #: The agent's update installs code with the digest ``agent``.
-    UPDATE = "agent.update"
 
 
 #: What each kind says, and how that is spelled: all of it, nothing else.
@@ -59,7 +57,6 @@ FIELDS: Mapping[Kind, Mapping[str, re.Pattern[str]]] = MappingProxyType({
     Kind.ENFORCEMENT: {"mode": re.compile("enforcing|permissive|disabled")},
     Kind.VECTOR: {"vector": _NAME},
     Kind.LAUNCH: {"label": _NAME, "image": _DIGEST},
-    Kind.UPDATE: {"agent": _DIGEST},
 })
 
 

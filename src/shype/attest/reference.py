@@ -261,7 +261,7 @@ def _require_whole(found: References) -> None:
 
 def _anything(rule: Rule) -> bool:
     """Whether the rule would take whatever agent or policy a host has."""
-    key = {Kind.AGENT: "agent", Kind.UPDATE: "agent", Kind.POLICY: "bundle"}.get(rule.kind)
+    key = {Kind.AGENT: "agent", Kind.POLICY: "bundle"}.get(rule.kind)
     return key is not None and rule.values[key] == ANY
 
 

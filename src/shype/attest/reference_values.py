@@ -44,7 +44,7 @@ def build(
     """
     rules = [Rule(Kind.ENFORCEMENT, {"mode": "enforcing"})]
     for agent in agents:
-        rules += [Rule(kind, {"agent": agent}) for kind in (Kind.AGENT, Kind.UPDATE)]
+        rules.append(Rule(Kind.AGENT, {"agent": agent}))
     for policy in policies:
         rules += policy_rules(policy)
     rules += [Rule(Kind.ENFORCEMENT, {"mode": "permissive"}, Verdict.MAINTENANCE, window)
