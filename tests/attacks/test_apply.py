@@ -13,7 +13,8 @@ from shype.lab.host import Lab
 from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
 from shype.policy.signed import seal
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import in_mode
 from tests.lab.test_apply import SHOP, compiled, successor
 from tests.lab.test_faults import wait_in_dom0
 
@@ -22,16 +23,17 @@ pytestmark = pytest.mark.lab
 HERE = "/run/update"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def arena(
-    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory,
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
 ) -> Iterator[Arena]:
     """A host with a live policy, and a directory in which everybody may write."""
     bundle = tmp_path_factory.mktemp("update") / "shop.shype"
-    bundle.write_bytes(seal(compiled(SHOP), []))
+    text = in_mode(SHOP, mode)
+    bundle.write_bytes(seal(compiled(text), []))
     with Lab.up(bundle=bundle) as lab:
         assert lab.sh(f"mkdir -m 1777 {HERE}").code == 0
-        yield Arena(lab, bundle)
+        yield Arena(lab, {"policy": text}, mode)
 
 
 def said(lab: Lab, *words: str) -> dict[str, Any]:
@@ -47,9 +49,9 @@ def version(lab: Lab) -> tuple[int, bool]:
     return int(policy["version"].split(".")[1]), bool(policy["loaded"])
 
 
-def coming(lab: Lab) -> Contents:
+def coming(arena: Arena) -> Contents:
     """The next version."""
-    return compiled(successor(version(lab)[0] + 1, SHOP))
+    return compiled(successor(version(arena.lab)[0] + 1, arena.notes["policy"]))
 
 
 def signed(lab: Lab, parts: Contents) -> bytes:
@@ -59,10 +61,10 @@ def signed(lab: Lab, parts: Contents) -> bytes:
 
 def rollback(arena: Arena) -> Ended:
     lab = arena.lab
-    lab.put(f"{HERE}/next", signed(lab, coming(lab)))
+    lab.put(f"{HERE}/next", signed(lab, coming(arena)))
     assert said(lab, "apply", f"{HERE}/next", "--yes")["applied"]
     now = version(lab)
-    lab.put(f"{HERE}/old", signed(lab, compiled(SHOP)))
+    lab.put(f"{HERE}/old", signed(lab, compiled(arena.notes["policy"])))
     error = said(lab, "apply", f"{HERE}/old", "--yes").get("error")
     if error == "bundle.older" and version(lab) == now:
         return Ended(Ends.STOPPED, error)
@@ -73,7 +75,7 @@ def swapped(arena: Arena) -> Ended:
     """The file is exchanged for an altered one all the time."""
     lab = arena.lab
     before = version(lab)[0]
-    good = signed(lab, coming(lab))
+    good = signed(lab, coming(arena))
     arena.as_user(f"rm -f {HERE}/*")
     lab.put(f"{HERE}/good", good)
     lab.put(f"{HERE}/bad", good.replace(b"map_write", b"map_wrong"))
@@ -100,7 +102,7 @@ def swapped(arena: Arena) -> Ended:
 def killed(arena: Arena) -> Ended:
     """SIGKILL for the command and its guardian as soon as the hypervisor has the new policy."""
     lab = arena.lab
-    parts = coming(lab)
+    parts = coming(arena)
     before = version(lab)[0]
     lab.put(f"{HERE}/next", signed(lab, parts))
     assert isinstance(parts.manifest, dict)
@@ -126,7 +128,7 @@ done
 
 def by_user(arena: Arena) -> Ended:
     lab = arena.lab
-    lab.put(f"{HERE}/next", signed(lab, coming(lab)))
+    lab.put(f"{HERE}/next", signed(lab, coming(arena)))
     before = version(lab)
     code, text = arena.as_user(f"shype apply {HERE}/next --yes; xl loadpolicy {HERE}/next")
     if code != 0 and version(lab) == before:
@@ -137,7 +139,7 @@ def by_user(arena: Arena) -> Ended:
 def by_xl(arena: Arena) -> Ended:
     """root loads a policy without shype, while no update is at work."""
     lab = arena.lab
-    lab.put("/run/policy.bin", compiled(SHOP).files["policy.bin"])
+    lab.put("/run/policy.bin", compiled(arena.notes["policy"]).files["policy.bin"])
     before = version(lab)
     done = lab.run(["xl", "loadpolicy", "/run/policy.bin"])
     denial = [line for line in lab.run(["xl", "dmesg"]).out.splitlines()
@@ -147,15 +149,18 @@ def by_xl(arena: Arena) -> Ended:
     return Ended(Ends.OPEN, done.err)
 
 
-test_attack = each([
+TestDefault, TestLocked, TestManager = each([
     Attack("update.rollback", By.ADMIN, "An older version, rightly signed, is applied.",
-           Ends.STOPPED, rollback),
-    Attack("update.swap", By.USER, "The bundle is exchanged for an altered one, again and again, "
-           "while it is applied.", Ends.STOPPED, swapped),
-    Attack("update.killed", By.FAULT, "The command and its guardian are killed between the load "
-           "and the commit.", Ends.STOPPED, killed),
+           Ends.STOPPED, Whom.AGENT, rollback),
+    Attack("update.swap", By.USER,
+           "The bundle is exchanged for an altered one, again and again, while it is applied.",
+           Ends.STOPPED, Whom.AGENT, swapped),
+    Attack("update.killed", By.FAULT,
+           "The command and its guardian are killed between the load and the commit.",
+           Ends.STOPPED, Whom.AGENT, killed),
     Attack("update.by-user", By.USER, "An unprivileged user applies a bundle, and loads it by xl.",
-           Ends.STOPPED, by_user),
+           Ends.STOPPED, Whom.KERNEL, by_user),
     Attack("update.by-xl", By.ADMIN, "root loads a policy by `xl loadpolicy`, past shype.",
-           Ends.STOPPED, by_xl),
-])
+           Ends.STOPPED, Whom.XEN, by_xl),
+], without={Mode.MANAGER: "the manager loads then: against it, dom0.replay-bundle, altered-bundle, "
+            "kill-update and load-policy are the same"})

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.host.audit import head as heads
 from shype.host.audit import keyfile
 from shype.host.audit.limiter import BURST
@@ -19,10 +18,10 @@ from shype.host.audit.record import Key, decode, encode
 from shype.host.audit.verify import Anchor, verify
 from shype.lab import builder, probe
 from shype.lab.guests import config
-from shype.lab.host import Lab
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
-from tests.lab.conftest import EXAMPLES, STILL
+from tests.attacks.attack import AS_MANAGED, Arena, Attack, By, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import up
+from tests.attacks.policies import BANKS
+from tests.lab.conftest import STILL
 from tests.lab.trails import copied, shown, shype, watched
 
 pytestmark = pytest.mark.lab
@@ -48,15 +47,13 @@ trail.record(event)
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def arena(
-    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory,
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
 ) -> Iterator[Arena]:
     """A host where something happened, its key and a copy of its trail (two files)."""
     place = tmp_path_factory.mktemp("audit")
-    bundle = place / "banks"
-    build(load(EXAMPLES / "banks.yaml").policy, target="xen-4.17", out=bundle)
-    with Lab.up(bundle=bundle) as lab:
+    with up(BANKS, mode, place) as lab:
         lab.put("/run/market.cfg", config("market", type="pv"))
         lab.put("/run/a-db.cfg", config("a-db", type="pv", extra=STILL))
         lab.put("/run/b-db.cfg", config("b-db", type="pv", extra=STILL))
@@ -66,7 +63,7 @@ def arena(
         assert shype(lab, "run", "/run/b-db.cfg")[0] == 1
         (place / "key").write_text(lab.run(["shype", "audit", "key"]).out)
         copied(lab, place / "copy")
-        yield Arena(lab, bundle, {"key": str(place / "key"), "copy": str(place / "copy")})
+        yield Arena(lab, {"key": str(place / "key"), "copy": str(place / "copy")}, mode)
 
 
 def judged(arena: Arena, trail: Path, *anchors: Anchor) -> Ended:
@@ -284,33 +281,34 @@ def _key(arena: Arena) -> str:
 
 
 ATTACKS = [
-    Attack("audit.truncate", By.FAULT, "Root cuts the last record off.", Ends.DETECTED,
-           tampered(truncate)),
-    Attack("audit.reorder", By.FAULT, "Root exchanges two records.", Ends.DETECTED,
-           tampered(reorder)),
-    Attack("audit.edit", By.FAULT, "Root makes a refusal a permission.", Ends.DETECTED,
-           tampered(edit)),
-    Attack("audit.remove-file", By.FAULT, "Root removes a full file.", Ends.DETECTED,
-           tampered(remove_file)),
-    Attack("audit.make-anew", By.FAULT, "Root makes all hashes and the head anew.", Ends.DETECTED,
-           tampered(make_anew)),
+    Attack("audit.truncate", By.FAULT, "Root cuts the last record off.",
+           Ends.DETECTED, Whom.AUDITOR, tampered(truncate)),
+    Attack("audit.reorder", By.FAULT, "Root exchanges two records.",
+           Ends.DETECTED, Whom.AUDITOR, tampered(reorder)),
+    Attack("audit.edit", By.FAULT, "Root makes a refusal a permission.",
+           Ends.DETECTED, Whom.AUDITOR, tampered(edit)),
+    Attack("audit.remove-file", By.FAULT, "Root removes a full file.",
+           Ends.DETECTED, Whom.AUDITOR, tampered(remove_file)),
+    Attack("audit.make-anew", By.FAULT, "Root makes all hashes and the head anew.",
+           Ends.DETECTED, Whom.AUDITOR, tampered(make_anew)),
     Attack("audit.roll-back", By.FAULT, "Root puts an old copy of everything back.",
-           Ends.DETECTED, roll_back),
+           Ends.DETECTED, Whom.AUDITOR, roll_back),
     Attack("audit.restore", By.ADMIN, "The trail's directory comes from a backup.",
-           Ends.DETECTED, restore_trail),
+           Ends.DETECTED, Whom.AGENT, restore_trail),
     Attack("audit.user", By.USER, "A user reads, appends to and removes the trail.",
-           Ends.STOPPED, user_reads_and_writes),
+           Ends.STOPPED, Whom.KERNEL, user_reads_and_writes),
     Attack("audit.inject", By.ADMIN, "A VM's name forges a record and clears the screen.",
-           Ends.STOPPED, inject),
+           Ends.STOPPED, Whom.AGENT, inject),
     Attack("audit.flood", By.GUEST, "A guest floods the denials to hide another one.",
-           Ends.STOPPED, guest_floods),
+           Ends.STOPPED, Whom.AGENT, guest_floods),
     Attack("audit.drown", By.GUEST, "A guest denies faster than the watcher reads the ring.",
-           Ends.DETECTED, guest_drowns),
+           Ends.DETECTED, Whom.AGENT, guest_drowns),
     Attack("audit.clear-ring", By.ADMIN, "Root clears the ring before it is collected.",
-           Ends.STOPPED, clear_the_ring),
+           Ends.STOPPED, Whom.XEN, clear_the_ring),
     Attack("audit.kill", By.FAULT, "Twelve writers are killed in the midst of records.",
-           Ends.STOPPED, kill_in_the_midst),
-    Attack("audit.full-disk", By.FAULT, "The disk fills up under the trail.", Ends.STOPPED,
-           fill_the_disk),
+           Ends.STOPPED, Whom.AGENT, kill_in_the_midst),
+    Attack("audit.full-disk", By.FAULT, "The disk fills up under the trail.",
+           Ends.STOPPED, Whom.AGENT, fill_the_disk),
 ]
-test_attack = each(ATTACKS)
+
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

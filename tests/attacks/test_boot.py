@@ -9,7 +9,7 @@ import pytest
 from shype.host.install import grubenv
 from shype.lab import builder
 from shype.lab.grubhost import GrubHost
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, Mode, Whom, each
 from tests.lab.boot_host import attempt, commit, env, installed
 
 pytestmark = pytest.mark.lab
@@ -27,7 +27,7 @@ printf V > /dev/watchdog
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A host that has booted its first policy, which is good."""
     place = tmp_path_factory.mktemp("boot")
@@ -35,7 +35,7 @@ def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
         HOSTS[:] = [host]
         host.wait()
         assert commit(host)[0] == 0
-        yield Arena(host.lab, place / "first")
+        yield Arena(host.lab)
 
 
 def _sums(arena: Arena) -> str:
@@ -89,10 +89,14 @@ def older(arena: Arena) -> Ended:
 
 ATTACKS = [
     Attack("boot.user", By.USER, "A user changes GRUB's block, the policy module and the entry.",
-           Ends.STOPPED, user_tampers),
-    Attack("boot.half-written", By.FAULT, "Power is lost: a third of the new policy is on the "
-           "disk, and GRUB boots it.", Ends.STOPPED, half_written),
+           Ends.STOPPED, Whom.KERNEL, user_tampers),
+    Attack("boot.half-written", By.FAULT,
+           "Power is lost: a third of the new policy is on the disk, and GRUB boots it.",
+           Ends.STOPPED, Whom.LOADER, half_written),
     Attack("boot.older", By.FAULT, "Root puts an older signed policy back into /boot.",
-           Ends.DETECTED, older),
+           Ends.DETECTED, Whom.AGENT, older),
 ]
-test_attack = each(ATTACKS)
+WHY = ("GRUB, the trial and the commit do not read labels, and never open a window; each of these "
+       "boots takes a minute")
+TestDefault, TestLocked, TestManager = each(
+    ATTACKS, without={Mode.LOCKED: WHY, Mode.MANAGER: WHY})

@@ -6,47 +6,40 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.lab import builder, probe
 from shype.lab.guests import config
-from shype.lab.host import Lab
 from shype.policy import vector_order
 from shype.policy.ed25519 import PrivateKey
-from shype.policy.loader import load
 from shype.policy.names import VectorName
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks.attack import (
+    AS_MANAGED,
+    Arena,
+    Attack,
+    By,
+    Ended,
+    Ends,
+    Mode,
+    Untried,
+    Whom,
+    each,
+)
+from tests.attacks.modes import up
+from tests.attacks.policies import SERVED
 from tests.lab.conftest import boolean
 from tests.lab.test_store import Step, domid
 from tests.signing import STRANGER
 
-POLICY = """\
-shype: 1
-policy: {name: served, version: "1.0"}
-coalitions: [red, blue]
-labels:
-  manager: {coalitions: all}
-  netd: {coalitions: [red]}
-  red-vm: {coalitions: [red]}
-  blue-vm: {coalitions: [blue]}
-host: {dom0: manager, drivers: [netd]}
-vms: {netd: netd, red: red-vm, blue: blue-vm}
-static: true
-vectors:
-  normal: [netd, red-vm, blue-vm]
-  service: [netd]
-"""
 VMS = ("netd", "red", "blue")
 ORDER = "/run/vector.order"
 
 
-@pytest.fixture(scope="module")
-def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+@pytest.fixture(scope="class")
+def arena(
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
+) -> Iterator[Arena]:
     """netd serves red; blue has nothing to do with either."""
-    place = tmp_path_factory.mktemp("driver")
-    (place / "served.yaml").write_text(POLICY)
-    build(load(place / "served.yaml").policy, target="xen-4.17", out=place / "bundle")
     files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv") for vm in VMS}
-    with Lab.up(bundle=place / "bundle", files=files) as lab:
+    with up(SERVED, mode, tmp_path_factory.mktemp("driver"), files) as lab:
         for vm in VMS:
             started = lab.run(["shype", "run", f"/etc/xen/vms/{vm}.cfg"], timeout=300)
             assert started.code == 0, started.err
@@ -55,7 +48,7 @@ def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
         tried = probe.probe_pairs(
             lab.run, [("netd", "red")], [probe.Way.EVENT, probe.Way.GRANT_MAP_RW])
         assert {one.result for one in tried} == {"permitted"}
-        yield Arena(lab, place / "bundle", {vm: domid(lab, vm) for vm in VMS})
+        yield Arena(lab, {vm: domid(lab, vm) for vm in VMS}, mode)
 
 
 def refused(*steps: Step, last: str = "EACCES") -> Callable[[Arena], Ended]:
@@ -88,7 +81,7 @@ def reached(source: str, target: str) -> Callable[[Arena], Ended]:
 def enlisted(arena: Arena) -> Ended:
     """A VM's configuration names the driver domain as backend of another coalition's device."""
     arena.lab.put("/run/try.cfg", config(
-        "blue-2", type="pv", seclabel="blue-vm", extra='vif = ["backend=netd,bridge=x"]'))
+        "blue-2", type="pv", extra='vif = ["backend=netd,bridge=x"]'))
     done = arena.lab.run(["shype", "run", "/run/try.cfg"], timeout=300)
     stopped = done.code == 1 and "ste.disjoint" in done.out
     return Ended(Ends.STOPPED if stopped else Ends.OPEN, done.out.splitlines()[0][:100])
@@ -145,7 +138,7 @@ def by_hand(arena: Arena) -> Ended:
     arena.lab.run(["flask-set-bool", "vec_b0", "1"])
     try:
         code, said = vector(arena, "show")
-        arena.lab.put("/run/red-2.cfg", config("red-2", type="pv", seclabel="red-vm"))
+        arena.lab.put("/run/red-2.cfg", config("red-2", type="pv"))
         started = arena.lab.run(["shype", "run", "/run/red-2.cfg"], timeout=300)
         found = "vector.unordered" in said and "vector.unordered" in started.err
         return Ended(Ends.DETECTED if code == 3 and found else Ends.OPEN, said[:110])
@@ -153,36 +146,40 @@ def by_hand(arena: Arena) -> Ended:
         arena.lab.run(["flask-set-bool", "vec_b0", "0"])
 
 
+NO_VECTORS = {Mode.MANAGER: Untried("a policy with a manager has no vectors")}
 ATTACKS = (
     Attack("driver.out", By.DRIVER, "It tries every way to send to a VM that it does not serve.",
-           Ends.STOPPED, reached("netd", "blue")),
+           Ends.STOPPED, Whom.XEN, reached("netd", "blue")),
     Attack("driver.in", By.GUEST, "A VM that it does not serve tries every way to send to it.",
-           Ends.STOPPED, reached("blue", "netd")),
+           Ends.STOPPED, Whom.XEN, reached("blue", "netd")),
     Attack("driver.foreign-map", By.DRIVER, "It maps memory of the VM it serves without a grant.",
-           Ends.STOPPED, refused(("netd", "foreign_map", "{red}", 1))),
-    Attack("driver.pause", By.DRIVER, "It pauses the VM that it serves.", Ends.STOPPED,
-           refused(("netd", "control", "{red}"))),
-    Attack("driver.window", By.DRIVER, "It opens the launch window.", Ends.STOPPED,
-           refused(("netd", "bool_set", "win_en", 1))),
-    Attack("driver.policy", By.DRIVER, "It loads a policy.", Ends.STOPPED,
-           refused(("netd", "policy_load"))),
-    Attack("driver.permissive", By.DRIVER, "It ends enforcing.", Ends.STOPPED,
-           refused(("netd", "enforce_set", 0))),
-    Attack("driver.store", By.DRIVER, "It writes another VM's nodes in XenStore.", Ends.STOPPED,
+           Ends.STOPPED, Whom.XEN, refused(("netd", "foreign_map", "{red}", 1))),
+    Attack("driver.pause", By.DRIVER, "It pauses the VM that it serves.",
+           Ends.STOPPED, Whom.XEN, refused(("netd", "control", "{red}"))),
+    Attack("driver.window", By.DRIVER, "It opens the launch window.",
+           Ends.STOPPED, Whom.XEN, refused(("netd", "bool_set", "win_en", 1))),
+    Attack("driver.policy", By.DRIVER, "It loads a policy.",
+           Ends.STOPPED, Whom.XEN, refused(("netd", "policy_load"))),
+    Attack("driver.permissive", By.DRIVER, "It ends enforcing.",
+           Ends.STOPPED, Whom.XEN, refused(("netd", "enforce_set", 0))),
+    Attack("driver.store", By.DRIVER, "It writes another VM's nodes in XenStore.",
+           Ends.STOPPED, Whom.STORE,
            refused(("netd", "xs", "write", "/local/domain/{red}/data/x", "x"))),
-    Attack("driver.enlisted", By.ADMIN, "A VM is to get its network from a driver domain of "
-           "another coalition.", Ends.STOPPED, enlisted),
+    Attack("driver.enlisted", By.ADMIN,
+           "A VM is to get its network from a driver domain of another coalition.",
+           Ends.STOPPED, Whom.AGENT, enlisted),
     Attack("vector.forged-order", By.ADMIN, "An order to another vector that a stranger signed.",
-           Ends.STOPPED, forged),
+           Ends.STOPPED, Whom.AGENT, forged, NO_VECTORS),
     Attack("vector.diverted-order", By.ADMIN, "An order that was given for another host.",
-           Ends.STOPPED, diverted),
-    Attack("vector.late-order", By.ADMIN, "An order that has expired.", Ends.STOPPED, late),
+           Ends.STOPPED, Whom.AGENT, diverted, NO_VECTORS),
+    Attack("vector.late-order", By.ADMIN, "An order that has expired.",
+           Ends.STOPPED, Whom.AGENT, late, NO_VECTORS),
     Attack("vector.residents", By.ADMIN, "A good order while VMs run that the vector lacks.",
-           Ends.STOPPED, under_way),
+           Ends.STOPPED, Whom.AGENT, under_way, NO_VECTORS),
     Attack("vector.user", By.USER, "A user of dom0 follows an order, and sets its bit by hand.",
-           Ends.STOPPED, unprivileged),
-    Attack("vector.by-hand", By.ROOT, "Root sets the vector's bits past shype.", Ends.DETECTED,
-           by_hand),
+           Ends.STOPPED, Whom.KERNEL, unprivileged, NO_VECTORS),
+    Attack("vector.by-hand", By.ROOT, "Root sets the vector's bits past shype.",
+           Ends.DETECTED, Whom.AGENT, by_hand, NO_VECTORS),
 )
 
-test_attack = each(ATTACKS)
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

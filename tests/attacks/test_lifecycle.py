@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.host.image import dumps
 from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
-from tests.lab.conftest import EXAMPLES, boolean, guests
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import up, vms
+from tests.attacks.policies import BANKS
+from tests.lab.conftest import boolean
 
 UUID = "0d6f1a6e-7b43-4b7e-9b0a-2f3c4d5e6f70"
 A, B = "u:r:l_bank_a_db_t:s0", "u:r:l_bank_b_db_t:s0"
@@ -30,15 +30,15 @@ KeptVms(state).put(Kept("a-db", "{UUID}", LabelName("bank-a-db"), b"secret"))
 """
 
 
-@pytest.fixture(scope="module")
-def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    bundle = tmp_path_factory.mktemp("lifecycle") / "bundle"
-    build(load(EXAMPLES / "banks.yaml").policy, target="xen-4.17", out=bundle)
+@pytest.fixture(scope="class")
+def arena(
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
+) -> Iterator[Arena]:
     files = {"/etc/xen/vms/a-db.cfg": config("a-db", type="pv")}
-    with Lab.up(bundle=bundle, files=files) as lab:
+    with up(BANKS, mode, tmp_path_factory.mktemp("lifecycle"), files) as lab:
         done = lab.run(["env", "PYTHONPATH=/opt/shype", "python3", "-c", KEEP])
         assert done.code == 0, done.err
-        yield Arena(lab, bundle)
+        yield Arena(lab, mode=mode)
 
 
 def image(name: str, context: str, receipt: str = "", **create: object) -> bytes:
@@ -49,8 +49,8 @@ def image(name: str, context: str, receipt: str = "", **create: object) -> bytes
 
 
 def nothing_is_left(lab: Lab, said: str) -> Ended:
-    if guests(lab) or boolean(lab, "win_en") or boolean(lab, "run_bank_a"):
-        return Ended(Ends.OPEN, f"{guests(lab)}; {said}")
+    if vms(lab) or boolean(lab, "win_en") or boolean(lab, "run_bank_a"):
+        return Ended(Ends.OPEN, f"{vms(lab)}; {said}")
     return Ended(Ends.STOPPED, said)
 
 
@@ -138,33 +138,36 @@ def user_reads(arena: Arena) -> Ended:
 
 ATTACKS = (
     Attack("lifecycle.forged-label", By.ADMIN, "Restore an image whose label was rewritten.",
-           Ends.STOPPED, forged_label),
+           Ends.STOPPED, Whom.AGENT, forged_label),
     Attack("lifecycle.another-name", By.ADMIN,
            "Restore an image under the name of a VM on the other side of the wall.",
-           Ends.STOPPED, another_name),
+           Ends.STOPPED, Whom.AGENT, another_name),
     Attack("lifecycle.foreign-image", By.ADMIN,
            "Restore an image that this host has not saved, with the right name and label.",
-           Ends.STOPPED, not_saved_here),
+           Ends.STOPPED, Whom.AGENT, not_saved_here),
     Attack("lifecycle.borrowed-receipt", By.ADMIN, "Restore one that names a receipt.",
-           Ends.STOPPED, borrowed_receipt),
+           Ends.STOPPED, Whom.AGENT, borrowed_receipt),
     Attack("lifecycle.cut-off-image", By.FAULT,
            "Restore an image that ends in the middle, and asks for a domain id.",
-           Ends.STOPPED, cut_off),
+           Ends.STOPPED, Whom.AGENT, cut_off),
     Attack("lifecycle.forged-stream", By.ADMIN,
-           "Migrate a VM here whose label was rewritten on the way.", Ends.STOPPED, forged_stream),
+           "Migrate a VM here whose label was rewritten on the way.",
+           Ends.STOPPED, Whom.AGENT, forged_stream),
     Attack("lifecycle.anothers-stream", By.ADMIN,
            "Migrate a VM here under the name of one on the other side of the wall.",
-           Ends.STOPPED, anothers_stream),
+           Ends.STOPPED, Whom.AGENT, anothers_stream),
     Attack("lifecycle.stream-that-ends", By.FAULT,
            "A migration that is permitted, and ends in the middle.",
-           Ends.STOPPED, stream_that_ends),
+           Ends.STOPPED, Whom.AGENT, stream_that_ends),
     Attack("lifecycle.root-restores", By.ADMIN, "Restore with xl, without a window.",
-           Ends.STOPPED, root_restores),
-    Attack("lifecycle.user-creates", By.USER, "Create a VM with xl.", Ends.STOPPED, user_creates),
-    Attack("lifecycle.user-runs", By.USER, "Start a VM with shype.", Ends.STOPPED, user_runs),
-    Attack("lifecycle.user-receives", By.USER, "Receive a VM with shype.", Ends.STOPPED,
-           user_receives),
+           Ends.STOPPED, Whom.XEN, root_restores),
+    Attack("lifecycle.user-creates", By.USER, "Create a VM with xl.",
+           Ends.STOPPED, Whom.KERNEL, user_creates),
+    Attack("lifecycle.user-runs", By.USER, "Start a VM with shype.",
+           Ends.STOPPED, Whom.KERNEL, user_runs),
+    Attack("lifecycle.user-receives", By.USER, "Receive a VM with shype.",
+           Ends.STOPPED, Whom.KERNEL, user_receives),
     Attack("lifecycle.user-reads", By.USER, "Read the kept configuration of a VM.",
-           Ends.STOPPED, user_reads),
+           Ends.STOPPED, Whom.KERNEL, user_reads),
 )
-test_attack = each(ATTACKS)
+TestDefault, TestLocked, TestManager = each(ATTACKS)

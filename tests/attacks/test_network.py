@@ -9,21 +9,27 @@ import pytest
 
 from shype.lab import builder, probe
 from shype.lab.guests import config
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks import modes
+from tests.attacks.attack import AS_MANAGED, Arena, Attack, By, Ended, Ends, Mode, Whom, each
 from tests.lab import frames as f
-from tests.lab.network_guests import BRIDGE, MACS, Traffic, up
+from tests.lab.network_guests import BRIDGE, MACS, POLICY, Traffic, begin, up
 from tests.lab.trails import shown, shype
 
 UPLINK = Path(__file__).parents[1] / "lab" / "uplink_program.py"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def arena(
-    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
 ) -> Iterator[Arena]:
     scratch = tmp_path_factory.mktemp("network-attacks")
-    with up(scratch) as lab:
-        yield Arena(lab, scratch)
+    if mode is Mode.DEFAULT:
+        with up(scratch) as lab:
+            yield Arena(lab)
+        return
+    with modes.up(POLICY, mode, scratch) as lab:
+        begin(lab)
+        yield Arena(lab, mode=mode)
 
 
 def tried(arena: Arena, frames: dict[str, list[str]]) -> Ended:
@@ -163,8 +169,7 @@ def not_started(arena: Arena, mac: str, because: str) -> Ended:
     """A further VM with this MAC does not start, and nothing of it is left."""
     lab = arena.lab
     lab.put("/etc/xen/vms/late.cfg", config(
-        "late", type="pv", seclabel="red-vm",
-        extra=f'vif = ["bridge={BRIDGE},mac={mac}"]\ncap = 1'))
+        "late", type="pv", extra=f'vif = ["bridge={BRIDGE},mac={mac}"]\ncap = 1'))
     done = lab.run(["shype", "run", "--json", "/etc/xen/vms/late.cfg"], 900)
     left = "late " in lab.run(["xl", "list"]).out
     lab.sh("umount /usr/sbin/nft 2>/dev/null; xl destroy late 2>/dev/null")
@@ -186,28 +191,29 @@ def no_filter(arena: Arena) -> Ended:
 GUEST, ADMIN = By.GUEST, By.ADMIN
 ATTACKS = [
     Attack("network.spoofed-mac", GUEST, "a VM sends as another, in and out of its coalition",
-           Ends.STOPPED, spoofed_mac),
+           Ends.STOPPED, Whom.BRIDGE, spoofed_mac),
     Attack("network.spoofed-arp", GUEST, "a VM claims another's address by ARP",
-           Ends.STOPPED, spoofed_arp),
+           Ends.STOPPED, Whom.BRIDGE, spoofed_arp),
     Attack("network.false-neighbour", GUEST,
            "a VM claims another's address, or to be a router, by IPv6 neighbour discovery",
-           Ends.STOPPED, false_neighbour),
+           Ends.STOPPED, Whom.BRIDGE, false_neighbour),
     Attack("network.multicast", GUEST, "a VM calls the other coalition by broadcast and multicast",
-           Ends.STOPPED, multicast),
+           Ends.STOPPED, Whom.BRIDGE, multicast),
     Attack("network.vlan-hopping", GUEST, "a VM sends tagged and doubly tagged frames",
-           Ends.STOPPED, vlan_hopping),
+           Ends.STOPPED, Whom.BRIDGE, vlan_hopping),
     Attack("network.fdb-poisoning", GUEST, "a VM makes the bridge see another's MAC at its port",
-           Ends.STOPPED, poisoned_bridge),
+           Ends.STOPPED, Whom.BRIDGE, poisoned_bridge),
     Attack("network.flood", GUEST, "a VM floods the bridge with 3,000 frames",
-           Ends.STOPPED, flood),
+           Ends.STOPPED, Whom.BRIDGE, flood),
     Attack("network.unasked-interface", ADMIN, "an interface joins the bridge without shype",
-           Ends.STOPPED, unasked_interface),
+           Ends.STOPPED, Whom.BRIDGE, unasked_interface),
     Attack("network.taken-mac", ADMIN, "a configuration gives a VM the MAC of one that runs",
-           Ends.STOPPED, taken_mac),
+           Ends.STOPPED, Whom.AGENT, taken_mac),
     Attack("network.no-filter", By.FAULT, "nft fails while a VM with an interface starts",
-           Ends.STOPPED, no_filter),
-    Attack("network.flushed", ADMIN, "root flushes nftables", Ends.DETECTED, flushed),
+           Ends.STOPPED, Whom.AGENT, no_filter),
+    Attack("network.flushed", ADMIN, "root flushes nftables",
+           Ends.DETECTED, Whom.AGENT, flushed),
     Attack("network.user-flushes", By.USER, "a user of dom0 flushes nftables and the bridge",
-           Ends.STOPPED, user_flushes),
+           Ends.STOPPED, Whom.KERNEL, user_flushes),
 ]
-test_attack = each(ATTACKS)
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

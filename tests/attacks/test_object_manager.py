@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.lab import builder, probe
 from shype.lab.guests import config
-from shype.lab.host import Lab
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks.attack import AS_MANAGED, Arena, Attack, By, Check, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import compiled, up
 from tests.lab.conftest import sealed_for
 
 ROOT = Path(__file__).parents[2]
@@ -36,19 +34,20 @@ ANSWERED: dict[str, int] = {}
 DENIED = "refused object.denied"
 
 
-@pytest.fixture(scope="module")
-def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+@pytest.fixture(scope="class")
+def arena(
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
+) -> Iterator[Arena]:
     """The storage domain, a client of each coalition; blue has Python and asks by itself, too."""
     place = tmp_path_factory.mktemp("storage")
     text = (EXAMPLE / "policy.yaml").read_text()
     # the next policy: blue's disks are switched off, and with them its objects
     later = text.replace("blue-app: {", "blue-app: {mechanisms: [event, grant, xenstore], ")
     later = later.replace('"1.0"}', '"1.1", from: "1.0"}')
-    for name, policy in (("now", text), ("next", later)):
-        (place / f"{name}.yaml").write_text(policy)
-        build(load(place / f"{name}.yaml").policy, target="xen-4.17", out=place / name)
-    with Lab.up(bundle=place / "now") as lab:
-        lab.put("/run/next.shype", sealed_for(lab, place / "next"))
+    (place / "next").mkdir()
+    following = compiled(later, mode, place / "next")
+    with up(text, mode, place) as lab:
+        lab.put("/run/next.shype", sealed_for(lab, following))
         for file in PROGRAMS:
             lab.put(f"/run/{file.name}", file.read_bytes())
         done = lab.run([*probe.ENVIRONMENT, "python3", "-c", GUEST, "/guest/python",
@@ -64,7 +63,7 @@ def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
             assert done.code == 0, done.err
         probe.wait_for(lab.run, [*VMS], timeout=300)
         notes = {vm: lab.run(["xl", "domid", vm]).out.strip() for vm in VMS}
-        found = Arena(lab, place / "now", notes)
+        found = Arena(lab, notes, mode)
         offer(found, "red")
         offer(found, "blue")
         yield found
@@ -115,8 +114,7 @@ def ask(arena: Arena, vm: str, *texts: str, port: str = "", wait: int = 30000) -
     return said
 
 
-@pytest.mark.lab
-def test_each_coalition_gets_its_own_objects_and_no_others(arena: Arena) -> None:
+def each_coalition_gets_its_own_objects_and_no_others(arena: Arena) -> None:
     reported(arena, "storage", "storage", "serves")
     assert ask(arena, "red", "put plan at-dawn", "get plan") == ["ok", "ok at-dawn"]
     assert ask(arena, "blue", "put ledger 42", "get ledger", "get plan") == ["ok", "ok 42", DENIED]
@@ -191,28 +189,30 @@ def outlived(arena: Arena) -> Ended:
                  f"the hypervisor, asked about the channel: {told}")
 
 
-ATTACKS = [
-    Attack("object.forged-label", By.GUEST, "a client writes another's label into its request",
-           Ends.STOPPED, forged),
-    Attack("object.others-channel", By.GUEST, "a client gives another's event channel for its own",
-           Ends.STOPPED, borrowed),
-    Attack("object.without-right", By.GUEST,
-           "a guest that is no object manager asks the hypervisor for decisions",
-           Ends.STOPPED, without_right),
-    Attack("object.dom0-client", By.ROOT, "root in dom0 asks for a client's object, by its label",
-           Ends.STOPPED, from_dom0),
-    Attack("object.nonsense", By.GUEST, "a client gives numbers that are none, to end the server",
-           Ends.STOPPED, nonsense),
-    Attack("object.peer-died", By.FAULT, "a client ends; its channel and its domid stay behind",
-           Ends.STOPPED, outlived),
-]
-
-test_attack = each(ATTACKS)
-
-
-@pytest.mark.lab
-def test_another_policy_counts_at_once(arena: Arena) -> None:
+def another_policy_counts_at_once(arena: Arena) -> None:
     assert ask(arena, "blue", "get ledger") == ["ok 42"]
     done = arena.lab.run(["shype", "apply", "/run/next.shype", "--yes"], timeout=300)
     assert done.code == 0, done.out + done.err
     assert ask(arena, "blue", "get ledger") == [DENIED]
+
+
+ATTACKS: list[Attack | Check] = [
+    Check(each_coalition_gets_its_own_objects_and_no_others),
+    Attack("object.forged-label", By.GUEST, "a client writes another's label into its request",
+           Ends.STOPPED, Whom.SERVER, forged),
+    Attack("object.others-channel", By.GUEST, "a client gives another's event channel for its own",
+           Ends.STOPPED, Whom.SERVER, borrowed),
+    Attack("object.without-right", By.GUEST,
+           "a guest that is no object manager asks the hypervisor for decisions",
+           Ends.STOPPED, Whom.XEN, without_right),
+    Attack("object.dom0-client", By.ROOT, "root in dom0 asks for a client's object, by its label",
+           Ends.STOPPED, Whom.SERVER, from_dom0),
+    Attack("object.nonsense", By.GUEST, "a client gives numbers that are none, to end the server",
+           Ends.STOPPED, Whom.SERVER, nonsense),
+    Attack("object.peer-died", By.FAULT, "a client ends; its channel and its domid stay behind",
+           Ends.STOPPED, Whom.SERVER, outlived),
+    Check(another_policy_counts_at_once,
+          {Mode.MANAGER: "a manager's loading is tried in tests/lab/test_manager"}),
+]
+
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

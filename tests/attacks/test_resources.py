@@ -8,34 +8,16 @@ from typing import Any
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
-from tests.lab.conftest import STILL, boolean, guests
+from tests.attacks.attack import AS_MANAGED, Arena, Attack, By, Check, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import up, vms
+from tests.attacks.policies import SHOP
+from tests.lab.conftest import STILL, boolean
 
 pytestmark = pytest.mark.lab
 
-POLICY = """\
-shype: 1
-policy: {name: shop, version: "1.0"}
-coalitions: [red, blue]
-labels:
-  manager: {coalitions: all}
-  red-vm: {coalitions: [red]}
-  blue-vm: {coalitions: [blue]}
-resources:
-  - {disk: "/srv/red-*", coalitions: [red]}
-  - {disk: "/srv/blue-*", coalitions: [blue]}
-  - {network: xenbr0, coalitions: [red]}
-  - {network: br-blue, coalitions: [blue]}
-  - {ioport: "0x2f8-0x2ff", coalitions: [red]}
-  - {ioport: "0x3e8-0x3ef", coalitions: [blue]}
-host: {dom0: manager}
-vms: {red: red-vm, try: red-vm, blue: blue-vm}
-"""
 #: Files of 2 MiB each, a directory of an unprivileged user, a bridge of the other coalition.
 SETUP = """\
 set -e
@@ -56,20 +38,18 @@ ip link add br-blue type bridge
 """
 
 
-@pytest.fixture(scope="module")
-def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+@pytest.fixture(scope="class")
+def arena(
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
+) -> Iterator[Arena]:
     """A host with disks of two coalitions; the VM red runs with a disk and a network of its own."""
-    place = tmp_path_factory.mktemp("shop")
-    (place / "shop.yaml").write_text(POLICY)
-    bundle = place / "shop"
-    build(load(place / "shop.yaml").policy, target="xen-4.17", out=bundle)
-    with Lab.up(bundle=bundle) as lab:
+    with up(SHOP, mode, tmp_path_factory.mktemp("shop")) as lab:
         assert lab.sh(SETUP).code == 0
         code, answer = run(lab, "red", 'disk = ["file:/home/user/own,xvda,w"]\n'
                                        'vif = ["bridge=xenbr0"]\nioports = ["2f8-2ff"]')
         assert code == 0, answer  # a link to its own disk is its own disk
         assert lab.run(["shype", "hotplug", "install"], timeout=200).code == 0
-        yield Arena(lab, bundle)
+        yield Arena(lab, mode=mode)
 
 
 def run(lab: Lab, vm: str, extra: str = "") -> tuple[int, dict[str, Any]]:
@@ -96,7 +76,7 @@ def asks_for(extra: str, id: str) -> Callable[[Arena], Ended]:
     """The attempt to start a red VM with those lines; stopped by that id, with nothing left."""
     def attempt(arena: Arena) -> Ended:
         code, answer = run(arena.lab, "try", extra)
-        left = sorted(guests(arena.lab))
+        left = vms(arena.lab)
         clean = code != 0 and left == ["red"] and not boolean(arena.lab, "win_en")
         how = Ends.STOPPED if clean and reason(answer) == id else Ends.OPEN
         if "try" in left:
@@ -207,61 +187,8 @@ def without_a_policy(arena: Arena) -> Ended:
         arena.lab.run(["mv", "/run/policy.away", place])
 
 
-ATTACKS = [
-    Attack("resources.symlink", By.USER, "A symbolic link leads to a foreign disk.", Ends.STOPPED,
-           asks_for('disk = ["file:/home/user/link,xvda,w"]', "resource.disjoint")),
-    Attack("resources.hard-link", By.USER, "A hard link is a foreign disk's second name.",
-           Ends.STOPPED, asks_for('disk = ["file:/home/user/hard,xvda,w"]', "resource.disjoint")),
-    Attack("resources.bind-mount", By.ADMIN, "A foreign disk is reached through another mount.",
-           Ends.STOPPED, asks_for('disk = ["file:/mnt/bound/disk,xvda,w"]', "resource.disjoint")),
-    Attack("resources.loop-device", By.ADMIN, "A loop device leads to a foreign disk.",
-           Ends.STOPPED, asks_for('disk = ["phy:/dev/loop7,xvda,w"]', "resource.disjoint")),
-    Attack("resources.backing-file", By.USER, "An image of one's own has a foreign backing file.",
-           Ends.STOPPED, asks_for(
-               'disk = ["format=qcow2,vdev=xvda,access=rw,target=/srv/red-layer.qcow2"]',
-               "resource.disjoint")),
-    Attack("resources.swap", By.USER, "The link is changed between the decision and its use.",
-           Ends.STOPPED, swapped),
-    Attack("resources.ram-disk", By.ADMIN, "A foreign disk is named as the VM's RAM disk.",
-           Ends.STOPPED, asks_for('ramdisk = "/srv/blue-1"', "resource.disjoint")),
-    Attack("resources.bridge", By.ADMIN, "A VM starts on the other coalition's bridge.",
-           Ends.STOPPED, asks_for('vif = ["bridge=br-blue"]', "resource.disjoint")),
-    Attack("resources.own-script", By.ADMIN, "An interface has a hotplug script of its own.",
-           Ends.STOPPED, asks_for('vif = ["bridge=xenbr0,script=/home/user/x"]', "device.script")),
-    Attack("resources.share-all", By.ADMIN, "dom0's root directory is shared by 9p.",
-           Ends.STOPPED, asks_for('p9 = ["tag=r,path=/,security_model=none"]',
-                                  "resource.disjoint")),
-    Attack("resources.backend", By.ADMIN, "A disk's backend is in another domain.",
-           Ends.STOPPED, asks_for('disk = ["vdev=xvda,backend=nobody,target=/x"]',
-                                  "device.backend")),
-    Attack("resources.ports", By.ADMIN, "A VM is to have the other coalition's I/O ports.",
-           Ends.STOPPED, asks_for('ioports = ["3e8-3ef"]', "resource.disjoint")),
-    Attack("resources.screen", By.ADMIN, "A VM's screen is to listen to the network.",
-           Ends.STOPPED, asks_for('vfb = ["type=vnc,vnclisten=0.0.0.0"]', "device.forbidden")),
-    Attack("resources.relabelled", By.ADMIN, "A used disk is renamed into another label's place.",
-           Ends.STOPPED, relabelled),
-    Attack("resources.as-user", By.USER, "A dom0 user changes record, scripts, policy or a disk.",
-           Ends.STOPPED, by_a_user),
-    Attack("resources.attach", By.ADMIN, "shype is asked to attach a foreign disk.",
-           Ends.STOPPED, asks_shype(
-               "resource.disjoint", "red", "disk", "phy:/dev/loop7,xvdb,w")),
-    Attack("resources.attach-path", By.USER, "A disk is attached by a path that a user can swap.",
-           Ends.STOPPED, asks_shype(
-               "disk.exchangeable", "red", "disk", "file:/home/user/own,xvdb,w")),
-    Attack("resources.xl-disk", By.ADMIN, "xl attaches a foreign disk behind shype's back.",
-           Ends.STOPPED, asks_xl("block-attach", "red", "phy:/dev/loop7,xvdb,w")),
-    Attack("resources.xl-network", By.ADMIN, "xl attaches a foreign bridge behind shype's back.",
-           Ends.STOPPED, asks_xl("network-attach", "red", "bridge=br-blue")),
-    Attack("resources.xl-image", By.ADMIN, "xl attaches an image that QEMU serves: no script asks.",
-           Ends.DETECTED, image_by_xl),
-    Attack("resources.no-policy", By.FAULT, "xl attaches a disk while the bundle is missing.",
-           Ends.STOPPED, without_a_policy),
-]
 
-test_attack = each(ATTACKS)
-
-
-def test_its_own_disk_and_network_work(arena: Arena) -> None:
+def its_own_disk_and_network_work(arena: Arena) -> None:
     """Through a link, red has its disk and its bridge, and its guest uses the disk."""
     lab = arena.lab
     base = "/local/domain/0/backend"
@@ -272,7 +199,7 @@ def test_its_own_disk_and_network_work(arena: Arena) -> None:
     assert done.out.split() == ["4", "1", "1"], done.out + done.err
 
 
-def test_devices_come_and_go(arena: Arena) -> None:
+def devices_come_and_go(arena: Arena) -> None:
     """A disk is attached to the running VM, found, detached and wiped."""
     lab = arena.lab
     before = devices(lab)
@@ -289,3 +216,65 @@ def test_devices_come_and_go(arena: Arena) -> None:
     code, answer = shype(lab, "disk", "wipe", "/srv/red-4")
     assert (code, answer.get("bytes")) == (0, 2 << 20), answer
     assert lab.sh("tr -d '\\0' < /srv/red-4 | wc -c").out.strip() == "0"
+
+
+ATTACKS: list[Attack | Check] = [
+    Attack("resources.symlink", By.USER, "A symbolic link leads to a foreign disk.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["file:/home/user/link,xvda,w"]', "resource.disjoint")),
+    Attack("resources.hard-link", By.USER, "A hard link is a foreign disk's second name.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["file:/home/user/hard,xvda,w"]', "resource.disjoint")),
+    Attack("resources.bind-mount", By.ADMIN, "A foreign disk is reached through another mount.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["file:/mnt/bound/disk,xvda,w"]', "resource.disjoint")),
+    Attack("resources.loop-device", By.ADMIN, "A loop device leads to a foreign disk.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["phy:/dev/loop7,xvda,w"]', "resource.disjoint")),
+    Attack("resources.backing-file", By.USER, "An image of one's own has a foreign backing file.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["format=qcow2,vdev=xvda,access=rw,target=/srv/red-layer.qcow2"]',
+                    "resource.disjoint")),
+    Attack("resources.swap", By.USER, "The link is changed between the decision and its use.",
+           Ends.STOPPED, Whom.AGENT, swapped),
+    Attack("resources.ram-disk", By.ADMIN, "A foreign disk is named as the VM's RAM disk.",
+           Ends.STOPPED, Whom.AGENT, asks_for('ramdisk = "/srv/blue-1"', "resource.disjoint")),
+    Attack("resources.bridge", By.ADMIN, "A VM starts on the other coalition's bridge.",
+           Ends.STOPPED, Whom.AGENT, asks_for('vif = ["bridge=br-blue"]', "resource.disjoint")),
+    Attack("resources.own-script", By.ADMIN, "An interface has a hotplug script of its own.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('vif = ["bridge=xenbr0,script=/home/user/x"]', "device.script")),
+    Attack("resources.share-all", By.ADMIN, "dom0's root directory is shared by 9p.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('p9 = ["tag=r,path=/,security_model=none"]', "resource.disjoint")),
+    Attack("resources.backend", By.ADMIN, "A disk's backend is in another domain.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('disk = ["vdev=xvda,backend=nobody,target=/x"]', "device.backend")),
+    Attack("resources.ports", By.ADMIN, "A VM is to have the other coalition's I/O ports.",
+           Ends.STOPPED, Whom.AGENT, asks_for('ioports = ["3e8-3ef"]', "resource.disjoint")),
+    Attack("resources.screen", By.ADMIN, "A VM's screen is to listen to the network.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_for('vfb = ["type=vnc,vnclisten=0.0.0.0"]', "device.forbidden")),
+    Attack("resources.relabelled", By.ADMIN, "A used disk is renamed into another label's place.",
+           Ends.STOPPED, Whom.AGENT, relabelled),
+    Attack("resources.as-user", By.USER, "A dom0 user changes record, scripts, policy or a disk.",
+           Ends.STOPPED, Whom.KERNEL, by_a_user),
+    Attack("resources.attach", By.ADMIN, "shype is asked to attach a foreign disk.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_shype("resource.disjoint", "red", "disk", "phy:/dev/loop7,xvdb,w")),
+    Attack("resources.attach-path", By.USER, "A disk is attached by a path that a user can swap.",
+           Ends.STOPPED, Whom.AGENT,
+           asks_shype("disk.exchangeable", "red", "disk", "file:/home/user/own,xvdb,w")),
+    Attack("resources.xl-disk", By.ADMIN, "xl attaches a foreign disk behind shype's back.",
+           Ends.STOPPED, Whom.AGENT, asks_xl("block-attach", "red", "phy:/dev/loop7,xvdb,w")),
+    Attack("resources.xl-network", By.ADMIN, "xl attaches a foreign bridge behind shype's back.",
+           Ends.STOPPED, Whom.AGENT, asks_xl("network-attach", "red", "bridge=br-blue")),
+    Attack("resources.xl-image", By.ADMIN, "xl attaches an image that QEMU serves: no script asks.",
+           Ends.DETECTED, Whom.AGENT, image_by_xl),
+    Attack("resources.no-policy", By.FAULT, "xl attaches a disk while the bundle is missing.",
+           Ends.STOPPED, Whom.AGENT, without_a_policy),
+    Check(its_own_disk_and_network_work),
+    Check(devices_come_and_go),
+]
+
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

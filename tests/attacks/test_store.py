@@ -7,30 +7,27 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shype.compile.flask.build import build
 from shype.lab import builder, probe
 from shype.lab.guests import config
-from shype.lab.host import Lab
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
+from tests.attacks.attack import AS_MANAGED, Arena, Attack, By, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import up
 from tests.lab.test_store import POLICY, PROGRAM, STOCK, Step, conflicts, count, domid, home
 
 VMS = ("a1", "a2", "b1")
 
 
-@pytest.fixture(scope="module")
-def arena(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+@pytest.fixture(scope="class")
+def arena(
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
+) -> Iterator[Arena]:
     """a1 and a2 may share directories, b1 nothing with them."""
-    place = tmp_path_factory.mktemp("store")
-    (place / "store.yaml").write_text(POLICY)
-    build(load(place / "store.yaml").policy, target="xen-4.17", out=place / "bundle")
     files = {f"/etc/xen/vms/{vm}.cfg": config(vm, type="pv") for vm in VMS}
-    with Lab.up(bundle=place / "bundle", files=files) as lab:
+    with up(POLICY, mode, tmp_path_factory.mktemp("store"), files) as lab:
         for vm in VMS:
             started = lab.run(["shype", "run", f"/etc/xen/vms/{vm}.cfg"], timeout=300)
             assert started.code == 0, started.err
         probe.wait_for(lab.run, VMS)
-        yield Arena(lab, place / "bundle", {vm: domid(lab, vm) for vm in VMS})
+        yield Arena(lab, {vm: domid(lab, vm) for vm in VMS}, mode)
 
 
 def said(arena: Arena, *steps: Step) -> list[str]:
@@ -178,41 +175,47 @@ def exchanged(arena: Arena) -> Ended:
 
 _OWN = "/local/domain/{a}/data/x"
 ATTACKS = [
-    Attack("store.list", By.GUEST, "a VM opens its node to another by name", Ends.STOPPED,
-           opened(_OWN, "n{a} r{b}")),
-    Attack("store.everybody", By.GUEST, "a VM opens its node for reading by all", Ends.STOPPED,
-           opened(_OWN, "r{a}")),
+    Attack("store.list", By.GUEST, "a VM opens its node to another by name",
+           Ends.STOPPED, Whom.STORE, opened(_OWN, "n{a} r{b}")),
+    Attack("store.everybody", By.GUEST, "a VM opens its node for reading by all",
+           Ends.STOPPED, Whom.STORE, opened(_OWN, "r{a}")),
     Attack("store.both", By.GUEST, "a VM opens its node for reading and writing by all",
-           Ends.STOPPED, opened(_OWN, "b{a}")),
+           Ends.STOPPED, Whom.STORE, opened(_OWN, "b{a}")),
     Attack("store.transaction", By.GUEST, "a VM opens its node inside a transaction",
-           Ends.STOPPED, opened(_OWN, "n{a} r{b}", within=True)),
-    Attack("store.frontend", By.GUEST, "a VM opens a node of a device's frontend", Ends.STOPPED,
+           Ends.STOPPED, Whom.STORE, opened(_OWN, "n{a} r{b}", within=True)),
+    Attack("store.frontend", By.GUEST, "a VM opens a node of a device's frontend",
+           Ends.STOPPED, Whom.STORE,
            opened("/local/domain/{a}/device/suspend/event-channel", "n{a} r{b}")),
-    Attack("store.backend", By.GUEST, "a VM opens a node of its console's backend", Ends.STOPPED,
+    Attack("store.backend", By.GUEST, "a VM opens a node of its console's backend",
+           Ends.STOPPED, Whom.STORE,
            opened("/local/domain/0/backend/console/{a}/0", "n0 r{a} r{b}")),
-    Attack("store.special", By.GUEST, "a VM opens @releaseDomain", Ends.STOPPED,
-           opened("@releaseDomain", "n0 r{b}")),
-    Attack("store.watch", By.GUEST, "a VM watches the nodes of another", Ends.STOPPED, watched),
-    Attack("store.share-write", By.GUEST, "a VM writes where it may only read", Ends.STOPPED,
-           written),
+    Attack("store.special", By.GUEST, "a VM opens @releaseDomain",
+           Ends.STOPPED, Whom.STORE, opened("@releaseDomain", "n0 r{b}")),
+    Attack("store.watch", By.GUEST, "a VM watches the nodes of another",
+           Ends.STOPPED, Whom.STORE, watched),
+    Attack("store.share-write", By.GUEST, "a VM writes where it may only read",
+           Ends.STOPPED, Whom.STORE, written),
     Attack("store.share-forge", By.GUEST, "a VM makes a shared directory of its own",
-           Ends.STOPPED, forged),
+           Ends.STOPPED, Whom.STORE, forged),
     Attack("store.share-pass-on", By.GUEST, "a VM passes a shared directory on to a third",
-           Ends.STOPPED, opened("/local/domain/{a}/shype", "n{a} r{b}")),
-    Attack("store.control", By.GUEST, "a VM commands the daemon to unlock", Ends.STOPPED,
-           commanded),
-    Attack("store.mistake", By.ADMIN, "root in dom0 opens a node to two VMs", Ends.DETECTED,
-           mistaken),
-    Attack("store.user", By.USER, "a user talks to xenstored", Ends.STOPPED, as_nobody),
+           Ends.STOPPED, Whom.STORE, opened("/local/domain/{a}/shype", "n{a} r{b}")),
+    Attack("store.control", By.GUEST, "a VM commands the daemon to unlock",
+           Ends.STOPPED, Whom.STORE, commanded),
+    Attack("store.mistake", By.ADMIN, "root in dom0 opens a node to two VMs",
+           Ends.DETECTED, Whom.AGENT, mistaken),
+    Attack("store.user", By.USER, "a user talks to xenstored",
+           Ends.STOPPED, Whom.KERNEL, as_nobody),
     Attack("store.held-up", By.GUEST, "a VM holds the lock up by an open transaction",
-           Ends.STOPPED, held_up),
+           Ends.STOPPED, Whom.AGENT, held_up),
     Attack("store.conflict", By.GUEST, "bits by conflicts of transactions, stock xenstored",
-           Ends.OPEN, by_conflict),
+           Ends.OPEN, None, by_conflict),
     Attack("store.count", By.GUEST, "bits by the count of all writes, stock xenstored",
-           Ends.OPEN, by_count),
+           Ends.OPEN, None, by_count),
     # the host is of no use after these
-    Attack("store.killed", By.FAULT, "xenstored is killed", Ends.STOPPED, killed),
-    Attack("store.exchanged", By.FAULT, "another daemon takes its place", Ends.STOPPED, exchanged),
+    Attack("store.killed", By.FAULT, "xenstored is killed",
+           Ends.STOPPED, Whom.AGENT, killed),
+    Attack("store.exchanged", By.FAULT, "another daemon takes its place",
+           Ends.STOPPED, Whom.AGENT, exchanged),
 ]
 
-test_attack = each(ATTACKS)
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=AS_MANAGED)

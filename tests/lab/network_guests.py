@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import shype
-from shype.base import canonical
 from shype.compile.flask.build import build
-from shype.lab import builder, paths, probe
+from shype.lab import probe
 from shype.lab.guests import config
-from shype.lab.host import Lab, forget
-from shype.lab.stages import locked
+from shype.lab.host import Lab
 from shype.policy.loader import load
-
-SOURCE = Path(shype.__file__).parent
-#: What the names of the saved states begin with.
-_STATE = "network-test-"
+from tests.lab.states import resumed
 
 #: Two coalitions, a label in both, and a label above one of them; the bridge is at the lower level.
 POLICY = """\
@@ -32,7 +26,7 @@ labels:
   both-vm: {coalitions: [red, blue], level: low}
   red-top: {coalitions: [red], level: high}
 host: {dom0: boss}
-vms: {r1: red-vm, r2: red-vm, b1: blue-vm, x1: both-vm, t1: red-top}
+vms: {r1: red-vm, r2: red-vm, b1: blue-vm, x1: both-vm, t1: red-top, late: red-vm}
 resources:
   - {network: xenbr0, coalitions: [red, blue], level: low}
   - {network: up0.10, coalitions: [red], level: low}
@@ -52,22 +46,7 @@ def up(scratch: Path) -> Lab:
 
     Whoever comes second goes on from what the first has saved: these starts take a minute.
     """
-    built = builder.build()
-    parts = [POLICY, built.xen, built.image, built.guest_initrd, *_sources()]
-    state = f"{_STATE}{canonical.digest(canonical.dumps([str(part) for part in parts]))[:16]}"
-    with locked(paths.states() / f".{_STATE}lock"):
-        if not (paths.states() / state).is_dir():
-            for old in paths.states().glob(f"{_STATE}*"):
-                forget(old.name)
-            with _started(scratch) as lab:
-                lab.save(state)
-    return Lab.restore(state)
-
-
-def _sources() -> list[str]:
-    """What may have a part in how the guests start."""
-    return [path.read_text() for place in (SOURCE / "host", SOURCE / "decision", SOURCE / "policy")
-            for path in sorted(place.rglob("*.py"))]
+    return resumed("network-test", [POLICY], lambda: _started(scratch))
 
 
 def _started(scratch: Path) -> Lab:
@@ -76,19 +55,24 @@ def _started(scratch: Path) -> Lab:
     build(load(file).policy, target="xen-4.17", out=out)
     lab = Lab.up(bundle=out)
     try:
-        for name in LABELS:
-            ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""
-            lab.put(f"/etc/xen/vms/{name}.cfg", config(
-                name, type="pv", extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
-            done = lab.run(["shype", "run", f"/etc/xen/vms/{name}.cfg"], 900)
-            assert done.code == 0, done.out + done.err
-        probe.wait_for(lab.run, list(LABELS), 300)
-        for answer in probe.script(lab.run, [(name, "frame_listen") for name in LABELS]):
-            assert answer["result"] == "ok", answer
+        begin(lab)
     except BaseException:
         lab.down()
         raise
     return lab
+
+
+def begin(lab: Lab) -> None:
+    """Start all of them on a host with this policy; they listen."""
+    for name in LABELS:
+        ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""
+        lab.put(f"/etc/xen/vms/{name}.cfg", config(
+            name, type="pv", extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
+        done = lab.run(["shype", "run", f"/etc/xen/vms/{name}.cfg"], 900)
+        assert done.code == 0, done.out + done.err
+    probe.wait_for(lab.run, list(LABELS), 300)
+    for answer in probe.script(lab.run, [(name, "frame_listen") for name in LABELS]):
+        assert answer["result"] == "ok", answer
 
 
 @dataclass
