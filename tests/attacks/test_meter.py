@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from shype.base import canonical
-from shype.compile.flask.build import build
 from shype.lab import builder
 from shype.lab.guests import config
 from shype.lab.host import Lab
@@ -20,9 +19,10 @@ from shype.meter.reader import lines
 from shype.meter.record import decode, encode
 from shype.meter.verify import verify
 from shype.policy.ed25519 import PrivateKey, PublicKey
-from shype.policy.loader import load
-from tests.attacks.attack import Arena, Attack, By, Ended, Ends, each
-from tests.lab.conftest import EXAMPLES, guests
+from tests.attacks.attack import Arena, Attack, By, Ended, Ends, Mode, Whom, each
+from tests.attacks.modes import up
+from tests.attacks.policies import BANKS
+from tests.lab.conftest import guests
 from tests.lab.test_lifecycle import ENDS
 from tests.lab.trails import shown, shype
 
@@ -37,15 +37,13 @@ quotas:
 RACERS = 6
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def arena(
-    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory,
+    lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory, mode: Mode,
 ) -> Iterator[Arena]:
     """A metered host with some records behind it, a copy of them, and what an auditor noted."""
     place = tmp_path_factory.mktemp("meter")
-    (place / "policy.yaml").write_text((EXAMPLES / "banks.yaml").read_text() + QUOTAS)
-    build(load(place / "policy.yaml").policy, target="xen-4.17", out=place / "banks")
-    with Lab.up(bundle=place / "banks") as lab:
+    with up(BANKS + QUOTAS, mode, place) as lab:
         assert shype(lab, "meter", "begin")[0] == 0
         for _ in range(3):
             assert shype(lab, "meter", "sample")[0] == 0
@@ -56,8 +54,7 @@ def arena(
             assert shype(lab, "meter", "sample")[0] == 0
         copied(lab, place / "copy")
         end = lab.run(["shype", "meter", "head"], 120).out.strip()
-        yield Arena(lab, place / "banks", {
-            "copy": str(place / "copy"), "old": str(old), "end": end})
+        yield Arena(lab, {"copy": str(place / "copy"), "old": str(old), "end": end}, mode)
 
 
 def copied(lab: Lab, into: Path) -> None:
@@ -171,20 +168,24 @@ def lift_cap(arena: Arena) -> Ended:
 
 ATTACKS = (
     Attack("meter.alter", By.ROOT, "Figures of the past are halved and signed anew.",
-           Ends.DETECTED, tampered(alter)),
+           Ends.DETECTED, Whom.AUDITOR, tampered(alter)),
     Attack("meter.drop", By.ROOT, "A record of the meter is taken out.", Ends.DETECTED,
-           tampered(lambda records, key: [*records[:3], *records[4:]])),
+           Whom.AUDITOR, tampered(lambda records, key: [*records[:3], *records[4:]])),
     Attack("meter.replay", By.ROOT, "An old record is put in the place of a newer one.",
-           Ends.DETECTED, tampered(lambda records, key: [*records[:5], records[2], *records[6:]])),
+           Ends.DETECTED, Whom.AUDITOR,
+           tampered(lambda records, key: [*records[:5], records[2], *records[6:]])),
     Attack("meter.roll-back", By.ROOT, "The whole ledger is replaced by an old copy of it.",
-           Ends.DETECTED, roll_back),
+           Ends.DETECTED, Whom.AUDITOR, roll_back),
     Attack("meter.reboot", By.GUEST, "A guest reboots again and again, to be metered from nought.",
-           Ends.STOPPED, reboot_to_escape),
+           Ends.STOPPED, Whom.AGENT, reboot_to_escape),
     Attack("quota.race", By.ADMIN, "Many launches at once, where there is room for one.",
-           Ends.STOPPED, race),
-    Attack("quota.lift", By.ROOT, "A VM's cap is lifted behind shype's back.", Ends.DETECTED,
-           lift_cap),
+           Ends.STOPPED, Whom.AGENT, race),
+    Attack("quota.lift", By.ROOT, "A VM's cap is lifted behind shype's back.",
+           Ends.DETECTED, Whom.AGENT, lift_cap),
 )
-
-
-test_attack = each(ATTACKS)
+WHY = {
+    Mode.LOCKED: "shares of the processor cannot be given to a locked label yet: its VM would not "
+                 "start (docs/explanation/limits.md)",
+    Mode.MANAGER: "as with locked labels",
+}
+TestDefault, TestLocked, TestManager = each(ATTACKS, without=WHY)
