@@ -26,7 +26,7 @@ labels:
   both-vm: {coalitions: [red, blue], level: low}
   red-top: {coalitions: [red], level: high}
 host: {dom0: boss}
-vms: {r1: red-vm, r2: red-vm, b1: blue-vm, x1: both-vm, t1: red-top, late: red-vm}
+vms: {r1: red-vm, r2: red-vm, b1: blue-vm, x1: both-vm, t1: red-top}
 resources:
   - {network: xenbr0, coalitions: [red, blue], level: low}
   - {network: up0.10, coalitions: [red], level: low}
@@ -55,24 +55,19 @@ def _started(scratch: Path) -> Lab:
     build(load(file).policy, target="xen-4.17", out=out)
     lab = Lab.up(bundle=out)
     try:
-        begin(lab)
+        for name in LABELS:
+            ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""
+            lab.put(f"/etc/xen/vms/{name}.cfg", config(
+                name, type="pv", extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
+            done = lab.run(["shype", "run", f"/etc/xen/vms/{name}.cfg"], 900)
+            assert done.code == 0, done.out + done.err
+        probe.wait_for(lab.run, list(LABELS), 300)
+        for answer in probe.script(lab.run, [(name, "frame_listen") for name in LABELS]):
+            assert answer["result"] == "ok", answer
     except BaseException:
         lab.down()
         raise
     return lab
-
-
-def begin(lab: Lab) -> None:
-    """Start all of them on a host with this policy; they listen."""
-    for name in LABELS:
-        ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""
-        lab.put(f"/etc/xen/vms/{name}.cfg", config(
-            name, type="pv", extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
-        done = lab.run(["shype", "run", f"/etc/xen/vms/{name}.cfg"], 900)
-        assert done.code == 0, done.out + done.err
-    probe.wait_for(lab.run, list(LABELS), 300)
-    for answer in probe.script(lab.run, [(name, "frame_listen") for name in LABELS]):
-        assert answer["result"] == "ok", answer
 
 
 @dataclass
