@@ -184,8 +184,8 @@ ATTACKS = (
            Ends.DETECTED, Whom.AGENT, lift_cap),
 )
 WHY = {
-    Mode.LOCKED: "shares of the processor cannot be given to a locked label yet: its VM would not "
-                 "start (docs/explanation/limits.md)",
+    Mode.LOCKED: "the share of the processor that this quota gives is not given to a locked label: "
+                 "its VM does not start",
     Mode.MANAGER: "as with locked labels",
 }
 TestDefault, TestLocked, TestManager = each(ATTACKS, without=WHY)
