@@ -34,7 +34,8 @@ Factory = Callable[..., Lab]
 LONGEST = ("lab/test_network", "lab/test_boot", "attacks/test_resources", "lab/test_lifecycle",
            "lab/test_verify", "attacks/test_store", "lab/test_launch", "lab/test_faults",
            "attacks/test_network", "attacks/test_object_manager", "attacks/test_apply",
-           "attacks/test_driver",
+           "attacks/test_driver", "attacks/test_dom0", "attacks/test_manager",
+           "attacks/test_lifecycle",
            "lab/test_apply",
            "lab/test_locked", "lab/test_loaded", "lab/test_demo", "lab/test_store",
            "lab/test_tutorial", "attacks/test_boot")
