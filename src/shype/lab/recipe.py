@@ -36,7 +36,7 @@ PACKAGES = (
     "bridge-utils", "busybox-static", "e2fsprogs", "ethtool", "iproute2", "kmod",
     "libpython3-stdlib", "nftables", "open-iscsi", "openssh-client", "openssh-server", "procps",
     "python3-cryptography", "python3-minimal", "python3-tpm2-pytss", "qemu-system-xen",
-    "qemu-utils", "swtpm", "util-linux", "xen-utils-4.17", "xenstore-utils",
+    "qemu-utils", "util-linux", "xen-utils-4.17", "xenstore-utils",
 )
 #: The packages whose exact versions make a new dom0 image.
 VERSIONED = ("base-files", "libc6", "python3.11-minimal", "xen-utils-4.17")
