@@ -27,7 +27,6 @@ MODULES = ("part_msdos", "ext2", "search", "loadenv", "multiboot2", "normal", "t
             "serial", "terminal", "configfile", "gzio", "boot", "regexp", "true",
             "minicmd", "halt")
 _BIOS, _EFI = ("biosdisk",), ("tpm", "search_fs_uuid", "efi_gop", "fat")
-_MINIMAL = ("part_msdos", "ext2", "normal", "configfile", *_EFI)
 #: The end is Debian's /etc/grub.d/41_custom. Without an entry of shype's nothing boots.
 CONFIG = """\
 serial --unit=0 --speed=115200
@@ -44,7 +43,8 @@ elif [ -z "${config_directory}" -a -f $prefix/custom.cfg ]; then
   source $prefix/custom.cfg
 fi
 """
-_PREFIX = f"search.fs_uuid {UUID} root\nset prefix=($root)/grub\n"
+_EARLY_EFI = (f"search.fs_uuid {UUID} root\nset prefix=($root)/grub\n"
+              "configfile $prefix/grub.cfg\n")
 _EARLY = "set root=hd0,msdos1\nset prefix=(hd0,msdos1)/grub\nconfigfile $prefix/grub.cfg\n"
 #: dom0's console, and where Xen tells about panics.
 XEN_ARGS = ("loglvl=all guest_loglvl=all com1=115200,8n1 console=com1 flask=enforcing argo=1 "
@@ -79,11 +79,9 @@ def _ramdisk(built: Built, arm: str, extra: Mapping[str, bytes]) -> bytes:
     ])
 
 
-def disk(boot: Path, out: Path, *, modular: bool = False) -> None:
+def disk(boot: Path, out: Path) -> None:
     """Write ``out``: a raw disk with the content of ``boot`` in its first partition.
 
-    ``modular``: GRUB for UEFI is as grub-install sets it up: it finds its configuration by itself,
-    and has most modules from /boot/grub/x86_64-efi, which must be there.
     Raises Unavailable (``tool.missing``).
     """
     child.require(*TOOLS)
@@ -94,7 +92,7 @@ def disk(boot: Path, out: Path, *, modular: bool = False) -> None:
                               f"apt-get install {package}")
     work = out.with_suffix(".work")
     work.mkdir()
-    core = _image(work, "i386-pc", "(hd0,msdos1)/grub", _EARLY, (*MODULES, *_BIOS))
+    core = _image(work, "i386-pc", "(hd0,msdos1)/grub", _EARLY, _BIOS)
     child.run(["mke2fs", "-q", "-F", "-t", "ext4", "-U", UUID, "-E", "root_owner=0:0", "-d", boot,
                work / "part.img", f"{SECTORS // 2048}M"])
     sector = bytearray((GRUB / "boot.img").read_bytes())
@@ -108,7 +106,7 @@ def disk(boot: Path, out: Path, *, modular: bool = False) -> None:
         file.seek(START * 512)
         file.write((work / "part.img").read_bytes())
         file.seek(EFI_START * 512)
-        file.write(_system_partition(work, modular))
+        file.write(_system_partition(work))
 
 
 def efi_program(disk: Path) -> bytes:
@@ -124,17 +122,13 @@ def _image(work: Path, kind: str, prefix: str, early: str, modules: tuple[str, .
     (work / "early.cfg").write_text(early)
     path = work / f"core.{kind}"
     child.run(["grub-mkimage", "-O", kind, "-o", path, "-p", prefix, "-c", work / "early.cfg",
-               *modules])
+               *MODULES, *modules])
     return path.read_bytes()
 
 
-def _system_partition(work: Path, modular: bool) -> bytes:
+def _system_partition(work: Path) -> bytes:
     """FAT, with GRUB where firmware looks on a disk that it does not know."""
-    if modular:
-        _image(work, "x86_64-efi", "/grub", _PREFIX, _MINIMAL)
-    else:
-        _image(work, "x86_64-efi", "/grub", _PREFIX + "configfile $prefix/grub.cfg\n",
-               (*MODULES, *_EFI))
+    _image(work, "x86_64-efi", "/grub", _EARLY_EFI, _EFI)
     fat = work / "esp.img"
     fat.write_bytes(bytes(EFI_SECTORS * 512))
     child.run(["mkfs.vfat", "-F", "12", fat])
