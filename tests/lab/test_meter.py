@@ -34,7 +34,7 @@ quotas:
   labels:
     bank-a-db: {vms: 1, each: {cpu: 50 %, weight: 512, bandwidth: 100 Mbit/s}}
 """
-INSTRUCTIONS = 2_000_000_000
+INSTRUCTIONS = 1_000_000_000
 KIB = 4096
 
 
@@ -48,6 +48,8 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
                    'vif = ["bridge=xenbr0"]')
     with Lab.up(bundle=place / "bundle", files={CONFIG: guest}, snapshot=False,
                 icount=True) as found:
+        must(found, "sh", "-c", "cd /opt/modules && for name in sch_tbf sch_ingress cls_matchall "
+             "act_police; do insmod $name.ko || exit 1; done")
         must(found, "sh", "-c", f"truncate -s {2 * KIB}K /run/disk && "
              "losetup /dev/loop0 /run/disk && ip addr replace 10.9.0.254/24 dev xenbr0 && "
              "ip link set xenbr0 up")
@@ -60,7 +62,7 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
 def must(lab: Lab, *words: str) -> str:
     """What a command in dom0 prints."""
     done = lab.run(list(words), 300)
-    assert done.code == 0, (words, done.out, done.err)
+    assert done.code == 0, f"{words}\n{done.out}\n{done.err}"
     return done.out
 
 
@@ -90,7 +92,10 @@ def test_processor_time_is_what_was_executed(lab: Lab) -> None:
     after = metered(lab)
     used = after["cpu_ns"] - before["cpu_ns"]
     print(f"{INSTRUCTIONS} instructions: metered {used} ns in {took}")  # noqa: T201
-    assert near(used, INSTRUCTIONS)
+    # The loop alone; timer interrupts and the asking are the guest's as well, and 1 % of it here.
+    assert 0 <= used - INSTRUCTIONS < INSTRUCTIONS // 50
+    # All that it executed meanwhile, by its own clock, of which it had exactly half.
+    assert near(used, took // 2)
     # half of a processor, though it is idle: Xen's scheduler holds it to its cap
     assert took > 1.9 * INSTRUCTIONS
     assert after["memory_bs"] > before["memory_bs"]
