@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shype.base.errors import Unavailable
@@ -180,6 +180,7 @@ def test_bad_values(tmp_path: Path, values: object) -> None:
     assert not here.open
 
 
+@settings(deadline=None)  # each example makes a host
 @given(st.binary(max_size=200) | st.sampled_from(
     [b"[" * 100_000, b"{}", b"null", b'{"op": ["set"]}', b" " * (MAX_LINE + 1),
      b'{"op": "load"}', b'{"op": "part", "at": 0, "data": ""}', b'{"op": "print"}']))
