@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from shype.attest.octets import Reader
 from shype.base.errors import BadInput
 
 #: Largest log read, bytes; a firmware's is some 50 KiB, an agent's event some 300 bytes.
@@ -104,7 +105,7 @@ def loads(data: bytes) -> tuple[Event, ...]:
     """
     if len(data) > MAX_LOG:
         raise _corrupt(f"it is larger than {MAX_LOG} bytes")
-    reader = _Reader(data)
+    reader = _reader(data)
     banks = _banks(reader)
     events: list[Event] = []
     while reader.left and not reader.only_zeros():
@@ -137,37 +138,16 @@ def replay(
     return values
 
 
-class _Reader:
-    """Takes a log apart from front to back; never past the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise _corrupt("it ends in the middle of an event")
-        self._at += size
-        return self._data[self._at - size:self._at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
-
-    def only_zeros(self) -> bool:
-        # An event of zeros (PCR 0, type 0) is none that anybody writes, so this is cheap.
-        return not any(self._data[self._at:self._at + 8]) and not any(self._data[self._at:])
+def _reader(data: bytes) -> Reader:
+    return Reader(data, "little", lambda: _corrupt("it ends in the middle of an event"))
 
 
-def _banks(reader: _Reader) -> dict[int, int]:
+def _banks(reader: Reader) -> dict[int, int]:
     """The header: which digests each event has, and their sizes."""
     pcr, kind, digest = reader.number(4), reader.number(4), reader.take(20)
     if pcr != 0 or kind != EventType.NO_ACTION or any(digest):
         raise _corrupt("it does not begin with the event that says which digests it has")
-    head = _Reader(reader.take(_bounded(reader.number(4))))
+    head = _reader(reader.take(_bounded(reader.number(4))))
     if head.take(16) != _SIGNATURE:
         raise _corrupt("it is not in the crypto agile format (Spec ID Event03)")
     head.take(8)
@@ -186,7 +166,7 @@ def _banks(reader: _Reader) -> dict[int, int]:
     return banks
 
 
-def _event(reader: _Reader, banks: Mapping[int, int]) -> Event:
+def _event(reader: Reader, banks: Mapping[int, int]) -> Event:
     pcr, kind, count = reader.number(4), reader.number(4), reader.number(4)
     if pcr >= PCRS:
         raise _corrupt(f"an event is of the register {pcr}, which no TPM has")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shype.attest.event_log import PCRS
+from shype.attest.octets import Reader
 from shype.attest.public import AttestationKey
 from shype.attest.tpm import Clock, Quote
 from shype.base.errors import BadInput
@@ -48,7 +48,7 @@ def parse(attest: bytes) -> Attested:
     """What the TPMS_ATTEST says. Raises BadInput (``quote.corrupt``)."""
     if len(attest) > MAX_ATTEST:
         raise _corrupt(f"it is larger than {MAX_ATTEST} bytes")
-    reader = _Reader(attest)
+    reader = _reader(attest)
     if reader.number(4) != _MAGIC:
         raise _corrupt("no TPM has made it")
     if reader.number(2) != _QUOTE:
@@ -99,7 +99,7 @@ def _signed(quote: Quote, ak: AttestationKey) -> bool:
 
     if len(quote.signature) > MAX_SIGNATURE:
         raise _corrupt("its signature is too long")
-    reader = _Reader(quote.signature)
+    reader = _reader(quote.signature)
     if reader.number(2) != _ECDSA or reader.number(2) != _SHA256:
         raise _corrupt("it is signed in another way than with ECDSA and SHA-256")
     numbers = [reader.buffer(), reader.buffer()]
@@ -113,28 +113,8 @@ def _signed(quote: Quote, ak: AttestationKey) -> bool:
     return True
 
 
-class _Reader:
-    """Takes a structure apart from front to back; never past the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise _corrupt("it ends too early")
-        self._at += size
-        return self._data[self._at - size:self._at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def buffer(self) -> bytes:
-        return self.take(struct.unpack(">H", self.take(2))[0])
+def _reader(data: bytes) -> Reader:
+    return Reader(data, "big", lambda: _corrupt("it ends too early"))
 
 
 def _listed(pcrs: tuple[int, ...]) -> str:

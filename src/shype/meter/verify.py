@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shype.host.audit.verify import Problem
 from shype.meter import head as heads
 from shype.meter.account import Run
 from shype.meter.anchor import Point
@@ -26,18 +27,6 @@ from shype.policy.ed25519 import KeyId, PublicKey
 MOST = 1000
 #: A pause is told as a gap if it is so many times as long as samples are apart.
 _LATE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that does not hold. ``line`` 0: it is about the whole file."""
-
-    file: Path
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
