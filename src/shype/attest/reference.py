@@ -25,7 +25,6 @@ from shype.base.files import read_regular
 from shype.host.attest_result import AttestedPolicy, Verdict
 from shype.policy import envelope, grammar
 from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
-from shype.policy.envelope import Envelope, Signature
 
 #: What the payload is.
 PAYLOAD_TYPE = "application/vnd.shype.reference-values+json"
@@ -123,9 +122,7 @@ def seal(references: References, keys: Sequence[PrivateKey]) -> bytes:
     """The signed document. Raises BadInput (``reference.*``) if `read` would refuse it."""
     payload = canonical.dumps(_to_json(references))
     _from_json(payload, references.name)
-    message = envelope.pae(payload, PAYLOAD_TYPE)
-    signatures = tuple(Signature(key.public.id, key.sign(message)) for key in keys)
-    return envelope.dumps(Envelope(payload, signatures), PAYLOAD_TYPE)
+    return envelope.dumps(envelope.sign(payload, keys, PAYLOAD_TYPE), PAYLOAD_TYPE)
 
 
 def read(path: Path, trusted: Mapping[KeyId, PublicKey]) -> References:

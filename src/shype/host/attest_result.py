@@ -24,7 +24,6 @@ from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.policy import envelope, grammar
 from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
-from shype.policy.envelope import Envelope, Signature
 
 #: What the payload is.
 PAYLOAD_TYPE = "application/vnd.shype.attestation-result+json"
@@ -182,8 +181,7 @@ def dumps(result: Result, key: PrivateKey) -> bytes:
     payload = canonical.dumps({"format": _FORMAT, **result.to_json()})
     if _result(payload) != result or result.verifier != key.public.id:
         raise _corrupt("it says what no result may say")
-    signature = Signature(key.public.id, key.sign(envelope.pae(payload, PAYLOAD_TYPE)))
-    return envelope.dumps(Envelope(payload, (signature,)), PAYLOAD_TYPE)
+    return envelope.dumps(envelope.sign(payload, (key,), PAYLOAD_TYPE), PAYLOAD_TYPE)
 
 
 def loads(data: bytes, verifiers: Mapping[KeyId, PublicKey]) -> Result:
@@ -208,8 +206,7 @@ def loads(data: bytes, verifiers: Mapping[KeyId, PublicKey]) -> Result:
             f"the attestation result is signed by {signature.keyid[:16]}, no verifier that is "
             "trusted here", "copy the verifier's NAME.pub to the directory of trusted verifiers",
         )
-    message = envelope.pae(found.payload, PAYLOAD_TYPE)
-    if not verifiers[signature.keyid].verifies(message, signature.sig):
+    if not found.signed_by(verifiers[signature.keyid], PAYLOAD_TYPE):
         raise BadInput(
             "result.altered",
             f"the attestation result is not what the verifier {signature.keyid[:16]} signed",

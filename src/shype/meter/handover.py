@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from shype.base import canonical
@@ -20,7 +21,7 @@ from shype.meter.ledger import Ledger, Writer
 from shype.meter.report import Sampled, history
 from shype.meter.source import Moment
 from shype.policy.ed25519 import PublicKey
-from shype.policy.envelope import Envelope, Signature, dumps, loads, pae
+from shype.policy.envelope import Envelope, dumps, loads, sign
 
 #: What the payload is.
 KIND = "application/vnd.shype.meter-handover+json"
@@ -67,7 +68,7 @@ def statement(ledger: Ledger, vm: str, to: str) -> bytes | None:
             "run": last.run.number, "usage": last.usage.row(), "time_ns": Moment.now().wall,
             "key": writer.key.public.raw.hex(),
         })
-        return dumps(Envelope(payload, (_signature(writer, payload),)), KIND)
+        return dumps(sign(payload, (writer.key,), KIND), KIND)
 
 
 def taken(ledger: Ledger, data: bytes, runs: Callable[[str, str], bool]) -> bytes:
@@ -81,8 +82,8 @@ def taken(ledger: Ledger, data: bytes, runs: Callable[[str, str], bool]) -> byte
         raise BadInput("meter.statement", f"{body['vm']} does not run here",
                        "the sender's shype asks once it has moved")
     with ledger.writer() as writer:
-        both = dumps(Envelope(envelope.payload, (
-            *envelope.signatures, _signature(writer, envelope.payload))), KIND)
+        own = sign(envelope.payload, (writer.key,), KIND)
+        both = dumps(replace(own, signatures=(*envelope.signatures, *own.signatures)), KIND)
         _keep(writer, both)
         return both
 
@@ -115,8 +116,7 @@ def read(data: bytes) -> tuple[Envelope, dict[str, Any]]:
         if not all(isinstance(word, str) for word in words):
             raise TypeError("words")
         key = PublicKey(bytes.fromhex(body["key"]))
-        if not any(s.keyid == key.id and key.verifies(pae(envelope.payload, KIND), s.sig)
-                   for s in envelope.signatures):
+        if not envelope.signed_by(key, KIND):
             raise ValueError("not signed by its sender")
         return envelope, body
     except (BadInput, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -133,13 +133,8 @@ def signers(data: str, keys: Sequence[PublicKey]) -> tuple[int, bool]:
         envelope, _ = read(data.encode())
     except BadInput as error:
         raise ValueError(error.message) from error
-    mine = any(s.keyid == key.id and key.verifies(pae(envelope.payload, KIND), s.sig)
-               for s in envelope.signatures for key in keys)
+    mine = any(envelope.signed_by(key, KIND) for key in keys)
     return len(envelope.signatures), mine
-
-
-def _signature(writer: Writer, payload: bytes) -> Signature:
-    return Signature(writer.key.public.id, writer.key.sign(pae(payload, KIND)))
 
 
 def _keep(writer: Writer, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.policy.ed25519 import PrivateKey, PublicKey
-from shype.policy.envelope import Envelope, Signature, dumps, loads, pae
+from shype.policy.envelope import Envelope, dumps, loads, sign
 
 #: What the payload is.
 KIND = "application/vnd.shype.meter+json"
@@ -38,18 +38,13 @@ class Record:
 
     def signed_by(self, key: PublicKey) -> bool:
         """Whether ``key`` made one of its signatures."""
-        return any(
-            signature.keyid == key.id
-            and key.verifies(pae(self.envelope.payload, KIND), signature.sig)
-            for signature in self.envelope.signatures)
+        return self.envelope.signed_by(key, KIND)
 
 
 def encode(body: Mapping[str, Any], seq: int, prev: str, keys: Sequence[PrivateKey]) -> bytes:
     """The line of a record, signed by all ``keys``. Raises Unavailable (``tool.missing``)."""
     payload = canonical.dumps({**body, "seq": seq, "prev": prev})
-    said = pae(payload, KIND)
-    return dumps(Envelope(
-        payload, tuple(Signature(key.public.id, key.sign(said)) for key in keys)), KIND)
+    return dumps(sign(payload, keys, KIND), KIND)
 
 
 def decode(line: bytes) -> Record:

@@ -12,12 +12,12 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shype.base import canonical
 from shype.base.errors import BadInput
-from shype.policy.ed25519 import SIGNATURE_SIZE, KeyId
+from shype.policy.ed25519 import SIGNATURE_SIZE, KeyId, PrivateKey, PublicKey
 
 #: What the payload is.
 PAYLOAD_TYPE = "application/vnd.shype.bundle+json"
@@ -46,6 +46,21 @@ class Envelope:
 
     payload: bytes
     signatures: tuple[Signature, ...]
+
+    def signed_by(self, key: PublicKey, kind: str = PAYLOAD_TYPE) -> bool:
+        """Whether ``key`` made one of the signatures. Raises Unavailable (``tool.missing``)."""
+        return any(s.keyid == key.id and key.verifies(pae(self.payload, kind), s.sig)
+                   for s in self.signatures)
+
+
+def sign(payload: bytes, keys: Iterable[PrivateKey], kind: str = PAYLOAD_TYPE) -> Envelope:
+    """``payload`` signed by every one of ``keys``, by each once.
+
+    Raises Unavailable (``tool.missing``).
+    """
+    said = pae(payload, kind)
+    signatures = {key.public.id: key.sign(said) for key in keys}
+    return Envelope(payload, tuple(Signature(*item) for item in sorted(signatures.items())))
 
 
 def pae(payload: bytes, kind: str = PAYLOAD_TYPE) -> bytes:

@@ -14,7 +14,7 @@ from shype.base.files import read_regular
 from shype.policy import contents, envelope
 from shype.policy.contents import Contents
 from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
-from shype.policy.envelope import Envelope, Signature, corrupt
+from shype.policy.envelope import Envelope, corrupt
 from shype.policy.manifest import Bundle, assemble
 
 #: How the file of a bundle is named.
@@ -26,11 +26,7 @@ def seal(parts: Contents, keys: Sequence[PrivateKey]) -> bytes:
 
     The same parts and keys always give the same bytes.
     """
-    payload = contents.pack(parts)
-    message = envelope.pae(payload)
-    signatures = {key.public.id: key.sign(message) for key in keys}
-    return envelope.dumps(Envelope(
-        payload, tuple(Signature(keyid, sig) for keyid, sig in sorted(signatures.items()))))
+    return envelope.dumps(envelope.sign(contents.pack(parts), keys))
 
 
 def read(path: Path) -> Envelope:

@@ -20,7 +20,6 @@ from shype.base.errors import BadInput
 from shype.base.files import read_regular
 from shype.policy import envelope, grammar
 from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
-from shype.policy.envelope import Envelope, Signature
 from shype.policy.names import VectorName
 
 #: What the payload is.
@@ -79,9 +78,7 @@ def give(
 def seal(order: Order, keys: Sequence[PrivateKey]) -> bytes:
     """The file of an order, signed with every one of ``keys``."""
     payload = canonical.dumps({"format": _FORMAT, **order.to_json()})
-    message = envelope.pae(payload, PAYLOAD_TYPE)
-    signatures = tuple(Signature(key.public.id, key.sign(message)) for key in keys)
-    return envelope.dumps(Envelope(payload, signatures), PAYLOAD_TYPE)
+    return envelope.dumps(envelope.sign(payload, keys, PAYLOAD_TYPE), PAYLOAD_TYPE)
 
 
 def read(path: Path, trusted: Mapping[KeyId, PublicKey]) -> tuple[Order, tuple[KeyId, ...]]:
