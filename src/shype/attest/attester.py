@@ -19,19 +19,15 @@ from shype.base.errors import BadInput, Unavailable
 from shype.base.files import read_regular, write_atomic
 from shype.host.attest_result import AttesterId, attester_id
 
-#: Where a host keeps its key.
-STATE = Path("/var/lib/shype/attest")
-#: Where its agent writes the log of this boot: gone after the next, as the registers are.
-LOG = Path("/run/shype/attest/event-log")
 _MAX_KEY = 16 * 1024
 #: The log may grow while the TPM signs; so often it is tried to catch both in one state.
 _TRIES = 5
 
 
 class Attester:
-    """This host, with its key in the directory ``state``, and the log at ``log``."""
+    """This host, with its key in the directory ``state``, and this boot's log at ``log``."""
 
-    def __init__(self, tpm: Tpm, state: Path = STATE, log: Path = LOG) -> None:
+    def __init__(self, tpm: Tpm, state: Path, log: Path | None = None) -> None:
         self._tpm, self._state, self._log = tpm, state, log
 
     @property
@@ -97,6 +93,8 @@ class Attester:
 
     def log(self) -> bytes:
         """The event log of this boot; an empty one if nothing was measured."""
+        if self._log is None:
+            return event_log.header()
         try:
             return read_regular(self._log, event_log.MAX_LOG)
         except FileNotFoundError:

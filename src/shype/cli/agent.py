@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from shype.policy.manifest import Bundle
 
 
+#: Where a Xen host has its policy and the keys that it trusts, and its agent's state.
+BUNDLE, KEYS = Path("/etc/shype/policy.shype"), Path("/etc/shype/keys")
+HOME = Path("/var/lib/shype")
+
+
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add them."""
     command.add_argument(
-        "--bundle", type=Path, default=Path("/etc/shype/policy.shype"), metavar="FILE",
+        "--bundle", type=Path, default=BUNDLE, metavar="FILE",
         help="the signed bundle of the policy that the hypervisor has loaded (default %(default)s)",
     )
     command.add_argument(
-        "--keys", type=Path, default=Path("/etc/shype/keys"), metavar="DIR",
+        "--keys", type=Path, default=KEYS, metavar="DIR",
         help="the keys whose signatures this host trusts (default %(default)s)",
     )
     command.add_argument(
@@ -54,7 +59,6 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
     from shype.host.admission import admit, refusals_recorded
     from shype.host.agent import Agent
     from shype.host.loads import record_load
-    from shype.host.measured import observe
     from shype.host.trust import load_trusted
     from shype.host.trust_events import record_keys
 
@@ -77,10 +81,17 @@ def open_agent(args: argparse.Namespace, *, resume: bool = True) -> Agent:
             _witness(args, bundle, state)))
         record_keys(agent, args.keys)
         record_load(agent)
-        unmeasured = observe(agent)
-        if unmeasured is not None:
-            output.note(f"shype: not measured: {unmeasured}")
+        _measure(agent)
     return agent
+
+
+def _measure(agent: Agent) -> None:
+    """Measure what is new, and say so if that cannot be: whoever only looks may go on."""
+    from shype.host.measured import observe
+
+    error = observe(agent)
+    if error is not None:
+        output.note(f"shype: not measured: {error}")
 
 
 def _witness(args: argparse.Namespace, bundle: Bundle, state: Path) -> Witness:
@@ -119,7 +130,7 @@ def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
 
     require_xen()
-    state = (args.state or Path("/var/lib/shype")).absolute()
+    state = (args.state or HOME).absolute()
 
     def driver(bundle: Bundle) -> Hypervisor:
         made = XenHypervisor()
@@ -138,9 +149,10 @@ def place(args: argparse.Namespace) -> tuple[Path, Callable[[Bundle], Hypervisor
 
 def measurer(state: Path) -> Measurer:
     """Who measures on a host that is set up for attestation (`shype attest enrol`)."""
+    from shype.host.attestation.standing import enrolled
     from shype.host.measurer import NOBODY
 
-    if not (state / "attest/ak.json").is_file():
+    if not enrolled(state):
         return NOBODY
     from shype.attest.measuring import TpmMeasurer
 
@@ -150,17 +162,18 @@ def measurer(state: Path) -> Measurer:
 def event_log_of(state: Path) -> Path:
     """Where the agent with the state directory ``state`` keeps this boot's event log."""
     # The registers are empty after a boot, and so is /run.
-    usual = state == Path("/var/lib/shype")
-    return (Path("/run/shype/attest") if usual else state / "attest/run") / "event-log"
+    return (Path("/run/shype/attest") if state == HOME else state / "attest/run") / "event-log"
 
 
 def attester(state: Path) -> Attester | None:
     """Who proves to other hosts what this one is, if it is set up for attestation."""
-    if not (state / "attest/ak.json").is_file():
+    from shype.host.attestation.standing import directory, enrolled
+
+    if not enrolled(state):
         return None
     from shype.attest.peer import TpmAttester
 
-    return TpmAttester(state / "attest")
+    return TpmAttester(directory(state))
 
 
 def attesting_agent(args: argparse.Namespace) -> Agent:
@@ -170,15 +183,12 @@ def attesting_agent(args: argparse.Namespace) -> Agent:
     for what would refuse to act.
     """
     from shype.host.agent import Agent
-    from shype.host.measured import observe
     from shype.host.trust import load_trusted
 
     state, driver = place(args)
     bundle = load_trusted(args.bundle, args.keys)
     agent = Agent(bundle, driver(bundle), state, attester(state), measurer(state))
-    error = observe(agent)
-    if error is not None:
-        output.note(f"shype: not measured: {error}")
+    _measure(agent)
     return agent
 
 
@@ -191,18 +201,14 @@ def observe_host() -> None:
     from shype.base.errors import Unavailable
     from shype.host.agent import Agent
     from shype.host.drivers.xen.driver import XenHypervisor, require_xen
-    from shype.host.measured import observe
     from shype.host.trust import load_trusted
 
     try:
         require_xen()
     except Unavailable:
         return
-    state = Path("/var/lib/shype")
-    bundle = load_trusted(Path("/etc/shype/policy.shype"), Path("/etc/shype/keys"))
-    error = observe(Agent(bundle, XenHypervisor(), state, measurer=measurer(state)))
-    if error is not None:
-        output.note(f"shype: not measured: {error}")
+    bundle = load_trusted(BUNDLE, KEYS)
+    _measure(Agent(bundle, XenHypervisor(), HOME, measurer=measurer(HOME)))
 
 
 def finish_update(

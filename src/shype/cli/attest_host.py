@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import add_options, attesting_agent
+from shype.cli.agent import HOME, add_options, attesting_agent, event_log_of
 
 if TYPE_CHECKING:
     from shype.attest.attester import Attester
     from shype.attest.tpm import EkKind
     from shype.cli.types import Commands
 
-_STATE = Path("/var/lib/shype/attest")
-_LOG = Path("/run/shype/attest/event-log")
+_STATE = HOME / "attest"
+_LOG = event_log_of(HOME)
 
 
 def add(verbs: Commands) -> None:

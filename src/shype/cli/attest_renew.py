@@ -47,14 +47,14 @@ def add(verbs: Commands) -> None:
 def _renew(args: argparse.Namespace) -> int:
     from shype.attest import renewal
     from shype.base.errors import ShypeError
-    from shype.host.attestation.standing import DIRECTORY
+    from shype.host.attestation.standing import directory
 
     said = None
     while True:
         try:
             agent = attesting_agent(args)
             where = (renewal.Where(args.verifier, args.ca) if args.verifier
-                     else renewal.remembered(agent.state / DIRECTORY))
+                     else renewal.remembered(directory(agent.state)))
             result = _once(args, agent, where)
         except ShypeError as error:
             if not args.go_on:
@@ -78,8 +78,9 @@ def _once(args: argparse.Namespace, agent: Agent, where: Where) -> Result:
     from shype.attest.renewal import renew
     from shype.attest.tpm import Tpm
     from shype.cli.agent import event_log_of
-    from shype.host.attestation.standing import DIRECTORY
+    from shype.host.attestation.standing import directory
 
     with Tpm(args.tpm) as tpm:
-        attester = Attester(tpm, agent.state / DIRECTORY, args.log or event_log_of(agent.state))
+        attester = Attester(
+            tpm, directory(agent.state), args.log or event_log_of(agent.state))
         return renew(agent, attester, Remote(where.url, where.ca))

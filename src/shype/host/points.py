@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shype.base.errors import ShypeError, Unavailable
 from shype.host import caps, quota, vectors
 from shype.host.agent import Agent
-from shype.host.attestation.standing import objection, standing
+from shype.host.attestation.standing import judged
 from shype.host.audit import anchors
 from shype.host.audit.head import Head
 from shype.host.census import residents
@@ -113,14 +113,14 @@ def _attestation(agent: Agent) -> Iterator[Point]:
         return
     name = "attestation"
     try:
-        against, shown = objection(agent), standing(agent)
+        shown, against = judged(agent)
     except Unavailable as error:
         yield Point(name, False, f"UNKNOWN: {error.message} [{error.id}]", error.fix)
         return
     if against is not None or shown is None:
         why = against.message if against is not None else ""
-        yield Point(name, False, f"NOT trusted: {why}", "shype attest; until then no VM of an "
-                    "attested label starts")
+        yield Point(name, False, f"NOT trusted: {why}", "shype attest renew; until then "
+                    "no VM of an attested label starts")
     else:
         left = min(shown.result.expires - time.time(),
                    agent.policy.attestation.fresh - (clock() - shown.came))

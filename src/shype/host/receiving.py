@@ -252,8 +252,9 @@ def _prove(
         return peers.refused(agent, label, peer, why), None
     found = peers.doubt(
         agent, announced.passport, Role.SENDER, announced.challenge, announced.uuid)
-    if found is not None or announced.passport is None:
-        return peers.refused(agent, label, peer, found or Reason("peer.no-passport", "")), None
+    if found is not None:
+        return peers.refused(agent, label, peer, found), None
+    assert announced.passport is not None  # else there is doubt
     return decision, peers.passport(
         agent, Role.RECEIVER, announced.passport.nonce, announced.uuid)
 

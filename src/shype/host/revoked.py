@@ -9,7 +9,7 @@ from pathlib import Path
 from shype.base.errors import BadInput, Unavailable
 from shype.host.hypervisor import Domain
 from shype.host.journal import boot_id
-from shype.host.table import Table
+from shype.host.table import Table, plain
 
 #: Far more than a host's VMs take, bytes.
 MAX_RECORD = 1024 * 1024
@@ -29,7 +29,7 @@ def revoked(state: Path) -> Table[Revoked]:
 
     Reading it raises Unavailable (``revoked.corrupt``) if it is damaged.
     """
-    return Table(state / "revoked.json", "vms", _row, MAX_RECORD, _corrupt)
+    return Table(state / "revoked.json", "vms", plain(Revoked), MAX_RECORD, _corrupt)
 
 
 def remember(state: Path, domains: Mapping[int, str], policy: str) -> None:
@@ -50,15 +50,6 @@ def require_not(state: Path, domain: Domain) -> None:
             f"{domain.name} (domain {domain.domid}) was paused by the update to {row.policy}: it "
             "has memory mapped that the policy keeps from it, and would use it again",
             f"shype stop {domain.name} --force; it may start again")
-
-
-def _row(uuid: str, item: object) -> Revoked:
-    if not isinstance(item, dict) or set(item) != {"domid", "boot", "policy"}:
-        raise TypeError("entry")
-    if type(item["domid"]) is not int or not all(
-            isinstance(item[key], str) for key in ("boot", "policy")):
-        raise TypeError("entry")
-    return Revoked(item["domid"], item["boot"], item["policy"])
 
 
 def _corrupt(path: Path) -> Unavailable:

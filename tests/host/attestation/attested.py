@@ -12,7 +12,7 @@ from pathlib import Path
 from shype.host import attest_result
 from shype.host.agent import Agent
 from shype.host.attest_result import AttestedPolicy, Reason, Result, Verdict
-from shype.host.attestation.standing import DIRECTORY, KEY
+from shype.host.attestation.standing import KEY, directory, make
 from shype.policy.ed25519 import PrivateKey, PublicKey
 from tests.host.builders import BANKS, host
 
@@ -32,8 +32,7 @@ POLICY = BANKS.replace("wall: [bank-a]}", "wall: [bank-a], attested: true}", 1) 
 def attested_host(tmp_path: Path, text: str = POLICY, *, enrolled: bool = True) -> Agent:
     """`tests.host.builders.host`, enrolled with `AK`; ``bank-a-db`` is attested."""
     agent = host(tmp_path, text)
-    directory = agent.state / DIRECTORY
-    directory.mkdir(parents=True)
+    make(agent.state)
     if enrolled:
         enrol(agent, AK)
     return agent
@@ -41,7 +40,7 @@ def attested_host(tmp_path: Path, text: str = POLICY, *, enrolled: bool = True) 
 
 def enrol(agent: Agent, ak: bytes) -> None:
     """The host has this attestation key now."""
-    (agent.state / DIRECTORY / KEY).write_text(json.dumps(
+    (directory(agent.state) / KEY).write_text(json.dumps(
         {"public": base64.b64encode(ak).decode(), "private": ""}))
 
 

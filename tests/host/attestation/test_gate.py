@@ -150,7 +150,7 @@ def test_a_policy_without_verifiers_takes_none(tmp_path: Path) -> None:
 def test_a_damaged_record_is_an_error_and_not_a_refusal(tmp_path: Path) -> None:
     agent = attested_host(tmp_path)
     standing.keep(agent, result(agent))
-    path = agent.state / standing.DIRECTORY / standing.STANDING
+    path = standing.directory(agent.state) / standing.STANDING
     whole = path.read_bytes()
     for damaged in (b"", whole[:-9], b"{}", whole.replace(b'"came":', b'"come":')):
         path.write_bytes(damaged)
@@ -164,7 +164,7 @@ def test_a_damaged_key_is_an_error_too(tmp_path: Path) -> None:
     agent = attested_host(tmp_path)
     standing.keep(agent, result(agent))
     for damaged in ("", "[]", "{}", '{"public": 1}', '{"public": "AA"}'):
-        (agent.state / standing.DIRECTORY / standing.KEY).write_text(damaged)
+        (standing.directory(agent.state) / standing.KEY).write_text(damaged)
         with pytest.raises(Unavailable) as caught:
             launch(agent, config(tmp_path, "a-db"))
         assert caught.value.id == "attestation.corrupt"

@@ -133,7 +133,7 @@ def test_what_no_refuge_takes_is_paused(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     agent = _host(tmp_path, "pause")
-    (agent.state / standing.DIRECTORY / "losses.json").write_text("{}")
+    (standing.directory(agent.state) / "losses.json").write_text("{}")
     _say(agent, Verdict.FAILED, 1)
     with pytest.raises(Unavailable) as caught:
         [*follow(agent)]

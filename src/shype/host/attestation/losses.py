@@ -23,7 +23,7 @@ from shype.host.hypervisor import Domain
 from shype.host.journal import boot_id
 from shype.host.migration import migrate
 from shype.host.revoked import require_not
-from shype.host.table import Table
+from shype.host.table import Table, plain
 from shype.policy.model import Lost
 from shype.policy.names import LabelName
 
@@ -81,10 +81,9 @@ def lost(agent: Agent) -> Reason | None:
 
     Raises Unavailable (``attestation.corrupt``).
     """
-    found = standing.objection(agent)
+    shown, found = standing.judged(agent)
     if found is None or found.id == "result.other-policy":
         return None
-    shown = standing.standing(agent)
     if found.id == "result.not-trusted" and shown is not None and (
             shown.result.verdict is Verdict.MAINTENANCE):
         return None
@@ -182,7 +181,7 @@ def _record(
 
 
 def _table(agent: Agent) -> Table[Row]:
-    return Table(agent.state / standing.DIRECTORY / "losses.json", "vms", _row, _MAX_RECORD,
+    return Table(standing.directory(agent.state) / "losses.json", "vms", plain(Row), _MAX_RECORD,
                  _corrupt)
 
 
@@ -195,8 +194,8 @@ def _known(agent: Agent) -> dict[str, str]:
 
 
 def _remember(agent: Agent, one: _Affected, did: Did) -> None:
+    standing.make(agent.state)
     table = _table(agent)
-    table.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with table.locked():
         table.write({**table.read(),
                      one.domain.uuid: Row(one.domain.domid, boot_id(), str(did))})
@@ -211,15 +210,6 @@ def _forget(agent: Agent, but: Sequence[str]) -> None:
         left = {uuid: row for uuid, row in rows.items() if uuid in but}
         if left != rows:
             table.write(left)
-
-
-def _row(uuid: str, item: object) -> Row:
-    if not isinstance(item, dict) or set(item) != {"domid", "boot", "did"}:
-        raise TypeError("entry")
-    if type(item["domid"]) is not int or not all(
-            isinstance(item[key], str) for key in ("boot", "did")):
-        raise TypeError("entry")
-    return Row(item["domid"], item["boot"], item["did"])
 
 
 def _corrupt(path: Path) -> Unavailable:

@@ -24,11 +24,18 @@ from shype.decision.decision import Decision
 from shype.host import attest_result
 from shype.host.agent import Agent
 from shype.host.attest_result import Reason, Result
-from shype.host.attestation.standing import DIRECTORY, own_key, standing, too_old, verifiers
+from shype.host.attestation.standing import (
+    directory,
+    make,
+    own_key,
+    standing,
+    too_old,
+    verifiers,
+)
 from shype.host.ids import HostId
 from shype.host.journal import boot_id
 from shype.host.kept import clock
-from shype.host.table import Table
+from shype.host.table import Table, plain
 from shype.policy.model import Lost
 from shype.policy.names import LabelName
 
@@ -208,17 +215,18 @@ def _attester(agent: Agent) -> Attester:
     if agent.attester is None:
         raise Unavailable(
             "attestation.no-tpm", "this host cannot quote: it is not set up for attestation",
-            "shype attest enroll, with a TPM 2.0 and python3-tpm2-pytss")
+            "shype attest enrol, with a TPM 2.0 and python3-tpm2-pytss")
     return agent.attester
 
 
 def _table(agent: Agent) -> Table[Moment]:
-    return Table(agent.state / DIRECTORY / "peers.json", "moments", _moment, _MAX_RECORD, _corrupt)
+    return Table(directory(agent.state) / "peers.json", "moments", plain(Moment), _MAX_RECORD,
+                 _corrupt)
 
 
 def _put(agent: Agent, name: str) -> None:
+    make(agent.state)
     table = _table(agent)
-    table.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with table.locked():
         rows = {key: row for key, row in table.read().items() if not row.over}
         kept = sorted(rows.items(), key=lambda item: item[1].came)[-(MOST - 1):]
@@ -240,14 +248,6 @@ def _take(agent: Agent, name: str) -> bool:
 
 def _now() -> int:
     return int(clock() * 1000)
-
-
-def _moment(name: str, item: object) -> Moment:
-    if not isinstance(item, dict) or set(item) != {"boot", "came"}:
-        raise TypeError("entry")
-    if type(item["came"]) is not int or not isinstance(item["boot"], str):
-        raise TypeError("entry")
-    return Moment(item["boot"], item["came"])
 
 
 def _corrupt(path: Path) -> Unavailable:

@@ -29,10 +29,8 @@ from shype.host.lock import LaunchLock, unwritable
 from shype.policy.ed25519 import KeyId, PublicKey
 from shype.policy.model import Attestation, Policy
 
-#: The directory in the agent's state directory.
-DIRECTORY = "attest"
-#: In it: the host's attestation key, as its enrolment left it: ``public`` is its TPMT_PUBLIC as
-#: the TPM marshals it, in base64.
+#: In `directory`: the host's attestation key, as its enrolment left it: ``public`` is its
+#: TPMT_PUBLIC as the TPM marshals it, in base64.
 KEY = "ak.json"
 #: And the result, with the moment at which it came.
 STANDING = "standing.json"
@@ -51,6 +49,26 @@ class Standing:
     came: float
 
 
+def directory(state: Path) -> Path:
+    """Where the agent with the state directory ``state`` keeps all that is about attestation."""
+    return state / "attest"
+
+
+def make(state: Path) -> Path:
+    """That directory, made if need be. Raises Unavailable (``state.unwritable``)."""
+    made = directory(state)
+    try:
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(made, error) from error
+    return made
+
+
+def enrolled(state: Path) -> bool:
+    """Whether the host has an attestation key, whatever it is worth."""
+    return (directory(state) / KEY).is_file()
+
+
 def verifiers(policy: Policy) -> dict[KeyId, PublicKey]:
     """Whose results count; nobody's without a section ``attestation``."""
     section = policy.attestation
@@ -63,7 +81,7 @@ def own_key(state: Path) -> bytes | None:
 
     Raises Unavailable (``attestation.corrupt``).
     """
-    path = state / DIRECTORY / KEY
+    path = directory(state) / KEY
     try:
         return binascii.a2b_base64(
             json.loads(read_regular(path, MAX_RESULT))["public"], strict_mode=True)
@@ -80,7 +98,7 @@ def standing(agent: Agent) -> Standing | None:
 
     Raises Unavailable (``attestation.corrupt``).
     """
-    path = agent.state / DIRECTORY / STANDING
+    path = directory(agent.state) / STANDING
     try:
         value = json.loads(read_regular(path, _MAX_FILE))
         if not isinstance(value, dict) or value.keys() != {"format", "result", "boot", "came"}:
@@ -122,9 +140,8 @@ def keep(agent: Agent, data: bytes, *, nonce: str | None = None) -> Result:
         raise BadInput(
             "result.other-challenge", "the attestation result does not answer this challenge",
             "attest again")
-    directory = agent.state / DIRECTORY
-    _make(directory)
-    with LaunchLock(directory, "standing.lock").wait():
+    place = make(agent.state)
+    with LaunchLock(place, "standing.lock").wait():
         last = standing(agent)
         boot = boot_id()
         if last is not None:
@@ -144,12 +161,12 @@ def keep(agent: Agent, data: bytes, *, nonce: str | None = None) -> Result:
                      "reasons": [reason.id for reason in result.reasons]},
             deferrable=result.verdict is not Verdict.TRUSTED))
         try:
-            write_atomic(directory / STANDING, canonical.dumps({
+            write_atomic(place / STANDING, canonical.dumps({
                 "format": _FORMAT, "result": base64.b64encode(data).decode(), "boot": boot,
                 "came": int(clock()),
             }), 0o600)
         except OSError as error:
-            raise unwritable(directory, error) from error
+            raise unwritable(place, error) from error
     return result
 
 
@@ -158,8 +175,17 @@ def objection(agent: Agent) -> Reason | None:
 
     Raises Unavailable (``attestation.corrupt``).
     """
-    section = agent.policy.attestation
+    return judged(agent)[1]
+
+
+def judged(agent: Agent) -> tuple[Standing | None, Reason | None]:
+    """The host's standing, and what `objection` says of it."""
     found = standing(agent)
+    return found, _objection(agent, found)
+
+
+def _objection(agent: Agent, found: Standing | None) -> Reason | None:
+    section = agent.policy.attestation
     if section is None or found is None:
         return Reason("result.none", "the host has no attestation result")
     if found.boot != boot_id():
@@ -198,19 +224,12 @@ def _require_own(state: Path, result: Result) -> None:
     if own is None:
         raise BadInput(
             "attestation.not-enrolled", "this host is not enrolled: it has no attestation key",
-            "shype attest enroll")
+            "shype attest enrol")
     if own != result.ak:
         raise BadInput(
             "result.other-host",
             f"the attestation result is about {result.host} ({result.attester[:16]}), and not "
             "about this host", "attest this host")
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(directory, error) from error
 
 
 def _corrupt(path: Path) -> Unavailable:
