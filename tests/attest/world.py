@@ -14,7 +14,7 @@ from shype.attest.reference import Boot, References, Rule
 from shype.attest.tpm import Tpm
 from shype.attest.verdict import Appraisal
 from shype.attest.verifier import Verifier
-from shype.host.attest_result import AttestedPolicy, Result, attester_id
+from shype.host.attest_result import AttestedPolicy, Result, Verdict, attester_id
 from shype.policy.ed25519 import PrivateKey
 from tests.attest.logs import AGENT_CODE, BUNDLE, ENFORCING, LOAD, MODULE, START, chain
 from tests.attest.paper_tpm import PaperTpm
@@ -137,3 +137,9 @@ def paper_machine(world: World, name: str = "xen1") -> Machine:
 def _made(place: Path) -> Path:
     place.mkdir(exist_ok=True)
     return place
+
+
+def judged(host: Machine, data: bytes | None = None) -> tuple[Verdict, str]:
+    """Verdict and first reason."""
+    result = host.world.verifier.appraise(host.evidence() if data is None else data)[0]
+    return result.verdict, result.reasons[0].id if result.reasons else ""

@@ -11,7 +11,8 @@ from shype.decision.security_server import SecurityServer
 from shype.policy.model import Policy, ResourceKind
 from shype.policy.names import CoalitionName, LabelName, MemberName
 from tests.compile.policies import BANKS, EDGES, policy
-from tests.policy.strategies import names, policies
+from tests.policy.draws import names
+from tests.policy.strategies import policies
 
 
 def holds(condition: str, setting: dict[str, bool]) -> bool:

@@ -11,24 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from itertools import combinations
-from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from shype.policy.grammar import NAME_LIMIT
 from shype.policy.lattice import Lattice, Level, LevelRange
 from shype.policy.mechanism import OPENED, SWITCHABLE, Mechanism
 from shype.policy.model import (
     Assignment,
-    Attestation,
     Coalition,
     Enforcement,
     Guard,
     Host,
     Label,
-    Lost,
     Policy,
     Resource,
     ResourceKind,
@@ -36,8 +31,6 @@ from shype.policy.model import (
     Retired,
     Revocation,
     Updates,
-    Vector,
-    Verifier,
     Wall,
 )
 from shype.policy.names import (
@@ -49,57 +42,28 @@ from shype.policy.names import (
     MemberName,
     ResourceLabelName,
     SensitivityName,
-    VectorName,
-    VerifierName,
     VmId,
     WallName,
 )
-from shype.policy.quotas import Amount, Each, Quota, Quotas
 from shype.policy.resources import canonical, conflicts, label_key
 from shype.policy.source import Span
+from tests.policy.draws import ALPHABET, SOURCE, distinct, names, seldom, some, subset, subsets
+from tests.policy.section_strategies import attestation_sections, quota_sections, vector_sections
 
 from .policy_text import layout
 
 #: For tests on a machine that others use too: how long an example takes proves nothing.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-#: The file name that policies drawn here carry in their spans.
-SOURCE = "random.yaml"
-
 #: The day on which no guard drawn here has expired, or does so soon.
 TODAY = date(2030, 1, 1)
-
-#: Plain YAML reads these as booleans or null, so the writer must quote them: let them occur.
-_TRAPS = ("no", "on", "y", "null", "true", "e1", "off", "yes", "n")
-
-_T = TypeVar("_T", bound=str)
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-
-
-def names() -> st.SearchStrategy[str]:
-    """A valid name; sometimes one that YAML would misread, sometimes one of full length."""
-    words = st.text(_ALPHABET + "0123456789", min_size=1, max_size=6)
-    made = st.tuples(st.sampled_from(_ALPHABET), st.lists(words, min_size=0, max_size=3)).map(
-        lambda parts: "-".join([parts[0], *parts[1]])
-    )
-    longest = st.text(_ALPHABET, min_size=NAME_LIMIT, max_size=NAME_LIMIT)
-    simple = st.text(_ALPHABET, min_size=1, max_size=4)
-    return st.one_of(simple, made, st.sampled_from(_TRAPS), longest).filter(
-        lambda name: name != "all"
-    )
-
-
-def _distinct(low: int, high: int) -> st.SearchStrategy[list[str]]:
-    return st.lists(names(), min_size=low, max_size=high, unique=True)
-
 
 def vm_ids() -> st.SearchStrategy[str]:
     """A VM's name or UUID."""
     return st.one_of(
         st.uuids().map(str),
         names(),
-        st.text(_ALPHABET + "ABC019_.+:@-", max_size=10).map("V".__add__),
+        st.text(ALPHABET + "ABC019_.+:@-", max_size=10).map("V".__add__),
     ).filter(lambda vm: vm != "Domain-0")
 
 
@@ -113,30 +77,30 @@ def policies(
     ``unlabeled``; conflict sets overlap; dom0 may lack some coalitions.
     """
     nowhere = Span(SOURCE, 1, 1)
-    coalitions = [CoalitionName(n) for n in draw(_distinct(1, max_coalitions))]
-    pool = [MemberName(n) for n in draw(_distinct(2, 6))]
+    coalitions = [CoalitionName(n) for n in draw(distinct(1, max_coalitions))]
+    pool = [MemberName(n) for n in draw(distinct(2, 6))]
     walls = [
         Wall(
             WallName(name),
             frozenset(draw(st.lists(st.sampled_from(pool), min_size=2, unique=True))),
             nowhere,
         )
-        for name in draw(_distinct(0, max_walls))
+        for name in draw(distinct(0, max_walls))
     ]
-    declared = draw(_distinct(1, max_labels + 1))
+    declared = draw(distinct(1, max_labels + 1))
     if draw(st.booleans()) and UNLABELED not in declared and len(declared) <= max_labels:
         declared.append(UNLABELED)
     order = draw(st.permutations(declared))
     dom0 = LabelName(draw(st.sampled_from([n for n in order if n != UNLABELED])))
     candidates = [LabelName(n) for n in order if n not in (dom0, UNLABELED)]
-    drivers = frozenset(draw(_subset(candidates, 2)))
+    drivers = frozenset(draw(subset(candidates, 2)))
     labels = {}
     for name in map(LabelName, order):
         everything = name == dom0 or name in drivers
         shares = (
             frozenset(coalitions)
             if everything and draw(st.booleans())
-            else frozenset(draw(_subset(coalitions, len(coalitions))))
+            else frozenset(draw(subset(coalitions, len(coalitions))))
         )
         members = frozenset() if name == dom0 else _members(draw, walls)
         labels[name] = Label(name, shares, members, nowhere)
@@ -158,29 +122,10 @@ def policies(
     return layout(policy)[1]
 
 
-def _subset(items: Sequence[_T], most: int) -> st.SearchStrategy[list[_T]]:
-    if not items:
-        return st.just([])
-    return st.lists(st.sampled_from(list(items)), max_size=most, unique=True)
-
-
-def _subsets(items: Sequence[_T]) -> list[frozenset[_T]]:
-    """All of them, the empty one first; for a handful of items."""
-    return [
-        frozenset(chosen) for size in range(len(items) + 1)
-        for chosen in combinations(items, size)
-    ]
-
-
-def _some(items: Sequence[_T]) -> st.SearchStrategy[frozenset[_T]]:
-    """Any subset of a handful of items, in one draw."""
-    return st.sampled_from(_subsets(items))
-
-
 def _members(draw: st.DrawFn, walls: Sequence[Wall]) -> frozenset[MemberName]:
     """Members of conflict sets, at most one of each set."""
     chosen: set[MemberName] = set()
-    for member in draw(_subset(sorted({m for wall in walls for m in wall.members}), 3)):
+    for member in draw(subset(sorted({m for wall in walls for m in wall.members}), 3)):
         grown = chosen | {member}
         if all(len(grown & wall.members) < 2 for wall in walls):
             chosen = grown
@@ -214,12 +159,12 @@ def full_policies(
             level=None if exempt else draw(_ranges(levels, trusted=trusted)),
             integrity=None if exempt else draw(_ranges(integrity, trusted=trusted)),
             mechanisms=draw(_mechanisms()),
-            object_manager=not exempt and name != UNLABELED and draw(_seldom()),
+            object_manager=not exempt and name != UNLABELED and draw(seldom()),
         )
     # A renamed thing had a name that nothing has now, and nothing else had.
     taken = {*labels, *plain.coalitions, *plain.walls, plain.name}
     free = [name for name in ("old", "no-more", "null", "off", "x1", "past") if name not in taken]
-    renamed_kinds = draw(_some(("label", "coalition", "wall", "policy")))
+    renamed_kinds = draw(some(("label", "coalition", "wall", "policy")))
     was = dict(zip(sorted(renamed_kinds), free, strict=False))
     coalitions = {
         name: replace(c, mechanisms=draw(_mechanisms()), write_up=draw(st.booleans()))
@@ -241,20 +186,20 @@ def full_policies(
         assignments[vm] = Assignment(vm, draw(st.sampled_from(list(guards))), plain.host.span)
     kept = draw(_resource_labels(list(coalitions), levels, integrity))
     entries = draw(_resources(list(coalitions), levels, integrity, kept))
-    gone = sorted(draw(_some([name for name in free if name not in was.values()][:2])))
+    gone = sorted(draw(some([name for name in free if name not in was.values()][:2])))
     major, minor = (int(part) for part in plain.version.split("."))
     lower = f"{major}.{minor - 1}" if minor else None
     static = draw(st.integers(0, 3)) == 0
     host = plain.host
     if not static and draw(st.booleans()):
         host = replace(host, updates=Updates.LIVE, revocation=draw(st.sampled_from(Revocation)))
-    attestation = draw(_attestation()) if draw(_seldom()) else None
+    attestation = draw(attestation_sections()) if draw(seldom()) else None
     if attestation is not None:
-        for name in draw(_some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
+        for name in draw(some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
             labels[name] = replace(labels[name], attested=True)
     guests = sorted(labels.keys() - {plain.host.dom0})
-    quotas = draw(_quotas(guests, sorted(coalitions))) if draw(_seldom()) else None
-    vectors = draw(_vectors([*(labels.keys() - {plain.host.dom0})])) if static else {}
+    quotas = draw(quota_sections(guests, sorted(coalitions))) if draw(seldom()) else None
+    vectors = draw(vector_sections([*(labels.keys() - {plain.host.dom0})])) if static else {}
     return layout(replace(
         plain, quotas=quotas, attestation=attestation, static=static, host=host, vectors=vectors,
         coalitions=coalitions, walls=walls, labels=labels, guards=guards, levels=levels,
@@ -268,74 +213,6 @@ def full_policies(
     ))[1]
 
 
-def _seldom() -> st.SearchStrategy[bool]:
-    return st.integers(0, 3).map(lambda number: number == 3)
-
-
-@st.composite
-def _attestation(draw: st.DrawFn) -> Attestation:
-    """One to three verifiers with keys of their own, and what they mean."""
-    nowhere = Span(SOURCE, 1, 1)
-    chosen = draw(_distinct(1, 3))
-    keys = draw(st.lists(st.binary(min_size=32, max_size=32), min_size=len(chosen),
-                         max_size=len(chosen), unique=True))
-    lost = draw(st.sampled_from(Lost))
-    hosts = st.lists(st.sampled_from(["host-b", "10.0.0.2", "c.example"]), min_size=1, unique=True)
-    return Attestation(
-        {VerifierName(name): Verifier(VerifierName(name), key.hex(), nowhere)
-         for name, key in zip(chosen, keys, strict=True)},
-        nowhere, draw(st.integers(1, 99_999)), lost,
-        tuple(draw(hosts)) if lost is Lost.EVACUATE else (),
-    )
-
-
-@st.composite
-def _quotas(
-    draw: st.DrawFn, labels: list[LabelName], coalitions: list[CoalitionName]
-) -> Quotas:
-    """Quotas that hold together: every label has a rate, and what is reserved can be had."""
-    nowhere = Span(SOURCE, 1, 1)
-    counts = {Amount.VMS: st.integers(1, 99), Amount.VCPUS: st.integers(1, 999),
-              Amount.MEMORY: st.integers(1, 999_999),
-              Amount.BANDWIDTH: st.integers(1000, 999_999).map(lambda n: n * 1000)}
-
-    def amounts(least: int) -> dict[Amount, int]:
-        chosen = draw(_some(list(Amount)))
-        return {a: draw(counts[a]) for a in Amount if a in chosen or least}
-
-    def reserved(most: dict[Amount, int]) -> dict[Amount, int]:
-        chosen = draw(_some(sorted(most)))
-        return {a: 1000 if a is Amount.BANDWIDTH else 1 for a in most if a in chosen}
-
-    def each() -> Each:
-        return Each(draw(st.none() | st.integers(1, 99_999)), draw(st.none() | st.integers(1, 999)),
-                    draw(st.integers(1, 1000)) * 1000)
-
-    host = Quota(nowhere, {a: n + 99 for a, n in amounts(1).items()} | {Amount.VCPUS: 1100}
-                 | {Amount.BANDWIDTH: 900_000_000})
-    shared = {}
-    for coalition in draw(_some(coalitions)):
-        most = amounts(0)
-        kept = reserved(most)
-        if most:
-            shared[coalition] = Quota(nowhere, most, kept)
-    owned = {}
-    for label in labels:
-        most = amounts(0)
-        owned[label] = Quota(nowhere, most, reserved(most), each())
-    return Quotas(nowhere, host, shared, owned)
-
-
-@st.composite
-def _vectors(draw: st.DrawFn, labels: list[LabelName]) -> dict[VectorName, Vector]:
-    """Up to five configuration vectors of some of ``labels``."""
-    return {
-        VectorName(name): Vector(
-            VectorName(name), frozenset(draw(_some(sorted(labels)))), Span(SOURCE, 1, 1))
-        for name in draw(_distinct(0, 5))
-    }
-
-
 def _some_members(policy: Policy) -> st.SearchStrategy[frozenset[MemberName]]:
     """Some members of the policy's walls, or none."""
     known = sorted(policy.members)
@@ -347,8 +224,8 @@ def _lattices(draw: st.DrawFn) -> Lattice | None:
     if not draw(st.booleans()):
         return None
     return Lattice(
-        tuple(SensitivityName(n) for n in draw(_distinct(1, 4))),
-        tuple(CategoryName(n) for n in draw(_distinct(0, 4))),
+        tuple(SensitivityName(n) for n in draw(distinct(1, 4))),
+        tuple(CategoryName(n) for n in draw(distinct(0, 4))),
         Span(SOURCE, 1, 1),
     )
 
@@ -357,7 +234,7 @@ def levels_of(lattice: Lattice) -> st.SearchStrategy[Level]:
     """A level of ``lattice``."""
     return st.sampled_from([
         Level(rank, chosen)
-        for rank in range(len(lattice.order)) for chosen in _subsets(lattice.categories)
+        for rank in range(len(lattice.order)) for chosen in subsets(lattice.categories)
     ])
 
 
@@ -371,14 +248,14 @@ def _ranges(draw: st.DrawFn, lattice: Lattice | None, *, trusted: bool) -> Level
 
 
 def _mechanisms() -> st.SearchStrategy[frozenset[Mechanism]]:
-    return st.sampled_from([*[SWITCHABLE, OPENED] * 16, *_subsets(sorted(SWITCHABLE))])
+    return st.sampled_from([*[SWITCHABLE, OPENED] * 16, *subsets(sorted(SWITCHABLE))])
 
 
 @st.composite
 def _guards(draw: st.DrawFn, policy: Policy) -> dict[LabelName, Guard]:
     taken = {*policy.labels, UNLABELED}
     result: dict[LabelName, Guard] = {}
-    for name in map(LabelName, draw(_distinct(0, 2))):
+    for name in map(LabelName, draw(distinct(0, 2))):
         if name in taken or len(policy.coalitions) < 2:
             continue
         source, sink = draw(st.permutations(list(policy.coalitions)))[:2]
@@ -394,7 +271,7 @@ def _carries(
     """What a resource may carry, without a name."""
     nowhere = Span(SOURCE, 1, 1)
     usable = st.builds(
-        ResourceLabel, st.none(), _some(coalitions), st.just(nowhere),
+        ResourceLabel, st.none(), some(coalitions), st.just(nowhere),
         st.none() if levels is None else levels_of(levels),
         st.none() if integrity is None else levels_of(integrity),
     )
@@ -407,7 +284,7 @@ def _resource_labels(
     draw: st.DrawFn, coalitions: list[CoalitionName], levels: Lattice | None,
     integrity: Lattice | None,
 ) -> dict[ResourceLabelName, ResourceLabel]:
-    chosen = map(ResourceLabelName, draw(_distinct(0, 3)))
+    chosen = map(ResourceLabelName, draw(distinct(0, 3)))
     result = {
         name: replace(draw(_carries(coalitions, levels, integrity)), name=name) for name in chosen
     }

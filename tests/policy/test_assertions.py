@@ -18,9 +18,10 @@ from shype.policy.model import Policy
 from shype.policy.source import Span
 from tests.decision.small_policies import Chooser
 from tests.policy.assertion_text import assertion, written
+from tests.policy.draws import SOURCE
 from tests.policy.good_policies import ASSERTED, RICH, TODAY
 from tests.policy.policy_text import policy_yaml
-from tests.policy.strategies import PATIENT, SOURCE, full_policies
+from tests.policy.strategies import PATIENT, full_policies
 
 POLICY, _FOUND = check_text(ASSERTED, "p.yaml", TODAY)
 

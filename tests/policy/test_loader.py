@@ -22,9 +22,10 @@ from shype.policy.model import Policy
 from shype.policy.names import CoalitionName, LabelName, ResourceLabelName, VmId, WallName
 from shype.policy.source import Severity, Span
 from tests.policy.bad_policies import CASES
+from tests.policy.draws import SOURCE
 from tests.policy.good_policies import GOOD, RICH
 from tests.policy.policy_text import policy_yaml
-from tests.policy.strategies import PATIENT, SOURCE, TODAY, full_policies, policies
+from tests.policy.strategies import PATIENT, TODAY, full_policies, policies
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

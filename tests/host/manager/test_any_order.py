@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shype.host.manager.authority import OPEN
 from shype.host.manager.succession import TRIAL
-from tests.host.manager.test_succession import NEW, OLD, THIRD, World, sealed, staged, world
+from tests.host.manager.sovereign import NEW, OLD, World, sealed, staged, world
+from tests.host.manager.test_succession import THIRD
 from tests.signing import AUTHOR, STRANGER
 
 #: What can be sent, by version; the last is signed by somebody else.
