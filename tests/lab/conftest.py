@@ -82,7 +82,7 @@ def fresh_lab(lab_built: builder.Built) -> Iterator[Factory]:
 @pytest.fixture(scope="module")
 def banks_lab(lab_built: builder.Built, bundle: Path) -> Iterator[Lab]:
     """A lab that enforces examples/banks.yaml, shared by the tests of one file."""
-    with Lab.up(bundle=bundle) as lab:
+    with Lab.up(bundle=bundle, loaded=True) as lab:
         yield lab
 
 
