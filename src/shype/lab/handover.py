@@ -35,10 +35,14 @@ def read(path: Path) -> tuple[Bundle, Contents]:
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
-    """What a lab is to enforce; ``title`` and ``digest`` are for `status`, empty without one."""
+    """What a lab is to enforce; ``title`` and ``digest`` are for `status`, empty without one.
+
+    ``dom0``: dom0's security context under it.
+    """
 
     title: str = ""
     digest: str = ""
+    dom0: str = ""
     contents: Contents | None = None
 
     @classmethod
@@ -48,7 +52,8 @@ class Enforced:
             return cls()
         found, contents = read(bundle)
         ref = found.manifest.policy
-        return cls(f"{ref.name} {ref.version}", found.manifest.digest, contents)
+        return cls(f"{ref.name} {ref.version}", found.manifest.digest,
+                   found.manifest.dom0.context, contents)
 
 
 class Reader(Protocol):

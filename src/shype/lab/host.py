@@ -81,7 +81,7 @@ class Lab:
         files, by absolute path in dom0.  ``icount``: one virtual nanosecond
         is one instruction, for repeatable timing.  Memory in MiB.
         ``attached``: QEMU dies with this process, however that ends.  ``iommu``: a machine
-        with an IOMMU and PCI cards (`qemu.IOMMU`).  ``loaded``: the policy is
+        with an IOMMU and PCI cards (`qemu.IOMMU`).  ``loaded``: if possible, the policy is
         not booted but loaded into a host that is up (`shype.lab.ready`), which is much quicker.
 
         Raises Unavailable (``lab.not-built``, ``tool.missing``, ...), BadInput
@@ -91,8 +91,8 @@ class Lab:
         policy = Enforced.read(bundle)
         module = _module(policy, policy_module)
         given = dict(files or {})
-        if loaded:
-            assert module is not None, "there is a policy to load"
+        loaded = loaded and policy.dom0 == ready.CONTEXT
+        if loaded and module is not None:
             given[ready.PLACE], module = module, ready.module()
         machine = _machine(built, module, flask, memory, dom0_memory,
                            icount, tuple(xen_args), tuple(dom0_args), iommu)

@@ -3,7 +3,7 @@
 A boot takes as long as ten commands. What follows it is the same for every policy: dom0, and an
 interpreter that has imported shype. The hypervisor takes a policy that is loaded as it takes the
 one of its boot, but for the names of the file and that it counts one load more. What is about the
-boot itself (or about levels, which dom0's own context has) has to boot.
+boot itself has to boot; so has a policy under which dom0 has another context, with levels in it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ coalitions: [none]
 labels: {dom0: {coalitions: all}}
 host: {dom0: dom0}
 """
+#: dom0's context, which it was given when it was built and keeps.
+CONTEXT = f"u:r:{DOM0_TYPE}:s0"
 _MAY_LOAD = f"(allow {DOM0_TYPE} {sid_type('security')} (security (load_policy)))\n"
 
 
