@@ -318,7 +318,7 @@ class _Starter:
 
     def resume(self, saved: Path, *, unpack: bool, keep: bool = False) -> Lab:
         """Go on from a saved machine; ``keep``: nobody has changed shype's own files in it."""
-        qemu.overlay(self.directory / "disk.qcow2", saved / "disk.qcow2", "qcow2")
+        snapshot.lay_out(saved, self.directory, self.machine)
         return self._guarded(saved, unpack=unpack, keep=keep)
 
     def _guarded(self, saved: Path | None, *, unpack: bool, save: Path | None = None,

@@ -49,6 +49,12 @@ class Machine:
     #: UEFI instead of BIOS, with the TPM of `shype.lab.tpm`, so that the boot is measured.
     measured: bool = False
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Files in the lab's directory that the machine writes, besides its disk."""
+        return (*((self.boot,) if self.boot else ()),
+                *((VARIABLES.name,) if self.measured else ()))
+
     def xen_line(self) -> str:
         """Xen's command line.  bootscrub=0 keeps unused memory zero, and so snapshots small."""
         return " ".join((

@@ -28,6 +28,10 @@ from typing import Any, NoReturn
 #: Imported with all their modules; what cannot be imported in dom0 is left out.
 PACKAGES = ("shype.host", "shype.host.audit", "shype.host.drivers.xen", "shype.decision",
             "shype.policy")
+#: Imported as well on a machine with a TPM: its library takes longer than all the rest.
+TPM, MEASURED = Path("/dev/tpmrm0"), ("shype.attest.tpm", "shype.attest.measuring",
+                                      "shype.attest.peer", "shype.attest.renewal",
+                                      "shype.cli.attest", "shype.cli.meter")
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -111,7 +115,7 @@ def _command(
 def main(argv: Sequence[str]) -> int:
     """Listen on the socket of the first argument."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    preload(argv[1:])
+    preload([*argv[1:], *(MEASURED if TPM.exists() else ())])
     place = Path(argv[0])
     early = place.with_name(f"{place.name}.new")
     early.unlink(missing_ok=True)
