@@ -40,7 +40,7 @@ def booted(place: Path, count: int = 1) -> Iterator[list[GrubHost]]:
     reference values, and of a verifier, which knows no host yet.
     """
     state = _saved()
-    shutil.copytree(paths.states() / state, place, dirs_exist_ok=True)
+    shutil.copytree(paths.states() / state, place, symlinks=True, dirs_exist_ok=True)
     # An interpreter that has imported the same shype goes on as well.
     files: dict[str, bytes | str] | None = (
         None if (place / _CODE).read_text() == _code() else {})

@@ -45,6 +45,11 @@ VM = "b-db"
 CONFIG, OTHER, PLAIN = (f"/etc/xen/vms/{name}.cfg" for name in (VM, "b-desk", "market"))
 CONTEXT = "u:r:l_bank_b_db_t:s0"
 LEDGER = "/var/lib/shype/meter"
+#: `shype receive`, run by an interpreter that need not import it four times for a VM.
+RECEIVE = ("/usr/bin/python3 -I -S /opt/shype/shype/lab/dom0/hand_over.py /run/shype-warm "
+           "shype receive")
+#: Most of a guest's memory is zeros, and each byte on its way costs some hundred instructions.
+QUICK = "Compression yes\nCiphers aes128-gcm@openssh.com\n"
 #: The seconds that each answer of the verifier holds: the tests take less.
 LIFE = 3600
 
@@ -129,7 +134,8 @@ def ssh(one: Lab, two: Lab) -> None:
     must(one, "sh", "-c", "mkdir -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' "
          "-f /root/.ssh/id_ed25519")
     public = one.get("/root/.ssh/id_ed25519.pub").decode()
-    two.put("/root/.ssh/authorized_keys", f'command="shype receive",restrict {public}', 0o600)
+    two.put("/root/.ssh/authorized_keys", f'command="{RECEIVE}",restrict {public}', 0o600)
+    one.put("/root/.ssh/config", QUICK)
     must(two, "sh", "-c", "chmod 700 /root /root/.ssh; ssh-keygen -A; mkdir -p /run/sshd; "
          "/usr/sbin/sshd")
     key = two.get("/etc/ssh/ssh_host_ed25519_key.pub").decode()
@@ -179,12 +185,12 @@ def test_a_host_that_loses_trust_pauses_it_until_it_is_trusted_again(hosts: Host
     assert paused(one) == {VM: "paused"}
     done = shype(one, "run", OTHER)
     assert (done.code, done.denial[0]) == (1, "attested.untrusted")
-    assert "log.register" in json.dumps(done.value)
+    assert "an event is missing" in json.dumps(done.value)
     done = shype(one, "unpause", VM)
     assert (done.code, done.denial[0]) == (1, "attested.untrusted")
     moved = migrate(hosts)  # not from here either
     assert (moved.code, json.loads(moved.out)["refusal"]["id"]) == (1, "attested.untrusted")
-    assert "log.register" in must(one, "shype", "status")
+    assert "an event is missing" in one.run(["shype", "status"], 300).out
     one.put(LOG, log, 0o600)
     assert renew(one)["verdict"] == "trusted"
     assert paused(one) == {VM: "resumed"}
@@ -293,7 +299,7 @@ def test_a_ledger_from_before_an_anchor_is_behind_the_tpm(hosts: Hosts) -> None:
     must(two, *verify)
     done = two.run([*verify, "--ledger", "/run/copy"], 300)
     assert done.code == 1
-    assert "anchor" in done.out
+    assert "the tpm has counted to 3, and the ledger to 2" in done.out
 
 
 def test_a_stranger_in_the_register_ends_trust_for_good(hosts: Hosts) -> None:

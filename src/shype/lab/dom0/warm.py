@@ -4,10 +4,10 @@ Under emulation nine tenths of a short command is Python's start and its imports
 themselves are the real ones, each in a process of its own, with its own descriptors.
 
 ``python3 -m shype.lab.dom0.warm SOCKET [MODULE...]`` imports the modules, and what commands use.
-A client connects, sends ``{"program": ..., "argv": ..., "cwd": ...}`` with three descriptors
-(standard input, output, error), and reads two lines: the process id and, when the command has
-ended, its exit code (negative: the signal that killed it). A program is a module with a function
-``main`` that takes the arguments and returns an exit code.
+A client connects, sends ``{"program": ..., "argv": ..., "cwd": ..., "env": ...}`` (the last two may
+be left out) with three descriptors (standard input, output, error), and reads two lines: the
+process id and, when the command has ended, its exit code (negative: the signal that killed it). A
+program is a module with a function ``main`` that takes the arguments and returns an exit code.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def _command(
         program = importlib.import_module(request["program"])
         if request.get("cwd") is not None:
             os.chdir(request["cwd"])
+        os.environ.update(request.get("env", {}))
         sys.argv = list(request["argv"])
         code = program.main(request["argv"][1:])
     except SystemExit as end:
