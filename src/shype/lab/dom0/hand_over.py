@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     if link.connect_ex(argv[0]):
         os.execvp(argv[1], argv[1:])
     request = {"program": "shype.cli.main", "argv": argv[1:], "env": dict(os.environ),
-               "cwd": os.getcwd()}
+               "cwd": os.getcwd()}  # noqa: PTH109 - pathlib is slow here
     handles = b"".join(handle.to_bytes(4, sys.byteorder) for handle in (0, 1, 2))
     link.sendmsg([json.dumps(request).encode()],
                  [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handles)])
