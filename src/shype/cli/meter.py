@@ -191,6 +191,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
+    from shype.meter.reader import lines
     from shype.meter.report import By, Period, owners, report
     from shype.meter.usage import NAMES
 
@@ -198,7 +199,11 @@ def _report(args: argparse.Namespace) -> int:
         raise BadInput("meter.owners", "--by owner and --owners FILE go together",
                        "the file has a VM or label and its owner in each line")
     known = owners(args.owners.read_text(), str(args.owners)) if args.owners is not None else {}
-    rows = report(args.ledger or [PLACE], By(args.by), Period(args.begin, args.end), known)
+    ledgers = args.ledger or [PLACE]
+    if len({next(lines(ledger)).data for ledger in ledgers}) != len(ledgers):
+        raise BadInput("meter.same-ledger", "one ledger, or copies of it, would count twice",
+                       "name each host's ledger once")
+    rows = report(ledgers, By(args.by), Period(args.begin, args.end), known)
     if args.json:
         output.print_json({"by": args.by, "rows": [row.to_json() for row in rows]})
     elif args.csv:
