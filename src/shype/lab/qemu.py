@@ -128,6 +128,11 @@ def overlay(path: Path, backing: Path, backing_format: str) -> None:
                path])
 
 
+def copy(image: Path, to: Path) -> None:
+    """Copy a raw disk, most of which is empty."""
+    child.run(["cp", "--sparse=always", image, to])
+
+
 def connect(directory: Path, name: str, timeout: float = 10) -> socket.socket:
     """Connect to the socket ``name`` in ``directory`` (whose path may be longer than sun_path)."""
     deadline = time.monotonic() + timeout

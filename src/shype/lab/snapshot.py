@@ -75,8 +75,9 @@ def take(lab: Path, machine: qemu.Machine, into: Path) -> None:
         with qemu.Monitor(lab) as monitor:
             try:
                 monitor.save(work / "memory")
-                for name in ("disk.qcow2", *machine.own):
-                    shutil.copy(lab / name, work / name)
+                shutil.copy(lab / "disk.qcow2", work / "disk.qcow2")
+                for name in machine.own:
+                    qemu.copy(lab / name, work / name)
                 if machine.measured:
                     shutil.copytree(lab / tpm.STATE, work / tpm.STATE)
             finally:
@@ -93,7 +94,7 @@ def lay_out(saved: Path, lab: Path, machine: qemu.Machine) -> None:
     """Put what ``machine`` needs to go on from ``saved`` into its lab's directory."""
     qemu.overlay(lab / "disk.qcow2", saved / "disk.qcow2", "qcow2")
     for name in machine.own:
-        shutil.copy(saved / name, lab / name)
+        qemu.copy(saved / name, lab / name)
     if machine.measured:
         shutil.copytree(saved / tpm.STATE, lab / tpm.STATE)
         tpm.start(lab)
