@@ -18,7 +18,7 @@ from shype.base import canonical
 from shype.cli.main import main
 from shype.lab import builder, paths, payload
 from shype.lab.grubhost import GrubHost
-from shype.lab.host import Lab, forget
+from shype.lab.host import BOOT_LIMIT, Lab, forget
 from shype.lab.stages import locked
 from shype.policy.ed25519 import PrivateKey
 from tests.lab import boot_host
@@ -71,6 +71,8 @@ def _saved() -> str:
         if not (paths.states() / state).is_dir():
             for old in paths.states().glob(f"{_KIND}-*"):
                 forget(old.name)
+            for left in paths.states().glob(f".{_KIND}.*"):  # of one that was killed
+                shutil.rmtree(left)
             with tempfile.TemporaryDirectory(
                     prefix=f".{_KIND}.", dir=paths.states()) as work:
                 _boot(Path(work), state)
@@ -91,7 +93,7 @@ def _boot(work: Path, state: str) -> None:
             GrubHost.up(work / "disk.img", files, measured=True)) for name in NAMES}
         for name, host in hosts.items():
             host.wait()
-            host.lab.run(["shype", "--version"])  # starts the interpreter of all commands
+            host.lab.channel.ask("warm", timeout=BOOT_LIMIT)
             host.lab.save(f"{state}-{name}")
     kept = work / "kept"
     kept.mkdir()

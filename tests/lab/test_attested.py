@@ -48,8 +48,9 @@ LEDGER = "/var/lib/shype/meter"
 #: `shype receive`, run by an interpreter that need not import it four times for a VM.
 RECEIVE = ("/usr/bin/python3 -I -S /opt/shype/shype/lab/dom0/hand_over.py /run/shype-warm "
            "shype receive")
-#: Most of a guest's memory is zeros, and each byte on its way costs some hundred instructions.
-QUICK = "Compression yes\nCiphers aes128-gcm@openssh.com\n"
+#: Most of a guest's memory is zeros, and each byte on its way costs some hundred instructions;
+#: so do four connections for a VM.
+QUICK = "Compression yes\nCiphers aes128-gcm@openssh.com\nControlPath /run/ssh-%h\n"
 #: The seconds that each answer of the verifier holds: the tests take less.
 LIFE = 3600
 
@@ -140,6 +141,7 @@ def ssh(one: Lab, two: Lab) -> None:
          "/usr/sbin/sshd")
     key = two.get("/etc/ssh/ssh_host_ed25519_key.pub").decode()
     one.put("/root/.ssh/known_hosts", f"{NAMES[1]} {key}")
+    must(one, "sh", "-c", f"ssh -M -N -f {NAMES[1]} </dev/null >/dev/null 2>&1")
 
 
 def test_without_a_verifiers_word_only_other_labels_start(hosts: Hosts) -> None:
