@@ -40,9 +40,10 @@ ENOUGH, SHORT = "300", "30"
 
 
 def edition(version: str, out: Path, source: Path = EXAMPLES / "banks.yaml") -> Contents:
-    """The policy ``source``, compiled, as another version."""
+    """The policy ``source``, compiled, as another version, made from 1.0."""
     policy = load(source).policy
-    build(replace(policy, version=version), target="xen-4.17", out=out)
+    before = None if version == policy.version else policy.version
+    build(replace(policy, version=version, replaces=before), target="xen-4.17", out=out)
     return read_directory(out)
 
 
@@ -55,9 +56,9 @@ def broken(contents: Contents, module: bytes) -> Contents:
 
 
 @contextlib.contextmanager
-def installed(place: Path) -> Iterator[GrubHost]:
+def installed(place: Path, source: Path = EXAMPLES / "banks.yaml") -> Iterator[GrubHost]:
     """Installed on an image, and powered on."""
-    files = prepared(place)
+    files = prepared(place, source)
     with GrubHost.up(place / "disk.img", files) as machine:
         yield machine
 
