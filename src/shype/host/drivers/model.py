@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,9 @@ class ModelHypervisor(Updating):
         self._mutex = threading.RLock()
         self._memory = boot(bundle.manifest)
         self.bridges: Switch = NoSwitch()
+        self._channel: Path | None = None
+        #: What a VM's device model listens at, by VM: accepting is to be the guest.
+        self.channels: dict[str, socket.socket] = {}
 
     # -- the Hypervisor protocol --------------------------------------------------------------
 
@@ -106,9 +110,12 @@ class ModelHypervisor(Updating):
         """See the protocol; understands ``key = "value"`` lines, the last one wins."""
         return model_config.read(path.read_text(errors="replace"))
 
-    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+    def prepare(
+        self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str, channel: Path | None = None,
+    ) -> None:
         """See the protocol."""
-        into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions))
+        into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions, channel))
+        self._channel = channel
         read = self.read_config(into)
         told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
         if (read.name, read.uuid) != (vm.name, vm.uuid) or read.actions != told:
@@ -119,6 +126,12 @@ class ModelHypervisor(Updating):
         vm = self.read_config(path)
         self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions,
                     size=(vm.vcpus, vm.memory))
+        if self._channel is not None:
+            self._channel.unlink(missing_ok=True)
+            listening = socket.socket(socket.AF_UNIX)
+            listening.bind(str(self._channel))
+            listening.listen(1)
+            self.channels[vm.name] = listening
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""
