@@ -8,6 +8,7 @@ from enum import StrEnum
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
+from shype.host.journal import boot_id
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.places import Owner, TpmPlaces
 
@@ -56,7 +57,7 @@ def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
         served = swtpm.holder(places, owner) is not None
     except Unavailable as error:
         return Tpm(uuid, State.DAMAGED, error=error)
-    if live.get(uuid) == owner.domid:
+    if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():
         return Tpm(uuid, State.SERVED if served else State.LOST, owner)
     return Tpm(uuid, State.KEPT, owner)
 

@@ -108,22 +108,25 @@ def powered(
 
 
 def follow(agent: Agent, found: Sequence[Resident]) -> tuple[Owner, ...]:
-    """End what serves VMs that are gone; which VMs have lost their TPM since the last time.
+    """End what serves VMs that are gone; which TPMs were lost since the last time.
 
-    ``found``: who runs. Hold the launch lock. Nothing here keeps anything else from being done.
+    ``found``: who runs. A TPM does not end with its VM, but here: one that has ended before was
+    lost. Hold the launch lock. Nothing here keeps anything else from being done.
     """
     places = TpmPlaces(agent.state)
     live = {one.domain.uuid: one.domain.domid for one in found if not one.domain.dying}
     lost = []
     for owner in places.all():
-        domid = live.get(owner.uuid)
+        given = owner.domid >= 0 and owner.boot == boot_id()
         with contextlib.suppress(Unavailable):  # damaged: told when somebody wants it
-            if domid != owner.domid or owner.boot != boot_id():
-                if swtpm.stop(places, owner):
-                    with contextlib.suppress(OSError):
-                        places.channel(owner).unlink(missing_ok=True)
-            elif not owner.lost and swtpm.holder(places, owner) is None:
-                lost.append(places.change(owner, lost=True))
+            if given and not owner.lost and swtpm.holder(places, owner) is None:
+                owner = places.change(owner, lost=True)
+                lost.append(owner)
+            if not given or live.get(owner.uuid) != owner.domid:
+                swtpm.stop(places, owner)
+                places.channel(owner).unlink(missing_ok=True)
+                if owner.domid >= 0:
+                    places.change(owner, domid=-1)
     for owner in lost:
         agent.record(Event(
             kind="vtpm.lost", result=Result.FAILED, vm=owner.vm, domid=owner.domid,

@@ -1,0 +1,79 @@
+"""A host on the model whose policy gives VMs TPMs, each served by a real swtpm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shype.host.agent import Agent
+from shype.host.vtpm import swtpm
+from shype.host.vtpm.places import Owner, TpmPlaces
+from tests.host.builders import config, host, model
+
+POLICY = """\
+shype: 1
+policy: {name: tpms, version: "1.0"}
+coalitions: [work, play]
+labels:
+  manager: {coalitions: all}
+  desk:    {coalitions: [work], vtpm: true}
+  toy:     {coalitions: [play], vtpm: true}
+  plain:   {coalitions: [work]}
+host: {dom0: manager}
+vms: {desk: desk, desk-two: desk, toy: toy, plain: plain}
+"""
+UUID = "5e1f0000-0000-4000-8000-00000000000a"
+OTHER = "5e1f0000-0000-4000-8000-00000000000b"
+
+
+def of(uuid: str, *lines: str) -> str:
+    """Lines of a VM's configuration."""
+    return "\n".join((f'uuid = "{uuid}"', *lines))
+
+
+@contextlib.contextmanager
+def desks() -> Iterator[tuple[Path, Agent]]:
+    """The host, in a directory with a name as short as sockets need it."""
+    if shutil.which("swtpm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("swtpm is not installed: apt-get install swtpm")
+        pytest.skip("swtpm is not installed: apt-get install swtpm (`make setup` does)")
+    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+        place = Path(name)
+        agent = host(place, POLICY)
+        try:
+            yield place, agent
+        finally:
+            places = TpmPlaces(agent.state)
+            for owner in places.all():
+                with contextlib.suppress(Exception):
+                    swtpm.stop(places, owner)
+
+
+def owner(agent: Agent, uuid: str = UUID) -> Owner:
+    """Whose the TPM is."""
+    found = TpmPlaces(agent.state).get(uuid)
+    assert found is not None
+    return found
+
+
+def serving(agent: Agent, uuid: str = UUID) -> int | None:
+    """The process that serves it."""
+    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid))
+
+
+def guest(agent: Agent, vm: str = "desk") -> socket.socket:
+    """The guest's end: what the device model would pass on to the VM's console."""
+    stream, _ = model(agent).channels[vm].accept()
+    stream.settimeout(30)
+    return stream
+
+
+__all__ = ["OTHER", "POLICY", "UUID", "config", "desks", "guest", "of", "owner", "serving"]
