@@ -24,7 +24,11 @@ LIST = """
 import sys
 sys.path += ["/opt/shype", "/usr/lib/python3/dist-packages"]
 for name in sys.argv[1:]:
-    if ".so" in name:
+    if name.endswith(".*"):  # also what its functions import
+        place = __import__(name[:-2], fromlist=["any"]).__path__
+        for one in __import__("pkgutil").walk_packages(place, name[:-1]):
+            __import__(one.name)
+    elif ".so" in name:
         __import__("ctypes").CDLL(name)
     else:
         __import__(name)

@@ -71,7 +71,7 @@ def serving(agent: Agent, uuid: str = UUID) -> int | None:
 
 def guest(agent: Agent, vm: str = "desk") -> socket.socket:
     """The guest's end: what the device model would pass on to the VM's console."""
-    stream, _ = model(agent).channels[vm].accept()
+    stream = model(agent).channels.guest(vm)
     stream.settimeout(30)
     return stream
 

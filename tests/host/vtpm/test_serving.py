@@ -113,7 +113,8 @@ def test_a_guest_cannot_exchange_its_identity(desk: Desk) -> None:
 def test_no_process_is_left_and_no_vm_without_its_label(desk: Desk) -> None:
     _, agent = desk
     assert run(desk, "plain", OTHER).domid == 1
-    assert model(agent).channels == {}
+    with pytest.raises(KeyError):
+        model(agent).channels.guest("plain")
     assert TpmPlaces(agent.state).all() == ()
 
 

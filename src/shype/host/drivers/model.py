@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from shype.decision.security_server import SecurityServer
 from shype.host import image
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
+from shype.host.drivers.model_channel import ModelChannels
 from shype.host.drivers.model_governor import ModelGovernor
 from shype.host.drivers.model_rules import CreationRule
 from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
@@ -54,7 +54,6 @@ NAMELESS = "(null)"
 MEMORY = 65536
 
 
-
 class ModelHypervisor(Updating):
     """Implements `shype.host.hypervisor.Hypervisor`.
 
@@ -72,9 +71,7 @@ class ModelHypervisor(Updating):
         self._mutex = threading.RLock()
         self._memory = boot(bundle.manifest)
         self.bridges: Switch = NoSwitch()
-        self._channel: Path | None = None
-        #: What a VM's device model listens at, by VM: accepting is to be the guest.
-        self.channels: dict[str, socket.socket] = {}
+        self.channels = ModelChannels()
 
     # -- the Hypervisor protocol --------------------------------------------------------------
 
@@ -115,7 +112,7 @@ class ModelHypervisor(Updating):
     ) -> None:
         """See the protocol."""
         into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions, channel))
-        self._channel = channel
+        self.channels.prepared = channel
         read = self.read_config(into)
         told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
         if (read.name, read.uuid) != (vm.name, vm.uuid) or read.actions != told:
@@ -126,12 +123,7 @@ class ModelHypervisor(Updating):
         vm = self.read_config(path)
         self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions,
                     size=(vm.vcpus, vm.memory))
-        if self._channel is not None:
-            self._channel.unlink(missing_ok=True)
-            listening = socket.socket(socket.AF_UNIX)
-            listening.bind(str(self._channel))
-            listening.listen(1)
-            self.channels[vm.name] = listening
+        self.channels.listen(vm.name)
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""

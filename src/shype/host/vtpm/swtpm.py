@@ -16,12 +16,12 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from shype.base import child
 from shype.base.errors import Unavailable
 from shype.host.vtpm.places import Owner, TpmPlaces
 
@@ -51,7 +51,7 @@ class Served:
 
     owner: Owner
     log: Path
-    _process: subprocess.Popen[bytes]
+    _process: child.Service
     _control: socket.socket
 
     def listen_to(self, stream: socket.socket) -> None:
@@ -81,12 +81,7 @@ class Served:
     def end(self) -> None:
         """End it."""
         self._control.close()
-        self._process.terminate()
-        try:
-            self._process.wait(END)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.end(END)
 
     def failed(self, why: str) -> Unavailable:
         """The error ``vtpm.failed``, with the last that the process printed."""
@@ -112,17 +107,14 @@ def start(places: TpmPlaces, owner: Owner) -> Served:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
                          0o600)
         try:
-            process = subprocess.Popen(
+            process = child.service(
                 [program, "socket", "--tpm2", "--tpmstate", "dir=.",
                  "--ctrl", f"type=unixio,clientfd={its.fileno()}",
                  "--locality", "reject-locality-4", "--flags", "not-need-init,startup-clear"],
                 # By the descriptor that was looked at, not by a name that may be another by now.
-                cwd=f"/proc/self/fd/{directory}", pass_fds=[its.fileno()],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-                user=owner.user, group=owner.user, umask=0o077,
-                extra_groups=None if owner.user is None else [],
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
-        except (OSError, subprocess.SubprocessError) as error:
+                cwd=f"/proc/self/fd/{directory}", keep=[its.fileno()], output=output,
+                user=owner.user)
+        except OSError as error:
             ours.close()
             raise failed(owner, str(error)) from error
         finally:
