@@ -13,6 +13,7 @@ from shype.host.hypervisor import Domain, Ending
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
 from shype.host.store import audit as store_audit
+from shype.host.vtpm import serving
 from shype.policy.names import LabelName
 
 
@@ -152,11 +153,11 @@ def find_whole(agent: Agent, vm: str, kind: str) -> tuple[Domain, LabelName]:
             kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
             error=error.id, message=error.message, deferrable=True))
         raise error
-    if known is not None and known.vtpm:
+    if serving.given(agent, domain):  # by another policy perhaps, whose label had one
         error = Locked(
             "vtpm.stays",
-            f"{domain.name} carries {label}, whose VMs have a TPM ({known.span}): what is in it "
-            "stays on this host, so the VM can neither be saved nor migrated, and goes on here",
+            f"{domain.name} has a TPM: what is in it stays on this host, so the VM can neither be "
+            "saved nor migrated, and goes on here",
             "stop it, and start it again")
         agent.record(Event(
             kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,

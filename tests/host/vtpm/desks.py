@@ -15,7 +15,7 @@ import pytest
 from shype.host.agent import Agent
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.places import Owner, TpmPlaces
-from tests.host.builders import config, host, model
+from tests.host.builders import host, model
 
 POLICY = """\
 shype: 1
@@ -38,13 +38,18 @@ def of(uuid: str, *lines: str) -> str:
     return "\n".join((f'uuid = "{uuid}"', *lines))
 
 
-@contextlib.contextmanager
-def desks() -> Iterator[tuple[Path, Agent]]:
-    """The host, in a directory with a name as short as sockets need it."""
+def required() -> None:
+    """Without swtpm the test is skipped, but never in CI or after `make setup`."""
     if shutil.which("swtpm") is None:
         if os.environ.get("CI"):
             pytest.fail("swtpm is not installed: apt-get install swtpm")
         pytest.skip("swtpm is not installed: apt-get install swtpm (`make setup` does)")
+
+
+@contextlib.contextmanager
+def desks() -> Iterator[tuple[Path, Agent]]:
+    """The host, in a directory with a name as short as sockets need it."""
+    required()
     with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
         place = Path(name)
         agent = host(place, POLICY)
@@ -74,6 +79,3 @@ def guest(agent: Agent, vm: str = "desk") -> socket.socket:
     stream = model(agent).channels.guest(vm)
     stream.settimeout(30)
     return stream
-
-
-__all__ = ["OTHER", "POLICY", "UUID", "config", "desks", "guest", "of", "owner", "serving"]

@@ -366,6 +366,20 @@ def test_the_identity_is_measured_after_the_launch_and_before_the_vm_is_built(de
     assert second == ("tpm", "desk", UUID, "desk", owner(agent).ek)
 
 
+def test_a_vm_keeps_its_tpm_while_it_runs_though_a_new_policy_has_none_for_it(
+    desk: Desk, tmp_path: Path
+) -> None:
+    _, agent = desk
+    run(desk)
+    labels = {name: replace(label, vtpm=False) for name, label in agent.policy.labels.items()}
+    other = replace(agent, bundle=replace(
+        agent.bundle, policy=replace(agent.policy, labels=labels)))
+    with pytest.raises(Locked) as caught:
+        save(other, "desk", tmp_path / "image")
+    assert caught.value.id == "vtpm.stays"
+    assert serving(agent) is not None
+
+
 def test_such_a_vm_is_neither_saved_nor_restored(desk: Desk, tmp_path: Path) -> None:
     _, agent = desk
     run(desk)

@@ -20,7 +20,7 @@ from shype.host import measured
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
 from shype.host.census import Resident
-from shype.host.hypervisor import VmConfig
+from shype.host.hypervisor import Domain, VmConfig
 from shype.host.ids import HostId
 from shype.host.journal import boot_id
 from shype.host.vtpm import commands, swtpm
@@ -105,6 +105,15 @@ def powered(
     finally:
         if not tpm.given:
             served.end()
+
+
+def given(agent: Agent, domain: Domain) -> bool:
+    """Whether the domain was given a TPM when it was started, served still or not.
+
+    Raises Unavailable (``vtpm.damaged``): it may have been.
+    """
+    owner = TpmPlaces(agent.state).get(domain.uuid)
+    return owner is not None and (owner.domid, owner.boot) == (domain.domid, boot_id())
 
 
 def follow(agent: Agent, found: Sequence[Resident]) -> tuple[Owner, ...]:
