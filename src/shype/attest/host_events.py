@@ -31,7 +31,8 @@ MAX_TEXT = 4096
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: As policies spell them (`shype.policy.grammar`), in at most 48 characters.
 _NAME = re.compile(r"(?=.{1,48}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_VM = re.compile(r"[!-~]{1,128}")
+#: As policies spell them; JSON needs no escapes for these.
+_VM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8})")
 
