@@ -18,6 +18,7 @@ from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
 from shype.policy.loader import load
 from shype.policy.manifest import read_directory
+from shype.policy.names import LabelName
 from shype.policy.signed import seal
 from tests.lab.conftest import EXAMPLES
 
@@ -31,6 +32,7 @@ if grep -q shype.trial /proc/cmdline && [ -e /boot/hang ]; then
   exec chrt -f 99 busybox sh -c 'while :; do :; done'
 fi
 """
+MARKET = LabelName("market-data")
 OPTIONS = ["--xen", "/xen-flask", "--dom0-mem", "768M", "--kernel", "/vmlinuz-lab",
            "--initrd", "/initrd.img-lab", "--kernel-args", "console=hvc0 quiet",
            "--xen-args", grub.XEN_ARGS]
@@ -40,9 +42,11 @@ ENOUGH, SHORT = "300", "30"
 
 
 def edition(version: str, out: Path) -> Contents:
-    """examples/banks.yaml, compiled, as another version."""
+    """examples/banks.yaml, compiled, as another version; VMs with market's label have TPMs."""
     policy = load(EXAMPLES / "banks.yaml").policy
-    build(replace(policy, version=version), target="xen-4.17", out=out)
+    label = policy.labels[MARKET]
+    build(replace(policy, version=version, labels={
+        **policy.labels, MARKET: replace(label, vtpm=True)}), target="xen-4.17", out=out)
     return read_directory(out)
 
 

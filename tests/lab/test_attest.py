@@ -21,12 +21,13 @@ from shype.cli.main import main
 from shype.lab import builder, grub, guests, payload
 from shype.lab.grubhost import GrubHost
 from shype.policy.ed25519 import PrivateKey
-from tests.lab.boot_host import commit, installed
+from tests.lab.boot_host import MARKET, commit, installed
 from tests.lab.conftest import STILL
 from tests.lab.pcrs import pcrs
 
 pytestmark = pytest.mark.lab
 
+UUID = "5e1f0000-0000-4000-8000-00000000000a"
 LOG = "/run/shype/attest/event-log"
 STRANGER = """
 from shype.attest.tpm import Tpm
@@ -159,6 +160,23 @@ def test_a_launch_is_in_the_log_with_what_it_boots(
     assert launched == HostEvent(Kind.LAUNCH, {"label": "bank-a-db", "image": image})
     assert verifier.verdict(capsys)["verdict"] == "trusted"
     assert lab.run(["shype", "stop", "--force", "a-db"], timeout=200).code == 0
+
+
+def test_the_tpm_that_a_vm_gets_is_in_the_log_with_whose_it_is(
+    verifier: Verifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = verifier.host.lab
+    lab.put("/etc/xen/vms/market.cfg", guests.config(
+        "market", type="pv", extra=f'{STILL}\nuuid = "{UUID}"'))
+    done = lab.run(["shype", "run", "/etc/xen/vms/market.cfg"], timeout=300)
+    assert done.code == 0, done.out + done.err
+    told, = json.loads(lab.run(["shype", "vtpm", "list", "--json"], timeout=200).out)["tpms"]
+    launched, given = verifier.events()[-2:]
+    assert (launched.kind, launched.values["label"]) == (Kind.LAUNCH, MARKET)
+    assert given == HostEvent(Kind.TPM, {
+        "vm": "market", "uuid": UUID, "label": MARKET, "ek": told["ek"]})
+    assert verifier.verdict(capsys)["verdict"] == "trusted"
+    assert lab.run(["shype", "stop", "--force", "market"], timeout=200).code == 0
 
 
 def test_a_log_that_was_changed_is_found(

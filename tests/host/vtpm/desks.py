@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -72,6 +74,17 @@ def owner(agent: Agent, uuid: str = UUID) -> Owner:
 def serving(agent: Agent, uuid: str = UUID) -> int | None:
     """The process that serves it."""
     return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid))
+
+
+def kill(agent: Agent, uuid: str = UUID) -> None:
+    """Kill the process that serves it; returns when it is gone, as the kernel takes a moment."""
+    pid = serving(agent, uuid)
+    assert pid is not None
+    handle = os.pidfd_open(pid)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    assert select.select([handle], [], [], 30)[0]
+    os.close(handle)
+    assert serving(agent, uuid) is None
 
 
 def guest(agent: Agent, vm: str = "desk") -> socket.socket:

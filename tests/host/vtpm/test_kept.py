@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from shype.host.status import status
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.kept import State, remove, tpms
 from shype.host.vtpm.places import TpmPlaces
-from tests.host.vtpm.desks import OTHER, UUID, owner, serving
+from tests.host.vtpm.desks import OTHER, UUID, kill, owner
 from tests.host.vtpm.test_serving import halt, run
 
 Desk = tuple[Path, Agent]
@@ -34,9 +32,7 @@ def test_each_is_served_kept_lost_or_damaged(desk: Desk) -> None:
     assert states(agent) == {UUID: State.SERVED, OTHER: State.SERVED}
     halt(desk)
     assert states(agent) == {UUID: State.KEPT, OTHER: State.SERVED}
-    pid = serving(agent, OTHER)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    kill(agent, OTHER)
     (TpmPlaces(agent.state).directory / f"{UUID}.json").write_text("[]")
     assert states(agent) == {UUID: State.DAMAGED, OTHER: State.LOST}
     told = {tpm.uuid: tpm.to_json() for tpm in tpms(agent)}
@@ -54,9 +50,7 @@ def test_status_tells_what_is_lost_and_where_none_can_be_had(
 
     run(desk)
     assert point() == Point("TPMs of VMs", True, "1 served, 0 kept")
-    pid = serving(agent)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    kill(agent)
     assert point().wrong
     assert "desk (lost)" in point().said
     halt(desk)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import struct
 from dataclasses import replace
@@ -23,10 +22,11 @@ from shype.host.saving import save
 from shype.host.stop import Locked, stop
 from shype.host.vtpm import commands, swtpm
 from shype.host.vtpm.places import FIRST_USER, TpmPlaces
+from shype.policy.names import LabelName
 from tests.host.builders import config, host, model
 from tests.host.invariants import assert_sound, guests
 from tests.host.test_measured import Notes
-from tests.host.vtpm.desks import OTHER, POLICY, UUID, guest, of, owner, serving
+from tests.host.vtpm.desks import OTHER, POLICY, UUID, guest, kill, of, owner, serving
 
 Desk = tuple[Path, Agent]
 RANDOM = bytes.fromhex("80010000000c0000017b0008")
@@ -276,9 +276,7 @@ def test_what_serves_is_killed_and_that_is_on_record_once(desk: Desk) -> None:
     with guest(agent) as tpm:
         tpm.sendall(RANDOM)
         assert len(tpm.recv(100)) == 20
-        pid = serving(agent)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        kill(agent)
         assert tpm.recv(100) == b""
     for _ in range(2):
         with agent.lock.hold(1):
@@ -296,9 +294,7 @@ def test_what_serves_is_killed_and_that_is_on_record_once(desk: Desk) -> None:
 def test_a_loss_is_on_record_even_if_the_vm_is_gone_when_somebody_looks(desk: Desk) -> None:
     _, agent = desk
     run(desk)
-    pid = serving(agent)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    kill(agent)
     halt(desk)
     assert kinds(agent).count("vtpm.lost") == 1
     assert owner(agent).domid == -1
@@ -330,6 +326,29 @@ def test_a_launch_that_breaks_off_leaves_no_process(desk: Desk, step: Step) -> N
     assert guests(agent) == {}
     assert serving(agent) is None
     assert run(desk).domid is not None
+
+
+@pytest.mark.parametrize("left", ["record", "directory", "state"])
+def test_a_first_start_that_was_killed_is_gone_on_with(desk: Desk, left: str) -> None:
+    """Between the record, the directory, its owner, and the identity in the record."""
+    _, agent = desk
+    places = TpmPlaces(agent.state)
+    fresh = places.new("desk", UUID, owner_label(agent))
+    if left == "directory":
+        places.state(UUID).mkdir(mode=0o700)
+    elif left == "state":
+        served = swtpm.start(places, fresh)
+        with swtpm.asked(served) as tpm:
+            commands.ek_public(tpm)
+        served.leave()  # killed: it goes on
+    assert serving(agent) is None or left == "state"
+    assert run(desk).domid == 1
+    with guest(agent) as tpm:
+        assert commands.identity(commands.ek_public(tpm)) == owner(agent).ek
+
+
+def owner_label(agent: Agent) -> LabelName:
+    return next(name for name in agent.policy.labels if name == "desk")
 
 
 def test_a_device_model_that_does_not_listen_starts_no_vm(

@@ -139,18 +139,18 @@ class TpmPlaces:
         return changed
 
     @contextlib.contextmanager
-    def opened(self, owner: Owner) -> Iterator[int]:
-        """The TPM's own directory, as a descriptor; made if the TPM is new.
+    def opened(self, owner: Owner, *, make: bool = False) -> Iterator[int]:
+        """The TPM's own directory, as a descriptor; with ``make`` it is made if the TPM is new.
 
         Raises Unavailable (``vtpm.damaged``) if it is a link, another one's, open to others, or
         gone; ``state.unwritable``.
         """
         path = self.state(owner.uuid)
+        new = make and not owner.ek
         try:
-            if not owner.ek and not os.path.lexists(path):
-                path.mkdir(mode=0o700)
-                if owner.user is not None:
-                    os.chown(path, owner.user, owner.user, follow_symlinks=False)
+            if new:
+                with contextlib.suppress(FileExistsError):  # of a start that was killed
+                    path.mkdir(mode=0o700)
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             raise damaged(f"{path} is gone, and with it the TPM of {owner.vm}") from None
@@ -161,6 +161,8 @@ class TpmPlaces:
                 raise damaged(f"{path} is a link or a file") from error
             raise unwritable(self.directory, error) from error
         try:
+            if new and owner.user is not None and not any(os.scandir(handle)):
+                os.fchown(handle, owner.user, owner.user)
             found = os.fstat(handle)
             user = os.geteuid() if owner.user is None else owner.user
             if found.st_uid != user or stat.S_IMODE(found.st_mode) != 0o700:

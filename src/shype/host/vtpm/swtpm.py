@@ -103,7 +103,7 @@ def start(places: TpmPlaces, owner: Owner) -> Served:
     log = places.log(owner.uuid)
     ours, its = socket.socketpair()
     ours.settimeout(ANSWER)
-    with its, places.opened(owner) as directory:
+    with its, places.opened(owner, make=True) as directory:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
                          0o600)
         try:
@@ -135,6 +135,8 @@ def asked(served: Served) -> Iterator[socket.socket]:
 
 def holder(places: TpmPlaces, owner: Owner) -> int | None:
     """The process that serves the TPM, None if none does. Raises Unavailable (``vtpm.damaged``)."""
+    if not owner.ek and not (places.state(owner.uuid) / _LOCK).exists():
+        return None  # it was to be made, and has never been started
     with places.opened(owner) as directory:
         try:
             handle = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
