@@ -40,7 +40,7 @@ Maintainer: The shype project <shype@shype.invalid>
 Installed-Size: {size}
 Depends: python3 (>= 3.11), libssl3
 Recommends: xen-utils-4.17, nftables, grub2-common, initramfs-tools
-Suggests: python3-tpm2-pytss, python3-cryptography
+Suggests: swtpm, python3-tpm2-pytss, python3-cryptography
 Description: mandatory access control for virtual machines, enforced by Xen
  The agent for a Xen host (dom0): it starts VMs under a compiled, signed policy
  that the hypervisor's FLASK module enforces, keeps a sealed audit trail, and

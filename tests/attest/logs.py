@@ -14,8 +14,11 @@ LOAD = HostEvent(
     Kind.POLICY, {"name": "banks", "version": "1.0", "bundle": BUNDLE, "module": MODULE})
 ENFORCING = HostEvent(Kind.ENFORCEMENT, {"mode": "enforcing"})
 LAUNCH = HostEvent(Kind.LAUNCH, {"label": "a-desk", "image": IMAGE})
+TPM = HostEvent(Kind.TPM, {
+    "vm": "a-desk", "uuid": "5e1f0000-0000-4000-8000-00000000000a", "label": "a-desk",
+    "ek": hashlib.sha256(b"ek").hexdigest()})
 #: One of each kind.
-ALL = (START, LOAD, ENFORCING, HostEvent(Kind.VECTOR, {"vector": "night"}), LAUNCH)
+ALL = (START, LOAD, ENFORCING, HostEvent(Kind.VECTOR, {"vector": "night"}), LAUNCH, TPM)
 
 
 def chain(digests: Iterable[bytes], start: bytes = bytes(32)) -> bytes:

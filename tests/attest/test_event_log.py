@@ -18,7 +18,8 @@ from shype.attest import event_log
 from shype.attest.event_log import MAX_DATA, SHA256, Event, EventType, dumps, loads, replay
 from shype.attest.host_events import FIELDS, PCR, HostEvent, Kind, from_event, to_event
 from shype.base.errors import BadInput
-from tests.attest.logs import ALL, chain
+from shype.policy import grammar
+from tests.attest.logs import ALL, TPM, chain
 from tests.attest.software_tpm import SoftwareTpm
 
 events = st.lists(st.builds(
@@ -189,6 +190,13 @@ def test_host_events_are_written_and_read(event: HostEvent) -> None:
     assert str(event).startswith(event.kind.value)
 
 
+@pytest.mark.parametrize("vm", ["Web_1.a+b:c@d-E", "_", "9" * 128])
+def test_the_names_of_vms_are_those_of_policies(vm: str) -> None:
+    event = HostEvent(Kind.TPM, {**TPM.values, "vm": vm})
+    assert grammar.is_vm(vm)
+    assert from_event(to_event(event)) == event
+
+
 def test_there_is_one_of_each_kind() -> None:
     assert {event.kind for event in ALL} == set(Kind) == set(FIELDS)
 
@@ -197,6 +205,9 @@ def test_there_is_one_of_each_kind() -> None:
     HostEvent(Kind.AGENT, {}), HostEvent(Kind.AGENT, {"agent": "AA" * 32}),
     HostEvent(Kind.AGENT, {"agent": "aa" * 32, "more": "x"}),
     HostEvent(Kind.ENFORCEMENT, {"mode": "Enforcing"}),
+    HostEvent(Kind.TPM, {**TPM.values, "vm": 'a"b'}),
+    HostEvent(Kind.TPM, {**TPM.values, "vm": "v" * 129}),
+    HostEvent(Kind.TPM, {**TPM.values, "uuid": "5E1F0000-0000-4000-8000-00000000000A"}),
     HostEvent(Kind.LAUNCH, {"label": "a\nb", "image": "aa" * 32}),
     HostEvent(Kind.LAUNCH, {"label": "x" * 200, "image": "aa" * 32}),
 ], ids=str)

@@ -18,7 +18,7 @@ from shype.host.attest_result import Verdict
 from shype.policy import envelope
 from tests.attest.logs import AGENT_CODE, LAUNCH
 from tests.attest.world import NOW, POLICY, REFERENCES, World
-from tests.host.builders import bundle
+from tests.host.builders import BANKS, bundle
 from tests.signing import AUTHOR, STRANGER, TRUSTED
 
 DATA = reference.seal(REFERENCES, [AUTHOR])
@@ -203,7 +203,7 @@ def test_a_signer_who_is_no_longer_trusted_takes_the_values_along(tmp_path: Path
 
 
 def test_values_are_computed_from_a_bundle(tmp_path: Path) -> None:
-    made = bundle(tmp_path)
+    made = bundle(tmp_path, BANKS.replace("market-data: {", "market-data: {vtpm: true, "))
     manifest = made.manifest
     built = reference_values.build(
         "xen-hosts", policies=[PolicyWindow(made, Window(NOW)), PolicyWindow(made, Window(NOW))],
@@ -217,6 +217,8 @@ def test_values_are_computed_from_a_bundle(tmp_path: Path) -> None:
     assert loads[0].window == Window(NOW)
     launched = {rule.values["label"] for rule in built.rules if rule.kind is Kind.LAUNCH}
     assert launched == set(manifest.labels)
+    assert [rule.values for rule in built.rules if rule.kind is Kind.TPM] == [
+        {"vm": "*", "uuid": "*", "label": "market-data", "ek": "*"}]
     assert [rule.severity for rule in built.rules if rule.values.get("mode") == "permissive"] == [
         Verdict.MAINTENANCE]
     again = reference_values.build("xen-hosts", policies=[], boots=[], firmware=[], agents=[])

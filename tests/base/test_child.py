@@ -224,3 +224,44 @@ def _alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_a_service_has_what_it_is_given_and_nothing_else(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = 'ls /proc/self/fd; pwd; echo "$SECRET"; umask; exec sleep 100'
+    with said.open("wb") as output, (tmp_path / "kept").open("wb") as kept:
+        started = child.service(["sh", "-c", script], cwd=str(tmp_path), keep=[kept.fileno()],
+                                output=output.fileno())
+        try:
+            _until(lambda: said.read_text().count("\n") >= 7)
+            *handles, where, secret, mask = said.read_text().splitlines()
+            assert set(handles) - {"3"} == {"0", "1", "2", str(kept.fileno())} - {"3"}
+            assert (where, secret, mask) == (str(tmp_path), "", "0077")
+            assert os.getsid(started.pid) == started.pid
+        finally:
+            started.end(10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.pid, 0)
+
+
+def test_a_service_that_does_not_want_to_end_is_killed(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        started = child.service(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"],
+                                cwd="/", keep=[], output=output.fileno())
+        _until(lambda: said.read_text() == "\n")
+        started.end(0.2)
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.pid, 0)
+
+
+def test_a_service_that_cannot_start_is_an_oserror(tmp_path: Path) -> None:
+    with (tmp_path / "said").open("wb") as output, pytest.raises(OSError, match="nothing"):
+        child.service(["/nothing"], cwd="/", keep=[], output=output.fileno())
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -50,6 +50,9 @@ class Notes:
     def launch(self, label: str, image: str) -> None:
         self._note("launch", label, image)
 
+    def vtpm(self, vm: str, uuid: str, label: str, ek: str) -> None:
+        self._note("tpm", vm, uuid, label, ek)
+
     def vector(self, name: str) -> None:
         self._note("vector", name)
 

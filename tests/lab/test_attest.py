@@ -6,6 +6,7 @@ between the two are files. Everything is done with the commands that an administ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,10 @@ from tests.lab.measured_hosts import booted
 from tests.lab.verifying import LOG, STRANGER, Verifier, ids, reference
 
 pytestmark = pytest.mark.lab
+
+#: A label whose VMs have TPMs, and the one that its VM is to have.
+MARKET, UUID = "market-data", "5e1f0000-0000-4000-8000-00000000000a"
+
 
 @pytest.fixture(scope="module")
 def verifier(
@@ -66,6 +71,23 @@ def test_a_launch_is_in_the_log_with_what_it_boots(
     assert launched == HostEvent(Kind.LAUNCH, {"label": "bank-a-db", "image": image})
     assert verifier.verdict(capsys)["verdict"] == "trusted"
     assert lab.run(["shype", "stop", "--force", "a-db"], timeout=200).code == 0
+
+
+def test_the_tpm_that_a_vm_gets_is_in_the_log_with_whose_it_is(
+    verifier: Verifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = verifier.host.lab
+    lab.put("/etc/xen/vms/market.cfg", guests.config(
+        "market", type="pv", extra=f'{STILL}\nuuid = "{UUID}"'))
+    done = lab.run(["shype", "run", "/etc/xen/vms/market.cfg"], timeout=300)
+    assert done.code == 0, done.out + done.err
+    told, = json.loads(lab.run(["shype", "vtpm", "list", "--json"], timeout=200).out)["tpms"]
+    launched, given = verifier.events()[-2:]
+    assert (launched.kind, launched.values["label"]) == (Kind.LAUNCH, MARKET)
+    assert given == HostEvent(Kind.TPM, {
+        "vm": "market", "uuid": UUID, "label": MARKET, "ek": told["ek"]})
+    assert verifier.verdict(capsys)["verdict"] == "trusted"
+    assert lab.run(["shype", "stop", "--force", "market"], timeout=200).code == 0
 
 
 def test_a_log_that_was_changed_is_found(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shype.policy.findings import Id
-from tests.policy import bad_attestations, bad_quotas, bad_static_policies
+from tests.policy import bad_attestations, bad_quotas, bad_static_policies, bad_vtpm
 from tests.policy.bad_policy import Bad
 from tests.policy.good_policies import ASSERTED, RICH
 
@@ -377,4 +377,5 @@ CASES = (
     *bad_static_policies.CASES,
     *bad_attestations.CASES,
     *bad_quotas.CASES,
+    *bad_vtpm.CASES,
 )

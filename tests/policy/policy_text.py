@@ -239,6 +239,7 @@ def _carried(policy: Policy, label: Label) -> list[str]:
         "locked: true" if label.locked else "",
         "object-manager: true" if label.object_manager else "",
         "attested: true" if label.attested else "",
+        "vtpm: true" if label.vtpm else "",
     ]
 
 

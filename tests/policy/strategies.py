@@ -197,6 +197,9 @@ def full_policies(
     if attestation is not None:
         for name in draw(some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
             labels[name] = replace(labels[name], attested=True)
+    if draw(seldom()):
+        for name in draw(some(sorted(labels.keys() - {plain.host.dom0, UNLABELED}))):
+            labels[name] = replace(labels[name], vtpm=True)
     guests = sorted(labels.keys() - {plain.host.dom0})
     quotas = draw(quota_sections(guests, sorted(coalitions))) if draw(seldom()) else None
     vectors = draw(vector_sections([*(labels.keys() - {plain.host.dom0})])) if static else {}

@@ -107,6 +107,8 @@ def _label(
                else "is no object manager any more")
     if before.attested != after.attested:
         yield "is attested" if after.attested else "is no longer attested"
+    if before.vtpm != after.vtpm:
+        yield "gives its VMs a TPM" if after.vtpm else "gives its VMs no TPM any more"
     for kind, lattice, held, lattice_now, holds in (
         ("level", old.levels, before.level, new.levels, after.level),
         ("integrity", old.integrity, before.integrity, new.integrity, after.integrity),

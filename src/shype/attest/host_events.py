@@ -31,6 +31,9 @@ MAX_TEXT = 4096
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: As policies spell them (`shype.policy.grammar`), in at most 48 characters.
 _NAME = re.compile(r"(?=.{1,48}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+#: As policies spell them; JSON needs no escapes for these.
+_VM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@-]{0,127}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8})")
 
 
@@ -48,6 +51,9 @@ class Kind(StrEnum):
     VECTOR = "vector.switch"
     #: A VM starts: ``label``, ``image`` the digest of what it boots.
     LAUNCH = "vm.launch"
+    #: A VM that starts gets its TPM: ``vm`` its name, ``uuid``, ``label``, ``ek`` the identity of
+    #: the TPM (`shype attest ek` in the VM).
+    TPM = "vm.tpm"
 
 
 #: What each kind says, and how that is spelled: all of it, nothing else.
@@ -57,6 +63,7 @@ FIELDS: Mapping[Kind, Mapping[str, re.Pattern[str]]] = MappingProxyType({
     Kind.ENFORCEMENT: {"mode": re.compile("enforcing|permissive|disabled")},
     Kind.VECTOR: {"vector": _NAME},
     Kind.LAUNCH: {"label": _NAME, "image": _DIGEST},
+    Kind.TPM: {"vm": _VM, "uuid": _UUID, "label": _NAME, "ek": _DIGEST},
 })
 
 

@@ -92,6 +92,11 @@ class TpmMeasurer:
         with self._open() as log:
             log.append(HostEvent(Kind.LAUNCH, {"label": label, "image": image}))
 
+    def vtpm(self, vm: str, uuid: str, label: str, ek: str) -> None:
+        """Measure whose TPM a VM is about to get."""
+        with self._open() as log:
+            log.append(HostEvent(Kind.TPM, {"vm": vm, "uuid": uuid, "label": label, "ek": ek}))
+
     def vector(self, name: str) -> None:
         """Measure a vector that is about to be in force."""
         with self._open() as log:

@@ -55,7 +55,7 @@ def build(
 
 
 def policy_rules(policy: PolicyWindow) -> list[Rule]:
-    """What a host with this policy may measure: loading it, its vectors, VMs with its labels."""
+    """What a host with this policy may measure: loading it, vectors, VMs of its labels, TPMs."""
     manifest = policy.bundle.manifest
     load = Rule(Kind.POLICY, {
         "name": manifest.policy.name, "version": manifest.policy.version,
@@ -64,7 +64,9 @@ def policy_rules(policy: PolicyWindow) -> list[Rule]:
     # Which image a label may boot is the policy's own matter, and the agent enforces it.
     launches = [Rule(Kind.LAUNCH, {"label": label, "image": ANY}) for label in manifest.labels]
     vectors = [Rule(Kind.VECTOR, {"vector": vector}) for vector in policy.bundle.policy.vectors]
-    return [load, *launches, *vectors]
+    tpms = [Rule(Kind.TPM, {"vm": ANY, "uuid": ANY, "label": name, "ek": ANY})
+            for name, label in policy.bundle.policy.labels.items() if label.vtpm]
+    return [load, *launches, *tpms, *vectors]
 
 
 def observed(what: str, golden: Evidence, pcrs: Iterable[int]) -> Boot:

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from shype.attest.event_log import PCRS, SIZE
 from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.host.vtpm.commands import EK_ECC
 
 #: The TPM of this machine, through the kernel's resource manager.
 DEFAULT_TCTI = "device:/dev/tpmrm0"
@@ -30,7 +31,7 @@ _TCTI = re.compile(
     r"device:/dev/[A-Za-z0-9_/-]{1,60}"
     r"|swtpm:(?:host=[A-Za-z0-9.:-]{1,253},)?port=[0-9]{1,5}")
 
-# TCG EK Credential Profile 2.5, B.3.3 and B.3.4: templates L-1 (RSA 2048) and L-2 (ECC P-256).
+# TCG EK Credential Profile 2.5, B.3.3: template L-1 (RSA 2048); L-2 (ECC P-256) is `EK_ECC`.
 _EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 _EK_ATTRIBUTES = 0x000300B2
 _AES = struct.pack(">HHH", 0x0006, 128, 0x0043)  # AES, 128, CFB
@@ -38,10 +39,6 @@ _NULL = struct.pack(">H", 0x0010)
 _EK_RSA = (
     struct.pack(">HHIH", 0x0001, 0x000B, _EK_ATTRIBUTES, 32) + _EK_POLICY
     + _AES + _NULL + struct.pack(">HIH", 2048, 0, 256) + bytes(256)
-)
-_EK_ECC = (
-    struct.pack(">HHIH", 0x0023, 0x000B, _EK_ATTRIBUTES, 32) + _EK_POLICY
-    + _AES + _NULL + struct.pack(">H", 3) + _NULL + (struct.pack(">H", 32) + bytes(32)) * 2
 )
 # Parent of attestation keys: the template of storage root keys (TCG TPM v2.0 Provisioning Guidance,
 # 7.5.1). In the endorsement hierarchy, because to keys of others a quote shows boot counts
@@ -75,7 +72,7 @@ class EkKind(StrEnum):
     @property
     def template(self) -> bytes:
         """TPMT_PUBLIC from which the TPM makes it, always the same."""
-        return _EK_RSA if self is EkKind.RSA else _EK_ECC
+        return _EK_RSA if self is EkKind.RSA else EK_ECC
 
     @property
     def certificate_index(self) -> int:

@@ -270,7 +270,7 @@ def _judge(
         if number == known:
             newest.update({name: version for name, version in versions.items()
                            if name not in newest or _version(newest[name]) < _version(version)})
-        current = last[event.kind] == number or event.kind is Kind.LAUNCH
+        current = last[event.kind] == number or event.kind in (Kind.LAUNCH, Kind.TPM)
         about = [(rule, late) for rule, late in rules_of[event.kind] if rule.about(event)]
         open_ = [rule for rule, late in about if late is None]
         # What is over has had its time; only what is in force must be in time now.

@@ -121,18 +121,41 @@ class Verifier(Enroller):
         ``host.unknown``, ``evidence.not-genuine``.
         """
         found = evidence.loads(data)
-        host = self.registry.find(found.attester)
-        wrong = self._not_asked(host, found.attester, found.nonce, int(self._clock()))
-        if wrong is None and host.ak is not None:
-            wrong = quote.problem(
-                found.quote, quote.parse(found.quote.attest), ak=attestation_key(host.ak),
-                nonce=found.nonce, pcrs=found.pcrs)
+        wrong = self._not_genuine(self.registry.find(found.attester), found)
         if wrong is not None:
             raise BadInput(
                 "evidence.not-genuine", f"{wrong.message} [{wrong.id}]",
                 "give the host a new challenge: shype attest challenge",
             )
         return found
+
+    def take(self, data: bytes) -> tuple[Host, Evidence] | Reason:
+        """As `observe`, but each challenge counts once: whose evidence it is, and the evidence.
+
+        Or why it is not genuine. Raises BadInput: ``evidence.corrupt``, ``host.unknown``.
+        """
+        with self._locked():
+            found = evidence.loads(data)
+            host = self.registry.find(found.attester)
+            wrong = self._not_genuine(host, found)
+            if wrong is not None:
+                return wrong
+            answered = (*_alive(host, int(self._clock())), found.nonce.hex())
+            self.registry.put(dataclasses.replace(host, nonces=answered), durable=False)
+        return host, found
+
+    def _not_genuine(self, host: Host, found: Evidence) -> Reason | None:
+        wrong = self._not_asked(host, found.attester, found.nonce, int(self._clock()))
+        if wrong is not None:
+            return wrong
+        if host.ak is None:
+            return Reason("host.unknown", f"the host {host.name} is not enrolled yet")
+        try:
+            return quote.problem(
+                found.quote, quote.parse(found.quote.attest), ak=attestation_key(host.ak),
+                nonce=found.nonce, pcrs=found.pcrs)
+        except BadInput as error:
+            return Reason(error.id, error.message)
 
     def last(self, name: str) -> Result | None:
         """The last result on the host ``name`` that came of genuine evidence, None if there is
@@ -165,8 +188,7 @@ class Verifier(Enroller):
         return None
 
     def _remember(self, host: Host, nonce: bytes, appraisal: Appraisal, now: int) -> None:
-        alive = [each for each in host.nonces
-                 if int(each[:16], 16) + CHALLENGE_LIFE > now]
+        alive = _alive(host, now)
         versions = dict(host.versions)
         policy = appraisal.policy
         had = versions.get(policy.name) if policy is not None else None
@@ -197,6 +219,11 @@ class Verifier(Enroller):
             policy=appraisal.policy, reset_count=seen.reset_count if seen else 0,
             restart_count=seen.restart_count if seen else 0, nonce=nonce.hex(), issued=now,
             expires=now + self._life, verifier=self._keyid)
+
+
+def _alive(host: Host, now: int) -> list[str]:
+    """The challenges that the host has answered and could answer again."""
+    return [each for each in host.nonces if int(each[:16], 16) + CHALLENGE_LIFE > now]
 
 
 def _newer(version: str, had: str | None) -> bool:

@@ -303,3 +303,43 @@ def _text(data: bytes | str | None) -> str:
     if data is None:
         return ""
     return data if isinstance(data, str) else data.decode(errors="replace")
+
+
+@dataclass(slots=True)
+class Service:
+    """A process that goes on when this one has ended."""
+
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def end(self, patience: float) -> None:
+        """Ask it to end, and kill it if it has not after ``patience`` seconds."""
+        self._process.terminate()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def service(
+    argv: Sequence[str], *, cwd: str, keep: Sequence[int], output: int, user: int | None = None,
+) -> Service:
+    """Start ``argv`` in a session of its own, with nothing of this process's but ``keep``.
+
+    Descriptors in ``keep`` have the same numbers there; what it prints goes to the descriptor
+    ``output``. ``user``: the user and group id that it gets, with no other group (root only; None:
+    this process's own). Raises OSError.
+    """
+    try:
+        return Service(subprocess.Popen(
+            argv, cwd=cwd, pass_fds=keep, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, umask=0o077, user=user, group=user,
+            extra_groups=None if user is None else [],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}))
+    except subprocess.SubprocessError as error:
+        raise OSError(str(error)) from error

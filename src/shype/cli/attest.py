@@ -6,6 +6,7 @@ import argparse
 
 from shype.cli import (
     attest_boot,
+    attest_chain,
     attest_host,
     attest_reference,
     attest_renew,
@@ -45,5 +46,6 @@ def add(commands: Commands) -> None:
     attest_renew.add(verbs)
     attest_verifier.add(verbs)
     attest_reference.add(verbs)
+    attest_chain.add(verbs)
     attest_boot.add(verbs)
     attest_sign.add(verbs)

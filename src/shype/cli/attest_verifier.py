@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from shype.attest.verifier import Verifier
     from shype.cli.types import Commands
 
-_STATE = Path("/var/lib/shype-verifier")
+#: A verifier's directory, unless told otherwise.
+VERIFIER = Path("/var/lib/shype-verifier")
 _RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -52,7 +53,8 @@ def add(verbs: Commands) -> None:
     challenge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
                            help="where it is written")
     challenge.add_argument("--observe", action="store_true",
-                           help="over all registers of firmware and boot, for `observe`")
+                           help="over all registers of firmware and boot: for `observe`, "
+                           "and for VMs (`chain`)")
     challenge.set_defaults(run=_challenge)
     observe = _verb(verbs, "observe", "take a host's firmware for reference values",
                     "Check that evidence is genuine, and write the registers of its firmware, "
@@ -99,13 +101,14 @@ def _verb(verbs: Commands, name: str, help: str, text: str, example: str
           ) -> argparse.ArgumentParser:
     verb = verbs.add_parser(
         name, help=help, description=text, epilog=f"example:\n  {example}", formatter_class=_RAW)
-    verb.add_argument("--state", type=Path, default=_STATE, metavar="DIR",
+    verb.add_argument("--state", type=Path, default=VERIFIER, metavar="DIR",
                       help="the verifier's directory (default %(default)s)")
     verb.add_argument("--json", action="store_true", help="print JSON")
     return verb
 
 
-def _verifier(args: argparse.Namespace) -> Verifier:
+def open_verifier(args: argparse.Namespace) -> Verifier:
+    """The verifier of the directory that is meant. Raises BadInput (``verifier.none``)."""
     from shype.attest.verifier import Verifier
     from shype.base.errors import BadInput
     from shype.cli.keys import read_private
@@ -145,7 +148,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _admit(args: argparse.Namespace) -> int:
-    host = _verifier(args).admit(args.name, args.reference, args.ek)
+    host = open_verifier(args).admit(args.name, args.reference, args.ek)
     return _done(args, {"host": host.name, "state": host.state},
                  f"{host.name} may enrol now: there, shype attest enrol {host.name}")
 
@@ -155,7 +158,7 @@ def _enrolment(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
     from shype.base.files import write_atomic
 
-    verifier, data = _verifier(args), read(args.file, enrolment.MAX_DOCUMENT)
+    verifier, data = open_verifier(args), read(args.file, enrolment.MAX_DOCUMENT)
     if b'"kind":"answer"' in data:
         host = verifier.complete(data)
         return _done(args, {"host": host.name, "state": host.state}, f"{host.name} is enrolled")
@@ -168,7 +171,7 @@ def _enrolment(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    found = _verifier(args).publish(read(args.file), args.file.stem)
+    found = open_verifier(args).publish(read(args.file), args.file.stem)
     return _done(
         args, {"reference": found.name, "serial": found.serial, "boots": len(found.boots),
                "firmware": len(found.firmware), "rules": len(found.rules)},
@@ -182,7 +185,7 @@ def _challenge(args: argparse.Namespace) -> int:
     from shype.base.files import write_atomic
     from shype.host.attest_result import attester_id
 
-    verifier = _verifier(args)
+    verifier = open_verifier(args)
     host = verifier.registry.get(args.name)
     if host.ak is None:
         raise BadInput("host.unknown", f"the host {host.name} is not enrolled yet",
@@ -198,7 +201,7 @@ def _observe(args: argparse.Namespace) -> int:
     from shype.attest.reference_values import FIRMWARE, firmware_out, observed
     from shype.base.files import write_atomic
 
-    verifier = _verifier(args)
+    verifier = open_verifier(args)
     found = verifier.observe(read(args.file))
     host = verifier.registry.find(found.attester)
     boot = observed(f"firmware of {host.name}", found, FIRMWARE)
@@ -210,7 +213,7 @@ def _observe(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from shype.base.files import write_atomic
 
-    result, sealed, _ = _verifier(args).appraise(read(args.file))
+    result, sealed, _ = open_verifier(args).appraise(read(args.file))
     if args.output is not None:
         write_atomic(args.output, sealed)
     return show(result, as_json=args.json)
@@ -219,7 +222,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _hosts(args: argparse.Namespace) -> int:
     import time
 
-    verifier, now = _verifier(args), time.time()
+    verifier, now = open_verifier(args), time.time()
     rows, values, good = [], [], True
     for name in verifier.registry.names():
         host, last = verifier.registry.get(name), verifier.last(name)
@@ -242,12 +245,12 @@ def _hosts(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    host = _verifier(args).revoke(args.name, args.why)
+    host = open_verifier(args).revoke(args.name, args.why)
     return _done(args, {"host": host.name, "state": host.state}, f"{host.name} is revoked")
 
 
 def _forget(args: argparse.Namespace) -> int:
-    _verifier(args).forget(args.name)
+    open_verifier(args).forget(args.name)
     return _done(args, {"host": args.name, "state": "forgotten"}, f"{args.name} is forgotten")
 
 
@@ -263,7 +266,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.tls_cert is None and address not in ("127.0.0.1", "::1", "localhost"):
         raise BadInput("service.plain", "without TLS anybody between could change what is said",
                        "give --tls-cert and --tls-key, or listen at 127.0.0.1")
-    service = Service(_verifier(args), (address, int(port)), certificate=args.tls_cert,
+    service = Service(open_verifier(args), (address, int(port)), certificate=args.tls_cert,
                       key=args.tls_key, said=output.note)
     print(f"verifier at {service.url}", flush=True)
     with service:

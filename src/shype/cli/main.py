@@ -50,6 +50,7 @@ GROUPS = {
     "hotplug": ("hotplug",),
     "install": ("host",),
     "attest": ("attest",),
+    "vtpm": ("vtpm",),
     "doctor": ("doctor",),
     "audit_hooks": ("audit-hooks",),
     "permission_map": ("permission-map",),

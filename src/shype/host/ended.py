@@ -19,6 +19,7 @@ from shype.host.census import DOM0, Resident, residents
 from shype.host.hypervisor import CreateFailed, Domain, Ending
 from shype.host.kept import Kept, clock
 from shype.host.recovery import settle
+from shype.host.vtpm import serving
 
 #: A VM that is to start again more often than `MOST` times in `LATELY` seconds has to wait.
 MOST = 3
@@ -69,6 +70,7 @@ def follow_up(agent: Agent, start: Start, found: tuple[Resident, ...]) -> tuple[
     if done:
         found = residents(agent)
         settle(agent, found)
+    serving.follow(agent, found)
     live = {resident.domain.uuid: resident.domain for resident in found}
     for kept in sorted(agent.kept.all(), key=lambda kept: kept.not_before):
         there = live.get(kept.uuid)

@@ -174,12 +174,15 @@ class Hypervisor(Protocol):
     def read_config(self, path: Path) -> VmConfig:
         """Parse a VM configuration. Raises BadInput if the toolstack rejects it."""
 
-    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+    def prepare(
+        self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str, channel: Path | None = None,
+    ) -> None:
         """Write the configuration that `create_paused` will get: ``text`` plus overriding lines.
 
         They set the context ``seclabel``, the UUID of ``vm``, and keep a VM that ends and is
         to be created again as it is: only the agent creates.  The toolstack reads the result
-        back; ``into`` is private to root.
+        back; ``into`` is private to root.  With ``channel`` the VM also gets a console that its
+        device model serves on that socket.
 
         Raises BadInput if the toolstack does not understand the result as meant, OSError if it
         cannot be written.

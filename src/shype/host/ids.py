@@ -36,6 +36,8 @@ class HostId(StrEnum):
     ATTESTED_UNTRUSTED = "attested.untrusted"
     ATTESTED_POLICY = "attested.other-policy"
     PEER_UNATTESTED = "peer.unattested"
+    VTPM_OWNER = "vtpm.owner"
+    VTPM_STAYS = "vtpm.stays"
     FRAME_NAME = "frame.not-own"
     FRAME_KIND = "frame.kind"
     FRAME_STRANGER = "frame.stranger"

@@ -17,22 +17,24 @@ from shype.decision.decision import Decision
 from shype.host import caps, guardian, measured, quota, vectors
 from shype.host.agent import Agent
 from shype.host.attestation import gate as attested
-from shype.host.census import DOM0, Resident, residents, running, wall_values
+from shype.host.census import Resident, residents, running, wall_values
 from shype.host.denials import explain_creation, since
 from shype.host.ended import Followed, follow_up
 from shype.host.hostcheck import require_enforcing
 from shype.host.hypervisor import CreateFailed, Domain, VmConfig
-from shype.host.ids import HostId
 from shype.host.journal import Reservation, reservation
 from shype.host.kept import Kept
 from shype.host.labeling import Labelling, label_for
 from shype.host.launch_events import LaunchEvents
+from shype.host.launch_limits import label_changed, require_new
 from shype.host.lock import unwritable
 from shype.host.network import mediation
 from shype.host.recovery import Recovery, recover
 from shype.host.resources.backend import require
 from shype.host.resources.grant import Granted, grant
 from shype.host.store import audit as store_audit
+from shype.host.vtpm import serving
+from shype.host.vtpm.serving import Powered
 from shype.policy.names import LabelName
 
 #: Largest VM configuration, bytes.
@@ -90,7 +92,8 @@ class LaunchFailed(ShypeError):
 class Request:
     """A VM to make, however the toolstack comes to its domain.
 
-    ``prepare`` gets the security context and writes what ``build`` then has built, paused.
+    ``prepare`` gets the security context, and the socket of a console for the VM's TPM if it has
+    one, and writes what ``build`` then has built, paused.
     ``build`` may close the launch window as soon as there is a domain, by the function it gets
     (which does nothing for a locked label).
     ``check`` is asked before the VM runs, and raises if it must not.  ``config`` is what it can
@@ -101,7 +104,7 @@ class Request:
     vm: VmConfig
     labelling: Labelling
     config: bytes | None
-    prepare: Callable[[str], None]
+    prepare: Callable[[str, Path | None], None]
     build: Callable[[Callable[[], None]], None]
     check: Callable[[], None] = lambda: None
     before: Kept | None = None
@@ -190,10 +193,10 @@ def _request(
         vm = replace(vm, uuid=before.uuid)
     named = label_for(vm, agent.policy, agent.manifest)
     if before is not None and named.label not in (None, before.label):
-        named = Labelling(None, _changed(agent, vm, before.label, named.label))
+        named = Labelling(None, label_changed(agent, vm, before.label, named.label))
 
-    def prepare(context: str) -> None:
-        agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context)
+    def prepare(context: str, channel: Path | None) -> None:
+        agent.hypervisor.prepare(text, agent.prepared, vm=vm, seclabel=context, channel=channel)
 
     return Request(
         vm, named, text, prepare, lambda close: agent.hypervisor.create_paused(agent.prepared),
@@ -209,11 +212,12 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
     if named.label is None:
         return _refused(vm, named)
     found = residents(agent) if request.found is None else request.found
-    _require_new(vm, found)
+    require_new(vm, found)
     decision = agent.server.launch(named.label, running(found), vectors.in_force(agent))
     observer(Step.DECIDED)
     if decision.permitted:
-        decision = attested.refusal(agent, named.label) or decision
+        decision = attested.refusal(agent, named.label) or serving.refusal(
+            agent, vm, named.label) or decision
     if not decision.permitted:
         return Outcome(vm.name, named.label, decision, Source.AGENT, notices=named.notices)
     full = quota.refusal(agent, vm, named.label, found)
@@ -225,57 +229,44 @@ def make(agent: Agent, request: Request, observer: Observer, events: LaunchEvent
         return Outcome(vm.name, named.label, granted.refusal, Source.AGENT, notices=notices)
     events.permitted(decision)
     measured.launch(agent, vm, named.label)
-    context = agent.manifest.labels[named.label].context
+    fresh = request.before is None and request.config is not None
+    with serving.powered(agent, vm, named.label, configured=fresh) as tpm:
+        return _permitted(agent, request, named, decision, granted, found, tpm, observer, events)
+
+
+def _permitted(
+    agent: Agent, request: Request, named: Labelling, decision: Decision, granted: Granted,
+    found: tuple[Resident, ...], tpm: Powered | None, observer: Observer, events: LaunchEvents,
+) -> Outcome:
+    vm, label = request.vm, named.label
+    assert label is not None
+    context = agent.manifest.labels[label].context
     try:
-        request.prepare(context)
+        request.prepare(context, None if tpm is None else tpm.channel)
     except OSError as error:
         raise unwritable(agent.state, error) from error
     observer(Step.PREPARED)
     guardian.post(agent)
     observer(Step.GUARDED)
     before = tuple(r.domain.domid for r in found)
-    record = reservation(vm.name, vm.uuid, named.label, context, before)
+    record = reservation(vm.name, vm.uuid, label, context, before)
     heard = agent.hypervisor.denials()
     agent.journal.reserve(record)
     try:
         observer(Step.RESERVED)
-        domid = _build(agent, request, record, granted, observer, events)
+        domid = _build(agent, request, record, granted, tpm, observer, events)
     except BaseException as error:
         refusal = _refusal(agent, record, heard) if isinstance(error, CreateFailed) else None
         _clean_up(agent, error)
         if refusal is None:
             raise
-        return Outcome(vm.name, named.label, refusal, Source.HYPERVISOR, notices=named.notices)
-    return Outcome(vm.name, named.label, decision, Source.AGENT, domid, named.notices)
-
-
-def _require_new(vm: VmConfig, found: tuple[Resident, ...]) -> None:
-    for domain in (resident.domain for resident in found):
-        if domain.name == vm.name and domain.domid == DOM0:
-            raise BadInput(
-                "vm.dom0", f"{vm.name} is the name of dom0 itself", "give this VM another name")
-        if domain.name == vm.name or (domain.uuid == vm.uuid and vm.uuid and not domain.dying):
-            raise BadInput(
-                "vm.running", f"{vm.name} runs already, as domain {domain.domid}"
-                + (f" ({domain.name}, of the same UUID)" if domain.name != vm.name else ""),
-                f"shype stop {domain.name}, or give this VM another name and UUID",
-            )
-
-
-def _changed(
-    agent: Agent, vm: VmConfig, before: LabelName, now: LabelName | None
-) -> Decision:
-    return Decision(
-        False, HostId.LABEL_CHANGED,
-        f"{vm.name} may not go on as {now}: it has been {before} until now, and the policy never "
-        "lets a VM change its label.",
-        (agent.policy.host.span,),
-    )
+        return Outcome(vm.name, label, refusal, Source.HYPERVISOR, notices=named.notices)
+    return Outcome(vm.name, label, decision, Source.AGENT, domid, named.notices)
 
 
 def _build(
-    agent: Agent, request: Request, record: Reservation, granted: Granted, observer: Observer,
-    events: LaunchEvents,
+    agent: Agent, request: Request, record: Reservation, granted: Granted, tpm: Powered | None,
+    observer: Observer, events: LaunchEvents,
 ) -> int:
     manifest, hypervisor = agent.manifest, agent.hypervisor
     found = residents(agent)
@@ -311,6 +302,8 @@ def _build(
     observer(Step.KEPT)
     caps.apply(agent, domid, record.label)
     request.check()
+    if tpm is not None:
+        tpm.give(domid)
     mediation.domain_up(agent, domid)
     hypervisor.unpause(domid)
     observer(Step.UNPAUSED)

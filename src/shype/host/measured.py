@@ -61,6 +61,13 @@ def launch(agent: Agent, vm: VmConfig, label: LabelName) -> None:
              demanded=agent.policy.labels[label].attested)
 
 
+def tpm(agent: Agent, vm: VmConfig, label: LabelName, ek: str) -> None:
+    """Before a VM gets its TPM. Raises Unavailable if the label is for attested hosts only."""
+    if agent.measurer.active:
+        _try(agent, lambda: agent.measurer.vtpm(vm.name, vm.uuid, label, ek), vm.name,
+             demanded=agent.policy.labels[label].attested)
+
+
 def image(vm: VmConfig) -> str:
     """The digest of what a VM boots, in hexadecimal.
 

@@ -34,6 +34,9 @@ class Measurer(Protocol):
     def launch(self, label: str, image: str) -> None:
         """A VM of a label is about to run; ``image`` is the digest of what it boots."""
 
+    def vtpm(self, vm: str, uuid: str, label: str, ek: str) -> None:
+        """A VM is about to get its TPM; ``ek`` is that TPM's identity."""
+
     def vector(self, name: str) -> None:
         """Another vector of a static policy is about to be in force."""
 
@@ -50,6 +53,9 @@ class Nobody:
         """Nothing."""
 
     def launch(self, label: str, image: str) -> None:
+        """Nothing."""
+
+    def vtpm(self, vm: str, uuid: str, label: str, ek: str) -> None:
         """Nothing."""
 
     def vector(self, name: str) -> None:

@@ -21,6 +21,8 @@ from shype.host.census import residents
 from shype.host.kept import clock
 from shype.host.network import mediation
 from shype.host.resources import scripts
+from shype.host.vtpm import swtpm
+from shype.host.vtpm.kept import State, tpms
 from shype.policy.manifest import BOOT_MANAGER
 from shype.policy.model import ResourceKind
 from shype.policy.quotas import show
@@ -58,7 +60,7 @@ class Point:
 def points(agent: Agent, faults: tuple[str, ...]) -> tuple[Point, ...]:
     """Of the devices and their way in; ``faults`` are those of the bridges' filter."""
     return (*_vector(agent), *_manager(agent), *_attestation(agent),
-            _network(agent, faults), *_quotas(agent), *_veto(agent), _devices(agent),
+            _network(agent, faults), *_quotas(agent), *_tpms(agent), *_veto(agent), _devices(agent),
             _messages(agent))
 
 
@@ -181,6 +183,26 @@ def _quotas(agent: Agent) -> Iterator[Point]:
                     "shype watch puts it back; is it running?")
     else:
         yield Point("quotas", True, "kept")
+
+
+def _tpms(agent: Agent) -> Iterator[Point]:
+    """VMs that are to have a TPM of their own can have it, and those that were given one do."""
+    found = tpms(agent)
+    if not found and not any(label.vtpm for label in agent.policy.labels.values()):
+        return
+    bad = [f"{tpm.owner.vm if tpm.owner else tpm.uuid} ({tpm.state})" for tpm in found
+           if tpm.state in (State.LOST, State.DAMAGED)]
+    try:
+        swtpm.require()
+    except Unavailable as error:
+        yield Point("TPMs of VMs", False, f"NONE: {error.message} [{error.id}]", error.fix)
+        return
+    if bad:
+        yield Point("TPMs of VMs", False, f"WRONG: {', '.join(bad)}", "shype vtpm list; what is "
+                    "lost comes back when the VM is stopped and started")
+    else:
+        served = sum(tpm.state is State.SERVED for tpm in found)
+        yield Point("TPMs of VMs", True, f"{served} served, {len(found) - served} kept")
 
 
 def _veto(agent: Agent) -> Iterator[Point]:

@@ -91,7 +91,7 @@ def request(
     first = b""
     before = frozenset(domain.domid for domain in agent.hypervisor.domains())
 
-    def prepare(context: str) -> None:
+    def prepare(context: str, channel: Path | None) -> None:
         nonlocal first
         first = head.rewritten(context, actions)
 
@@ -119,6 +119,12 @@ def labelling(agent: Agent, head: Head, receipt: Receipt | None = None) -> Label
         label = receipt.label  # from its configuration, when it was started here
     if label is None:
         return own
+    known = agent.policy.labels[label]
+    if known.vtpm:
+        return Labelling(None, Decision(
+            False, HostId.VTPM_STAYS,
+            f"{head.name} may not be restored or received: VMs of {label} have a TPM, and no image "
+            "has what is in it.", (known.span,)))
     claimed = agent.manifest.label_of_context(head.context) if head.context else None
     if claimed != label or (receipt is not None and receipt.label != label):
         said = claimed or (

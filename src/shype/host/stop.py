@@ -13,6 +13,7 @@ from shype.host.hypervisor import Domain, Ending
 from shype.host.launch import catch_up
 from shype.host.recovery import recover
 from shype.host.store import audit as store_audit
+from shype.host.vtpm import serving
 from shype.policy.names import LabelName
 
 
@@ -133,7 +134,7 @@ def find_whole(agent: Agent, vm: str, kind: str) -> tuple[Domain, LabelName]:
     """The domain ``vm`` and its label, if all of it can go elsewhere: into a file, to a host.
 
     Hold the lock, after `catch_up`; a refusal is recorded as an event of ``kind``.  Raises as
-    `find`, Unavailable (``vm.over``), and `Locked` (``label.locked``).
+    `find`, Unavailable (``vm.over``), and `Locked` (``label.locked``, ``vtpm.stays``).
     """
     domain = find(agent, vm)
     label = agent.manifest.label_of_context(domain.context)
@@ -148,6 +149,16 @@ def find_whole(agent: Agent, vm: str, kind: str) -> tuple[Domain, LabelName]:
             f"{domain.name} carries {label}, which is locked ({known.span}): dom0 cannot read its "
             "memory, so it can neither be saved nor migrated, and goes on here",
             "stop it, and start it where it is to run")
+        agent.record(Event(
+            kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
+            error=error.id, message=error.message, deferrable=True))
+        raise error
+    if serving.given(agent, domain):  # by another policy perhaps, whose label had one
+        error = Locked(
+            "vtpm.stays",
+            f"{domain.name} has a TPM: what is in it stays on this host, so the VM can neither be "
+            "saved nor migrated, and goes on here",
+            "stop it, and start it again")
         agent.record(Event(
             kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
             error=error.id, message=error.message, deferrable=True))

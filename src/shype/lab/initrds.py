@@ -47,7 +47,7 @@ def guest(store: Store, user: Path, linux: Path, source: Path | None = None) -> 
         child.require("gcc")
         child.run(["gcc", *PROBE_FLAGS, out / "probe", *sources])
         (out / "initrd").write_bytes(cpio.archive([
-            *_base(user), *_modules(linux, "guest"),
+            *_base(user), *_modules(linux, "guest"), *_modules(linux, "guest-spare", "spare"),
             cpio.file("init", files["init"], 0o755),
             cpio.file("bin/probe", (out / "probe").read_bytes(), 0o755),
         ]))
@@ -62,7 +62,7 @@ def _no_source(why: str) -> Unavailable:
 
 def _inputs(user: Path, linux: Path, files: dict[str, bytes]) -> dict[str, object]:
     return {
-        "userland": user.name, "linux": linux.name, "layout": 2, "flags": PROBE_FLAGS,
+        "userland": user.name, "linux": linux.name, "layout": 3, "flags": PROBE_FLAGS,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
 
@@ -76,8 +76,8 @@ def _base(user: Path) -> list[cpio.Entry]:
     ]
 
 
-def _modules(linux: Path, kind: str) -> list[cpio.Entry]:
+def _modules(linux: Path, kind: str, order_name: str = "order") -> list[cpio.Entry]:
     order = (linux / f"{kind}.order").read_text()
-    return [cpio.file("mod/order", order.encode()),
+    return [cpio.file(f"mod/{order_name}", order.encode()),
             *(cpio.file(f"mod/{name}", (linux / "modules" / name).read_bytes())
               for name in order.split())]

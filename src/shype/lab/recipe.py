@@ -36,7 +36,7 @@ PACKAGES = (
     "bridge-utils", "busybox-static", "e2fsprogs", "ethtool", "iproute2", "kmod",
     "libpython3-stdlib", "nftables", "open-iscsi", "openssh-client", "openssh-server", "procps",
     "python3-cryptography", "python3-minimal", "python3-tpm2-pytss", "qemu-system-xen",
-    "qemu-utils", "util-linux", "xen-utils-4.17", "xenstore-utils",
+    "qemu-utils", "swtpm", "util-linux", "xen-utils-4.17", "xenstore-utils",
 )
 #: The packages whose exact versions make a new dom0 image.
 VERSIONED = ("base-files", "libc6", "python3.11-minimal", "xen-utils-4.17")
@@ -60,6 +60,8 @@ SPARE_MODULES = ("sd_mod", "target_core_file", "iscsi_target_mod", "iscsi_tcp", 
 GUEST_MODULES = (
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkfront", "xen-netfront",
 )
+#: In the guests' RAM disk, not loaded at their boot: a TPM that a program of the guest serves.
+SPARE_GUEST_MODULES = ("tpm_vtpm_proxy",)
 
 IMAGE_MIB = 1_200
 #: Fixed, so that the payload can be exchanged behind a restored machine.

@@ -82,9 +82,10 @@ def linux(store: Store, apt: PrivateApt) -> tuple[Path, str]:
     failure: Unavailable | None = None
     for name in names:
         inputs: dict[str, object] = {
-            "package": name, "version": apt.versions(name)[:1], "layout": 3,
+            "package": name, "version": apt.versions(name)[:1], "layout": 4,
             "modules": sorted({
-                *recipe.DOM0_MODULES, *recipe.GUEST_MODULES, *recipe.SPARE_MODULES}),
+                *recipe.DOM0_MODULES, *recipe.GUEST_MODULES, *recipe.SPARE_MODULES,
+                *recipe.SPARE_GUEST_MODULES}),
         }
         try:
             return store.ensure("linux", inputs, lambda out, n=name: _unpack(apt, n, out)), name  # type: ignore[misc]
@@ -115,7 +116,8 @@ def _unpack(apt: PrivateApt, package: str, out: Path) -> None:
         modules = kernel.find_modules(work / "tree")
         (out / "modules").mkdir()
         for kind, wanted in (("dom0", recipe.DOM0_MODULES), ("guest", recipe.GUEST_MODULES),
-                             ("spare", recipe.SPARE_MODULES)):
+                             ("spare", recipe.SPARE_MODULES),
+                             ("guest-spare", recipe.SPARE_GUEST_MODULES)):
             order = kernel.loading_order(wanted, modules)
             (out / f"{kind}.order").write_text("".join(f"{path.name}\n" for path in order))
             for path in order:

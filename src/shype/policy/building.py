@@ -151,6 +151,7 @@ class _Builder:
             entry.locked is not None,
             entry.object_manager is not None,
             entry.attested is not None,
+            entry.vtpm is not None,
         )
 
     def _vector(self, entry: DraftVector) -> Vector:

@@ -60,8 +60,8 @@ from shype.policy.names import (
 
 #: Raised whenever the shape changes. 2: levels, guards, mechanisms, resources, updates.
 #: 3: static policies, locked labels. 4: live updates. 5: object managers.
-#: 6: attested labels. 7: quotas.
-FORMAT = 7
+#: 6: attested labels. 7: quotas. 8: virtual TPMs.
+FORMAT = 8
 
 
 def policy_to_json(policy: Policy) -> dict[str, object]:
@@ -93,7 +93,7 @@ def policy_to_json(policy: Policy) -> dict[str, object]:
                 "integrity": range_out(label.integrity), "mechanisms": sorted(label.mechanisms),
                 "was": label.was, "locked": label.locked,
                 "object-manager": label.object_manager, "attested": label.attested,
-                "span": span_out(label.span),
+                "vtpm": label.vtpm, "span": span_out(label.span),
             }
             for label in policy.labels.values()
         ],
@@ -217,7 +217,7 @@ def _wall(value: object, where: str) -> Wall:
 def _label(value: object, where: str) -> Label:
     entry = obj(
         value, where, "name", "coalitions", "members", "level", "integrity", "mechanisms", "was",
-        "locked", "object-manager", "attested", "span",
+        "locked", "object-manager", "attested", "vtpm", "span",
     )
     return Label(
         LabelName(name(entry["name"], where)),
@@ -231,6 +231,7 @@ def _label(value: object, where: str) -> Label:
         flag(entry["locked"], f"{where}.locked"),
         flag(entry["object-manager"], f"{where}.object-manager"),
         flag(entry["attested"], f"{where}.attested"),
+        flag(entry["vtpm"], f"{where}.vtpm"),
     )
 
 

@@ -22,7 +22,14 @@ def check(policy: Policy) -> None:
     _updates(policy)
     _vectors(policy)
     bundle_attestation.check(policy)
+    _tpms(policy)
     bundle_quotas.check(policy)
+
+
+def _tpms(policy: Policy) -> None:
+    labels = {label.name for label in policy.labels.values() if label.vtpm}
+    if labels & {policy.host.dom0, policy.host.manager, UNLABELED}:
+        corrupt("dom0's label, the manager's or `unlabeled` has a TPM for its VMs")
 
 
 def _coalitions(policy: Policy) -> None:

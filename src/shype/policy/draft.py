@@ -62,7 +62,7 @@ class DraftWall:
 class DraftLabel:
     """A label; ``everything`` is its word ``all`` if it has it; no ``mechanisms``: all of them.
 
-    ``locked``, ``object_manager``, ``attested``: the key if it is true.
+    ``locked``, ``object_manager``, ``attested``, ``vtpm``: the key if it is true.
     """
 
     name: Ref
@@ -76,6 +76,7 @@ class DraftLabel:
     locked: Ref | None = None
     object_manager: Ref | None = None
     attested: Ref | None = None
+    vtpm: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def _label(key: Scalar, parts: Mapping) -> DraftLabel:
         _refs(parts.get("wall")), _range(parts, "level"), _range(parts, "integrity"),
         _switches(parts), _ref(parts.get("was")), _if_true(parts, "locked"),
         _if_true(parts, "object-manager"), _if_true(parts, "attested"),
+        _if_true(parts, "vtpm"),
     )
 
 

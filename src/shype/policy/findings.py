@@ -130,6 +130,7 @@ class Id(StrEnum):
     QUOTA_NO_RATE = "quota.no-rate"
     QUOTA_IMPOSSIBLE = "quota.impossible"
     QUOTA_UNREACHABLE = "quota.unreachable"
+    VTPM_HOST = "vtpm.host"
     VM_ID = "vm.id"
     VM_DOM0 = "vm.dom0"
     VM_UNDECLARED_LABEL = "vm.undeclared-label"

@@ -78,6 +78,7 @@ class Label:
     replaces.  ``locked``: once a VM has been launched, dom0 reaches neither its memory nor its
     registers.  ``object_manager``: its VMs may ask the hypervisor what this policy says of their
     peers.  ``attested``: its VMs run only on hosts that a verifier has found trusted.
+    ``vtpm``: each of its VMs has a TPM of its own, which dom0 serves.
 
     A guard's label has no coalitions: see `Guard`.
     """
@@ -93,6 +94,7 @@ class Label:
     locked: bool = False
     object_manager: bool = False
     attested: bool = False
+    vtpm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from shype.policy import (
     validate_resources,
     validate_updates,
     validate_vectors,
+    validate_vtpm,
 )
 from shype.policy.draft import Draft
 from shype.policy.rules import Case
@@ -30,6 +31,7 @@ RULES = (
     *validate_vectors.RULES,
     *validate_attestation.RULES,
     *validate_quotas.RULES,
+    *validate_vtpm.RULES,
     *validate_assertions.RULES,
 )
 ADVICE = (

@@ -27,6 +27,7 @@ from shype.decision.security_server import SecurityServer
 from shype.host import image
 from shype.host.drivers import model_config, model_migration
 from shype.host.drivers.config import EVENTS, derive, kept, new_uuid
+from shype.host.drivers.model_channel import ModelChannels
 from shype.host.drivers.model_governor import ModelGovernor
 from shype.host.drivers.model_rules import CreationRule
 from shype.host.drivers.model_state import PERMISSION, State, boot, console, dump, load, log
@@ -53,7 +54,6 @@ NAMELESS = "(null)"
 MEMORY = 65536
 
 
-
 class ModelHypervisor(Updating):
     """Implements `shype.host.hypervisor.Hypervisor`.
 
@@ -71,6 +71,7 @@ class ModelHypervisor(Updating):
         self._mutex = threading.RLock()
         self._memory = boot(bundle.manifest)
         self.bridges: Switch = NoSwitch()
+        self.channels = ModelChannels()
 
     # -- the Hypervisor protocol --------------------------------------------------------------
 
@@ -106,9 +107,12 @@ class ModelHypervisor(Updating):
         """See the protocol; understands ``key = "value"`` lines, the last one wins."""
         return model_config.read(path.read_text(errors="replace"))
 
-    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+    def prepare(
+        self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str, channel: Path | None = None,
+    ) -> None:
         """See the protocol."""
-        into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions))
+        into.write_bytes(derive(text, seclabel, vm.uuid, vm.actions, channel))
+        self.channels.prepared = channel
         read = self.read_config(into)
         told = {e: action for e, action in kept(vm.actions).items() if action != "destroy"}
         if (read.name, read.uuid) != (vm.name, vm.uuid) or read.actions != told:
@@ -119,6 +123,7 @@ class ModelHypervisor(Updating):
         vm = self.read_config(path)
         self.create(vm.name, vm.seclabel, paused=True, uuid=vm.uuid, actions=vm.actions,
                     size=(vm.vcpus, vm.memory))
+        self.channels.listen(vm.name)
 
     def unpause(self, domid: int) -> None:
         """See the protocol."""

@@ -21,6 +21,7 @@ from shype.host.hypervisor import Backend, ConsoleText, CreateFailed, Domain, So
 from shype.host.mapped import Mapped
 from shype.host.network.linux import LinuxSwitch
 from shype.host.network.switch import Switch
+from shype.host.resources.device import Other
 from shype.host.resources.scripts import DECIDED, PLACE
 from shype.host.store.client import Client, require_listener
 from shype.host.update.staged import Staged
@@ -126,11 +127,19 @@ class XenHypervisor:
         """See the protocol."""
         return self._parse(path)
 
-    def prepare(self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str) -> None:
+    def prepare(
+        self, text: bytes, into: Path, *, vm: VmConfig, seclabel: str, channel: Path | None = None,
+    ) -> None:
         """See the protocol."""
-        write_atomic(into, derive(text, seclabel, vm.uuid, vm.actions), 0o600)
+        write_atomic(into, derive(text, seclabel, vm.uuid, vm.actions, channel), 0o600)
         read = self._parse(into)
-        if read.devices != vm.devices:
+        devices = list(read.devices.all)
+        if channel is not None and Other("channel", str(channel)) in devices:
+            devices.remove(Other("channel", str(channel)))
+        elif channel is not None:
+            raise BadInput("config.invalid", "xl does not understand the console that is added at "
+                           "the end of the configuration", "look at its list `channel`")
+        if tuple(devices) != vm.devices.all:
             raise BadInput(
                 "config.invalid", "xl understands other devices once lines are added at the end of "
                 "the configuration", "look for an unfinished list or string at its end",

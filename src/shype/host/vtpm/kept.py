@@ -1,0 +1,102 @@
+"""The host's TPMs of VMs: what there is, and how one is removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.host.agent import Agent
+from shype.host.audit.event import Event, Result
+from shype.host.journal import boot_id
+from shype.host.vtpm import swtpm
+from shype.host.vtpm.places import Owner, TpmPlaces
+
+
+class State(StrEnum):
+    """How a TPM is."""
+
+    KEPT = "kept"  # its VM does not run
+    SERVED = "served"
+    LOST = "lost"  # its VM runs, and has lost it
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Tpm:
+    """One TPM; no ``owner`` if it is damaged, then ``error`` says why."""
+
+    uuid: str
+    state: State
+    owner: Owner | None = None
+    error: ShypeError | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The shape in ``shype vtpm list --json``."""
+        owner = self.owner
+        return {
+            "uuid": self.uuid, "state": str(self.state), "vm": owner and owner.vm,
+            "label": owner and owner.label, "ek": owner and owner.ek,
+            "created": owner and owner.created,
+            "error": self.error.to_json() if self.error else None,
+        }
+
+
+def tpms(agent: Agent) -> tuple[Tpm, ...]:
+    """All TPMs, by UUID."""
+    places = TpmPlaces(agent.state)
+    live = {d.uuid: d.domid for d in agent.hypervisor.domains() if not d.dying}
+    return tuple(_one(places, uuid, live) for uuid in places.uuids())
+
+
+def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
+    try:
+        owner = places.get(uuid)
+        if owner is None:
+            return Tpm(uuid, State.KEPT)
+        served = swtpm.holder(places, owner) is not None
+    except Unavailable as error:
+        return Tpm(uuid, State.DAMAGED, error=error)
+    if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():
+        return Tpm(uuid, State.SERVED if served else State.LOST, owner)
+    return Tpm(uuid, State.KEPT, owner)
+
+
+def remove(agent: Agent, which: str, lock_timeout: float = 30) -> str:
+    """Destroy the TPM of a VM (its UUID, or its name if only one TPM was a VM's of that name).
+
+    Returns the UUID. Raises BadInput: ``vtpm.unknown``, ``vtpm.ambiguous``, ``vtpm.in-use``;
+    Unavailable.
+    """
+    places = TpmPlaces(agent.state)
+    with agent.lock.hold(lock_timeout):
+        uuid = _named(places, which)
+        domain = next((d for d in agent.hypervisor.domains() if d.uuid == uuid), None)
+        if domain is not None:
+            raise BadInput("vtpm.in-use", f"{domain.name} runs (domain {domain.domid}), and "
+                           "its TPM with it", f"shype stop {domain.name}")
+        owner = next((owner for owner in places.all() if owner.uuid == uuid), None)
+        agent.record(Event(
+            kind="vtpm.remove", result=Result.PERMITTED, vm=owner.vm if owner else None,
+            subject=owner.label if owner else None,
+            details={"uuid": uuid, "ek": owner.ek if owner else ""}))
+        if owner is not None:
+            try:
+                swtpm.stop(places, owner)
+            except Unavailable as error:
+                if error.id != "vtpm.damaged":
+                    raise
+        places.remove(uuid)
+        return uuid
+
+
+def _named(places: TpmPlaces, which: str) -> str:
+    if which in places.uuids():
+        return which
+    found = [owner.uuid for owner in places.all() if owner.vm == which]
+    if not found:
+        raise BadInput("vtpm.unknown", f"there is no TPM of {which!r}", "shype vtpm list")
+    if len(found) > 1:
+        raise BadInput("vtpm.ambiguous", f"several TPMs were of VMs named {which}",
+                       f"give one of their UUIDs: {', '.join(found)}")
+    return found[0]

@@ -1,0 +1,94 @@
+"""A host on the model whose policy gives VMs TPMs, each served by a real swtpm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shype.host.agent import Agent
+from shype.host.vtpm import swtpm
+from shype.host.vtpm.places import Owner, TpmPlaces
+from tests.host.builders import host, model
+
+POLICY = """\
+shype: 1
+policy: {name: tpms, version: "1.0"}
+coalitions: [work, play]
+labels:
+  manager: {coalitions: all}
+  desk:    {coalitions: [work], vtpm: true}
+  toy:     {coalitions: [play], vtpm: true}
+  plain:   {coalitions: [work]}
+host: {dom0: manager}
+vms: {desk: desk, desk-two: desk, toy: toy, plain: plain}
+"""
+UUID = "5e1f0000-0000-4000-8000-00000000000a"
+OTHER = "5e1f0000-0000-4000-8000-00000000000b"
+
+
+def of(uuid: str, *lines: str) -> str:
+    """Lines of a VM's configuration."""
+    return "\n".join((f'uuid = "{uuid}"', *lines))
+
+
+def required() -> None:
+    """Without swtpm the test is skipped, but never in CI or after `make setup`."""
+    if shutil.which("swtpm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("swtpm is not installed: apt-get install swtpm")
+        pytest.skip("swtpm is not installed: apt-get install swtpm (`make setup` does)")
+
+
+@contextlib.contextmanager
+def desks() -> Iterator[tuple[Path, Agent]]:
+    """The host, in a directory with a name as short as sockets need it."""
+    required()
+    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+        place = Path(name)
+        agent = host(place, POLICY)
+        try:
+            yield place, agent
+        finally:
+            places = TpmPlaces(agent.state)
+            for owner in places.all():
+                with contextlib.suppress(Exception):
+                    swtpm.stop(places, owner)
+
+
+def owner(agent: Agent, uuid: str = UUID) -> Owner:
+    """Whose the TPM is."""
+    found = TpmPlaces(agent.state).get(uuid)
+    assert found is not None
+    return found
+
+
+def serving(agent: Agent, uuid: str = UUID) -> int | None:
+    """The process that serves it."""
+    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid))
+
+
+def kill(agent: Agent, uuid: str = UUID) -> None:
+    """Kill the process that serves it; returns when it is gone, as the kernel takes a moment."""
+    pid = serving(agent, uuid)
+    assert pid is not None
+    handle = os.pidfd_open(pid)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    assert select.select([handle], [], [], 30)[0]
+    os.close(handle)
+    assert serving(agent, uuid) is None
+
+
+def guest(agent: Agent, vm: str = "desk") -> socket.socket:
+    """The guest's end: what the device model would pass on to the VM's console."""
+    stream = model(agent).channels.guest(vm)
+    stream.settimeout(30)
+    return stream

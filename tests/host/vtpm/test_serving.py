@@ -1,0 +1,414 @@
+"""A VM gets its own TPM at each start, and no other one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shype.base.errors import BadInput, Unavailable
+from shype.host.agent import Agent
+from shype.host.audit.reader import records
+from shype.host.hypervisor import Ending
+from shype.host.ids import HostId
+from shype.host.launch import Outcome, Step, catch_up, launch
+from shype.host.restoring import restore
+from shype.host.saving import save
+from shype.host.stop import Locked, stop
+from shype.host.vtpm import commands, swtpm
+from shype.host.vtpm.places import FIRST_USER, TpmPlaces
+from shype.policy.names import LabelName
+from tests.host.builders import config, host, model
+from tests.host.invariants import assert_sound, guests
+from tests.host.test_measured import Notes
+from tests.host.vtpm.desks import OTHER, POLICY, UUID, guest, kill, of, owner, serving
+
+Desk = tuple[Path, Agent]
+RANDOM = bytes.fromhex("80010000000c0000017b0008")
+ROOT = os.geteuid() == 0
+
+
+def run(desk: Desk, vm: str = "desk", uuid: str = UUID, *lines: str) -> Outcome:
+    place, agent = desk
+    return launch(agent, config(place, vm, of(uuid, *lines)))
+
+
+def halt(desk: Desk, vm: str = "desk") -> None:
+    stop(desk[1], vm, force=True, timeout=0)
+
+
+def kinds(agent: Agent, start: str = "vtpm") -> list[str]:
+    return [record.body["kind"] for record in records(agent.trail.directory)
+            if record.body["kind"].startswith(start)]
+
+
+def test_a_vm_talks_to_a_tpm_with_the_identity_that_is_on_record(desk: Desk) -> None:
+    _, agent = desk
+    assert run(desk).domid == 1
+    with guest(agent) as tpm:
+        assert commands.identity(commands.ek_public(tpm)) == owner(agent).ek
+    assert (owner(agent).vm, owner(agent).label, owner(agent).domid) == ("desk", "desk", 1)
+    told, = (r.body for r in records(agent.trail.directory) if r.body["kind"] == "vtpm")
+    assert told["details"] == {"uuid": UUID, "ek": owner(agent).ek, "new": True}
+
+
+def test_it_is_the_same_tpm_after_a_stop_and_a_start(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    first = owner(agent).ek
+    halt(desk)
+    assert serving(agent) is None
+    assert run(desk).domid == 2
+    with guest(agent) as tpm:
+        assert commands.identity(commands.ek_public(tpm)) == first
+
+
+def test_a_guest_that_reboots_gets_it_again(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    before = serving(agent)
+    model(agent).end(1, Ending.REBOOT)
+    with agent.lock.hold(1):
+        catch_up(agent)
+    assert guests(agent) == {"desk": "desk"}
+    assert serving(agent) not in (None, before)
+    with guest(agent) as tpm:
+        assert commands.identity(commands.ek_public(tpm)) == owner(agent).ek
+
+
+def test_registers_are_empty_after_a_start(desk: Desk) -> None:
+    _, agent = desk
+    # TPM2_PCR_Extend of register 13, with SHA-256; then TPM2_PCR_Read
+    extend = struct.pack(">HIIIIIHBHIH", 0x8002, 65, 0x182, 13, 9, 0x40000009, 0, 0, 0, 1, 11)
+    read = struct.pack(">HIIIHB", 0x8001, 20, 0x17E, 1, 11, 3) + b"\0\x20\0"
+    values = []
+    for _ in range(2):
+        run(desk)
+        with guest(agent) as tpm:
+            tpm.sendall(read)
+            values.append(tpm.recv(4096)[-32:])
+            tpm.sendall(extend + bytes(range(32)))
+            assert tpm.recv(4096)[6:10] == bytes(4)
+            tpm.sendall(read)
+            values.append(tpm.recv(4096)[-32:])
+        halt(desk)
+    assert values[0] == values[2] == bytes(32)
+    assert values[1] == values[3] != bytes(32)
+
+
+def test_a_guest_cannot_exchange_its_identity(desk: Desk) -> None:
+    """TPM2_ChangeEPS needs the platform hierarchy, which is off before the guest can speak."""
+    run(desk)
+    command = struct.pack(">III", 0x4000000C, 9, 0x40000009) + bytes(5)
+    with guest(desk[1]) as tpm:
+        tpm.sendall(struct.pack(">HII", 0x8002, 10 + len(command), 0x124) + command)
+        assert struct.unpack(">I", tpm.recv(4096)[6:10]) == (0x185,)  # TPM_RC_HIERARCHY, handle 1
+
+
+def test_no_process_is_left_and_no_vm_without_its_label(desk: Desk) -> None:
+    _, agent = desk
+    assert run(desk, "plain", OTHER).domid == 1
+    with pytest.raises(KeyError):
+        model(agent).channels.guest("plain")
+    assert TpmPlaces(agent.state).all() == ()
+
+
+@pytest.mark.skipif(not ROOT, reason="another user's process takes root to start")
+def test_each_process_is_a_user_of_its_own_without_rights(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    run(desk, "toy", OTHER)
+    pids = [serving(agent), serving(agent, OTHER)]
+    for seat, pid in enumerate(pids):
+        status = dict(line.split(":", 1) for line in
+                      Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(FIRST_USER + seat)}
+        assert status["Groups"].split() == []
+        assert int(status["CapEff"], 16) == 0
+        assert status["Seccomp"].strip() == "2"  # swtpm's own filter
+    assert TpmPlaces(agent.state).state(UUID).stat().st_mode & 0o777 == 0o700
+
+
+def test_without_swtpm_the_vm_does_not_start_and_that_is_no_denial(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swtpm, "PROGRAM", "swtpm-that-is-not-there")
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.missing"
+    assert guests(desk[1]) == {}
+    assert run(desk, "plain", OTHER).domid == 1
+
+
+def test_a_swtpm_that_fails_is_told_with_what_it_said(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "swtpm"
+    broken.write_text("#!/bin/sh\necho no such library >&2\nexit 1\n")
+    broken.chmod(0o755)
+    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+        parent.chmod(0o755)  # it is run by the TPM's user
+    monkeypatch.setattr(swtpm, "PROGRAM", str(broken))
+    with pytest.raises(Unavailable, match=r"no such library|Permission") as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.failed"
+    assert guests(desk[1]) == {}
+    assert_sound(desk[1])
+
+
+def test_a_configuration_without_a_uuid_is_refused_with_the_line_to_add(desk: Desk) -> None:
+    place, agent = desk
+    with pytest.raises(BadInput) as caught:
+        launch(agent, config(place, "desk"))
+    assert caught.value.id == "vtpm.uuid"
+    assert TpmPlaces(agent.state).all() == ()
+    line = caught.value.fix.partition(": ")[2]
+    assert launch(agent, config(place, "desk", line)).domid == 1
+
+
+def test_another_label_does_not_get_it(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    outcome = run(desk, "toy")
+    assert (outcome.domid, outcome.decision.id) == (None, HostId.VTPM_OWNER)
+    assert str(outcome.decision.rules[0]).endswith("policy.yaml:7:3")
+    assert guests(agent) == {}
+    assert serving(agent) is None
+
+
+def test_another_vm_of_the_same_label_with_the_uuid_is_the_same_vm(desk: Desk) -> None:
+    """VMs are known by UUID, and a name may change; the label may not."""
+    run(desk)
+    halt(desk)
+    assert run(desk, "desk-two").domid == 2
+
+
+def test_a_label_that_the_policy_renames_keeps_its_tpms(desk: Desk) -> None:
+    place, agent = desk
+    run(desk)
+    first = owner(agent)
+    halt(desk)
+    text = POLICY.replace("desk:    {coal", "bench:   {was: desk, coal").replace(
+        "desk: desk, desk-two: desk", "desk: bench, desk-two: bench").replace('"1.0"', '"1.1"')
+    (place / "model.json").unlink()
+    again = host(place, text)
+    assert launch(again, config(place, "desk", of(UUID))).domid == 1
+    assert (owner(again).label, owner(again).ek) == ("bench", first.ek)
+
+
+def test_state_of_another_label_that_was_swapped_in_is_found(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    run(desk, "toy", OTHER)
+    halt(desk)
+    halt(desk, "toy")
+    places = TpmPlaces(agent.state)
+    mine, theirs = places.state(UUID), places.state(OTHER)
+    mine.rename(mine.with_suffix(".aside"))
+    theirs.rename(mine)
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == ("vtpm.damaged" if ROOT else "vtpm.other-tpm")
+    if ROOT:  # with its rights as well it is found by its identity
+        for path in (mine, *mine.iterdir()):
+            os.chown(path, FIRST_USER, FIRST_USER)
+        with pytest.raises(Unavailable) as caught:
+            run(desk)
+        assert caught.value.id == "vtpm.other-tpm"
+    assert guests(agent) == {}
+    assert serving(agent) is None
+
+
+def test_a_link_in_place_of_the_state_is_not_followed(desk: Desk, tmp_path: Path) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    place = TpmPlaces(agent.state).state(UUID)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+    assert guests(agent) == {}
+
+
+def test_a_link_before_the_first_start_is_not_followed(desk: Desk, tmp_path: Path) -> None:
+    _, agent = desk
+    place = TpmPlaces(agent.state).state(UUID)
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path)
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lost_state_is_not_replaced_by_a_new_tpm(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    shutil.rmtree(TpmPlaces(agent.state).state(UUID))
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+
+
+def test_a_record_that_is_damaged_gives_the_tpm_to_nobody(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    (TpmPlaces(agent.state).directory / f"{UUID}.json").write_text("{}")
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+    assert guests(agent) == {}
+
+
+def test_what_serves_is_killed_and_that_is_on_record_once(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    with guest(agent) as tpm:
+        tpm.sendall(RANDOM)
+        assert len(tpm.recv(100)) == 20
+        kill(agent)
+        assert tpm.recv(100) == b""
+    for _ in range(2):
+        with agent.lock.hold(1):
+            catch_up(agent)
+    assert guests(agent) == {"desk": "desk"}
+    assert kinds(agent).count("vtpm.lost") == 1
+    assert owner(agent).lost
+    halt(desk)
+    assert run(desk).domid == 2
+    assert not owner(agent).lost
+    halt(desk)
+    assert kinds(agent).count("vtpm.lost") == 1
+
+
+def test_a_loss_is_on_record_even_if_the_vm_is_gone_when_somebody_looks(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    kill(agent)
+    halt(desk)
+    assert kinds(agent).count("vtpm.lost") == 1
+    assert owner(agent).domid == -1
+
+
+def test_a_vm_destroyed_behind_our_back_leaves_no_process_after_the_next_command(
+    desk: Desk
+) -> None:
+    _, agent = desk
+    run(desk)
+    model(agent).destroy(1)
+    assert serving(agent) is not None
+    with agent.lock.hold(1):
+        catch_up(agent)
+    assert serving(agent) is None
+    assert kinds(agent) == ["vtpm"]
+
+
+@pytest.mark.parametrize("step", [Step.PREPARED, Step.CREATED, Step.CLOSED, Step.KEPT])
+def test_a_launch_that_breaks_off_leaves_no_process(desk: Desk, step: Step) -> None:
+    place, agent = desk
+
+    def stumble(now: Step) -> None:
+        if now is step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(agent, config(place, "desk", of(UUID)), observer=stumble)
+    assert guests(agent) == {}
+    assert serving(agent) is None
+    assert run(desk).domid is not None
+
+
+@pytest.mark.parametrize("left", ["record", "directory", "state"])
+def test_a_first_start_that_was_killed_is_gone_on_with(desk: Desk, left: str) -> None:
+    """Between the record, the directory, its owner, and the identity in the record."""
+    _, agent = desk
+    places = TpmPlaces(agent.state)
+    fresh = places.new("desk", UUID, owner_label(agent))
+    if left == "directory":
+        places.state(UUID).mkdir(mode=0o700)
+    elif left == "state":
+        served = swtpm.start(places, fresh)
+        with swtpm.asked(served) as tpm:
+            commands.ek_public(tpm)
+        served.leave()  # killed: it goes on
+    assert serving(agent) is None or left == "state"
+    assert run(desk).domid == 1
+    with guest(agent) as tpm:
+        assert commands.identity(commands.ek_public(tpm)) == owner(agent).ek
+
+
+def owner_label(agent: Agent) -> LabelName:
+    return next(name for name in agent.policy.labels if name == "desk")
+
+
+def test_a_device_model_that_does_not_listen_starts_no_vm(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, agent = desk
+    monkeypatch.setattr("shype.host.vtpm.serving._LISTENING", 0.0)
+
+    def forgotten(self: object, address: str) -> None:
+        Path(address).touch()
+
+    monkeypatch.setattr(socket.socket, "bind", forgotten)
+    monkeypatch.setattr(socket.socket, "listen", lambda self, backlog: None)
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.failed"
+    assert guests(agent) == {}
+    assert serving(agent) is None
+
+
+def test_the_identity_is_measured_after_the_launch_and_before_the_vm_is_built(desk: Desk) -> None:
+    place, agent = desk
+    notes = Notes()
+    agent = replace(agent, measurer=notes)
+    said: list[list[tuple[str, ...]]] = []
+
+    def watch(step: Step) -> None:
+        if step is Step.PREPARED:
+            said.append(list(notes.said))
+
+    launch(agent, config(place, "desk", of(UUID)), observer=watch)
+    (first, second), = said
+    assert first[:2] == ("launch", "desk")
+    assert second == ("tpm", "desk", UUID, "desk", owner(agent).ek)
+
+
+def test_a_vm_keeps_its_tpm_while_it_runs_though_a_new_policy_has_none_for_it(
+    desk: Desk, tmp_path: Path
+) -> None:
+    _, agent = desk
+    run(desk)
+    labels = {name: replace(label, vtpm=False) for name, label in agent.policy.labels.items()}
+    other = replace(agent, bundle=replace(
+        agent.bundle, policy=replace(agent.policy, labels=labels)))
+    with pytest.raises(Locked) as caught:
+        save(other, "desk", tmp_path / "image")
+    assert caught.value.id == "vtpm.stays"
+    assert serving(agent) is not None
+
+
+def test_such_a_vm_is_neither_saved_nor_restored(desk: Desk, tmp_path: Path) -> None:
+    _, agent = desk
+    run(desk)
+    with pytest.raises(Locked) as caught:
+        save(agent, "desk", tmp_path / "image")
+    assert caught.value.id == "vtpm.stays"
+    assert guests(agent) == {"desk": "desk"}
+    image: list[bytes] = []
+    model(agent).save(1, image.append)
+    (tmp_path / "image").write_bytes(b"".join(image))
+    halt(desk)
+    outcome = restore(agent, tmp_path / "image", foreign=True)
+    assert (outcome.domid, outcome.decision.id) == (None, HostId.VTPM_STAYS)
