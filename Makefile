@@ -47,8 +47,9 @@ bench-decide: $(STAMP) ## time decisions, beside cedarpy, pycasbin and regopy on
 bench-analysis: $(STAMP) ## time the flow graph of large policies, and beside SETools' infoflow
 	$(BIN)/python -m bench.analysis
 
-bench-attest: $(STAMP) ## time a verifier: one quote, and a round of 1,000 hosts
+bench-attest: $(STAMP) lab ## time a verifier, and count what an attested label adds to a launch
 	$(BIN)/python -m bench.attest
+	$(BIN)/python -m bench.launch
 
 bench-meter: $(STAMP) ## what a sample of 1,000 VMs costs dom0
 	$(BIN)/python -m bench.meter

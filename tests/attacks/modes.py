@@ -86,7 +86,7 @@ def up(
 
     def begun() -> Lab:
         if mode is not Mode.MANAGER:
-            return Lab.up(bundle=compiled(text, mode, place))
+            return Lab.up(bundle=compiled(text, mode, place), loaded=True)
         if text in TOGETHER:
             return resumed("attacks-manager", [policy], lambda: managed(policy, place))
         return managed(policy, place)
@@ -102,7 +102,8 @@ def managed(text: str, place: Path) -> Lab:
     bundle, source = place / "managed", place / "managed.yaml"
     source.write_text(text)
     build(load(source).policy, target="xen-4.17", out=bundle)
-    lab = Lab.up(bundle=bundle, files={"/opt/xen-privcmd.ko": module(builder.load()).read_bytes()})
+    lab = Lab.up(bundle=bundle, loaded=True,
+                 files={"/opt/xen-privcmd.ko": module(builder.load()).read_bytes()})
     try:
         start_manager(lab)
     except BaseException:

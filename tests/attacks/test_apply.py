@@ -31,7 +31,7 @@ def arena(
     bundle = tmp_path_factory.mktemp("update") / "shop.shype"
     text = in_mode(SHOP, mode)
     bundle.write_bytes(seal(compiled(text), []))
-    with Lab.up(bundle=bundle) as lab:
+    with Lab.up(bundle=bundle, loaded=True) as lab:
         assert lab.sh(f"mkdir -m 1777 {HERE}").code == 0
         yield Arena(lab, {"policy": text}, mode)
 

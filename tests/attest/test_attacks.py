@@ -13,6 +13,7 @@ from shype.attest.reference import Boot, Rule, Window
 from shype.attest.tpm import Quote
 from shype.attest.verifier import CHALLENGE_LIFE
 from shype.base.errors import BadInput
+from shype.host import attest_result
 from shype.host.attest_result import Verdict
 from tests.attest.logs import ENFORCING, LAUNCH, LOAD, START, chain
 from tests.attest.paper_tpm import PaperTpm
@@ -22,6 +23,7 @@ from tests.attest.world import (
     NOW,
     OLD,
     REFERENCES,
+    VERIFIER,
     Machine,
     World,
     judged,
@@ -97,11 +99,19 @@ def test_a_revoked_host_is_not_believed(world: World, host: Machine) -> None:
     data = host.evidence()
     world.verifier.revoke("xen1", "stolen")
     assert judged(host, data) == (Verdict.FAILED, "host.revoked")
-    for call in (lambda: world.verifier.challenge(host.attester.id),
-                 lambda: world.verifier.enrol(host.attester.request("xen1"))):
-        with pytest.raises(BadInput) as caught:
-            call()
-        assert caught.value.id in ("host.revoked", "tpm-key.ek")
+    with pytest.raises(BadInput) as caught:
+        world.verifier.enrol(host.attester.request("xen1"))
+    assert caught.value.id in ("host.revoked", "tpm-key.ek")
+
+
+def test_a_revoked_host_that_asks_is_told_so_signed(world: World, host: Machine) -> None:
+    """Otherwise the good result that it has would hold for as long as it did before."""
+    world.verifier.revoke("xen1", "stolen")
+    nonce = world.verifier.challenge(host.attester.id).nonce
+    result, sealed, _ = world.verifier.appraise(host.attester.quote(nonce, REFERENCES.pcrs))
+    assert attest_result.loads(sealed, {VERIFIER.public.id: VERIFIER.public}) == result
+    assert (result.verdict, [r.id for r in result.reasons]) == (Verdict.FAILED, ["host.revoked"])
+    assert "stolen" in result.reasons[0].message
 
 
 def test_evidence_that_is_not_genuine_changes_nothing_that_is_known(host: Machine) -> None:

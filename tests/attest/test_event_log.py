@@ -46,6 +46,31 @@ def test_replay_is_a_chain_of_hashes_for_each_register(entries: list[Event]) -> 
         assert value == chain(digests, first)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
+@given(events, st.binary(max_size=3), st.integers(0, 200), st.integers(0, 255))
+def test_spelled_is_what_dumps_writes(
+    entries: list[Event], more: bytes, at: int, byte: int,
+) -> None:
+    data = bytearray(dumps(entries) + more)
+    data[at % len(data)] = byte
+    try:
+        found = loads(bytes(data))
+    except BadInput:
+        return
+    assert event_log.spelled(bytes(data), found) == (dumps(found) == data)
+
+
+def test_another_header_and_zeros_at_the_end_are_not_spelled_so() -> None:
+    entries = [to_event(event) for event in ALL]
+    data = dumps(entries)
+    assert event_log.spelled(data, entries)
+    assert not event_log.spelled(data + bytes(8), loads(data + bytes(8)))
+    other = bytearray(data)
+    other[48] ^= 1  # the platform's class, which `loads` does not look at
+    assert loads(bytes(other)) == tuple(entries)
+    assert not event_log.spelled(bytes(other), entries)
+
+
 def test_replay_is_what_a_tpm_does(own_tpm: SoftwareTpm) -> None:
     rng = random.Random(7)
     entries = [event_log.measured(rng.randrange(17), 4, rng.randbytes(9)) for _ in range(40)]

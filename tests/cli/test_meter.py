@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,23 @@ def test_report_by_everything(made: Host) -> None:
     assert made.on_files("report", "--by", "owner") == 2
     assert made.on_files("report", "--from", "2100-01-01", "--json") == 0
     assert json.loads(made.said())["rows"] == []
+
+
+def test_ledgers_of_two_hosts_add_up_and_none_counts_twice(
+    made: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Host(tmp_path / "other", capsys)
+    assert other.on_host("meter", "begin") == 0
+    assert other.on_host("run", str(config(tmp_path / "other", "a-db"))) == 0
+    other.used(1, 2 * 10**9)
+    assert other.on_host("meter", "sample") == 0
+    made.said()
+    assert made.on_files("report", "--ledger", str(other.ledger), "--json") == 0
+    rows = {row["key"]: row for row in json.loads(made.said())["rows"]}
+    assert (rows["a-db"]["cpu_ns"], rows["a-db"]["runs"]) == (5 * 10**9, 2)
+    shutil.copytree(made.ledger, tmp_path / "copy")
+    assert made.on_files("report", "--ledger", str(tmp_path / "copy")) == 2
 
 
 def test_verify_and_what_it_says(made: Host) -> None:

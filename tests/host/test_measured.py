@@ -10,6 +10,7 @@ import pytest
 
 from shype.base.errors import BadInput, Unavailable
 from shype.host import measured
+from shype.host import watch as watching
 from shype.host.admission import enforced
 from shype.host.agent import Agent
 from shype.host.audit.reader import records
@@ -22,7 +23,7 @@ from shype.host.update.update import RolledBack, Update
 from shype.policy.manifest import Manifest
 from shype.policy.model import Enforcement
 from tests.host.attestation.attested import POLICY, VERIFIER
-from tests.host.builders import config, host
+from tests.host.builders import config, host, model
 from tests.host.invariants import guests
 from tests.host.update.shop import NEW, Shop
 
@@ -215,3 +216,45 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         measured.image(vm([BootFile(str(tmp_path / "none"), "kernel")]))
     assert caught.value.id == "vm.image"
+
+
+def test_the_watcher_measures_what_changed_behind_the_agents_back(tmp_path: Path) -> None:
+    notes = Notes()
+    agent = measuring(host(tmp_path), notes)
+    modes = iter([Enforcement.ENFORCING, Enforcement.PERMISSIVE, Enforcement.ENFORCING])
+
+    def changing() -> bool:
+        mode = next(modes, None)
+        if mode is not None:
+            model(agent).set_enforcement(mode)
+        return mode is not None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "TRUST", 0)
+        watching.watch(agent, lambda told: None, go_on=changing)
+    assert [words[2] for words in notes.said] == [
+        "enforcing", "enforcing", "permissive", "enforcing"]
+
+
+def test_a_watcher_that_cannot_measure_says_so_once(tmp_path: Path) -> None:
+    agent = measuring(host(tmp_path), Notes(broken=True))
+    told: list[object] = []
+    turns = iter([True] * 5 + [False])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "TRUST", 0)
+        watching.watch(agent, told.append, go_on=lambda: next(turns))
+    assert [getattr(one, "id", one) for one in told] == ["tpm.absent"]
+
+
+def test_a_watcher_does_not_measure_an_update_that_is_at_work(tmp_path: Path) -> None:
+    """The policy that it knows is not in force then, and that is no fault."""
+    notes = Notes()
+    agent = measuring(host(tmp_path), notes)
+    with agent.lock.hold(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "AGAIN", 0.05)
+        watching.watch(agent, lambda told: None, go_on=lambda: False)
+    assert notes.said == []
+    with pytest.MonkeyPatch.context() as patch:  # killed: the next command finishes it
+        patch.setattr(watching, "enforced", lambda agent: False)
+        watching.watch(agent, lambda told: None, go_on=lambda: False)
+    assert notes.said == []

@@ -18,7 +18,6 @@ from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
 from shype.policy.loader import load
 from shype.policy.manifest import read_directory
-from shype.policy.names import LabelName
 from shype.policy.signed import seal
 from tests.lab.conftest import EXAMPLES
 
@@ -32,7 +31,6 @@ if grep -q shype.trial /proc/cmdline && [ -e /boot/hang ]; then
   exec chrt -f 99 busybox sh -c 'while :; do :; done'
 fi
 """
-MARKET = LabelName("market-data")
 OPTIONS = ["--xen", "/xen-flask", "--dom0-mem", "768M", "--kernel", "/vmlinuz-lab",
            "--initrd", "/initrd.img-lab", "--kernel-args", "console=hvc0 quiet",
            "--xen-args", grub.XEN_ARGS]
@@ -41,12 +39,10 @@ OPTIONS = ["--xen", "/xen-flask", "--dom0-mem", "768M", "--kernel", "/vmlinuz-la
 ENOUGH, SHORT = "300", "30"
 
 
-def edition(version: str, out: Path) -> Contents:
-    """examples/banks.yaml, compiled, as another version; VMs with market's label have TPMs."""
-    policy = load(EXAMPLES / "banks.yaml").policy
-    label = policy.labels[MARKET]
-    build(replace(policy, version=version, labels={
-        **policy.labels, MARKET: replace(label, vtpm=True)}), target="xen-4.17", out=out)
+def edition(version: str, out: Path, source: Path = EXAMPLES / "banks.yaml") -> Contents:
+    """The policy ``source``, compiled, as another version."""
+    policy = load(source).policy
+    build(replace(policy, version=version), target="xen-4.17", out=out)
     return read_directory(out)
 
 
@@ -59,8 +55,18 @@ def broken(contents: Contents, module: bytes) -> Contents:
 
 
 @contextlib.contextmanager
-def installed(place: Path, *, measured: bool = False) -> Iterator[GrubHost]:
-    """Installed on an image, and powered on (``measured``: by UEFI, with a TPM)."""
+def installed(place: Path) -> Iterator[GrubHost]:
+    """Installed on an image, and powered on."""
+    files = prepared(place)
+    with GrubHost.up(place / "disk.img", files) as machine:
+        yield machine
+
+
+def prepared(place: Path, source: Path = EXAMPLES / "banks.yaml") -> dict[str, bytes | str]:
+    """Install the policy ``source`` on a disk, ``disk.img`` in ``place``; dom0's further files.
+
+    In ``place`` are also ``root/boot``, ``first.shype``, ``keys`` and ``grub.efi``.
+    """
     key = PrivateKey.generate()
     (place / "keys").mkdir()
     (place / "keys/lab.pub").write_bytes(key.public.pem())
@@ -68,21 +74,21 @@ def installed(place: Path, *, measured: bool = False) -> Iterator[GrubHost]:
     init = (Path(grub.__file__).parent / "dom0/init.sh").read_text()
     grub.tree(built, place / "root/boot", assets.ARM, {
         "init.sh": init.replace("ip link set lo up\n", HANG + "ip link set lo up\n").encode()})
-    first = edition("1.0", place / "first")
+    first = edition("1.0", place / "first", source)
     (place / "first.shype").write_bytes(seal(first, [key]))
     assert main(["host", "install", "--root", str(place / "root"), "--separate-boot",
                  "--bundle", str(place / "first.shype"), "--keys", str(place / "keys"),
                  "--watchdog", ENOUGH, *OPTIONS]) == 0
     grub.disk(place / "root/boot", place / "disk.img")
-    second = edition("1.1", place / "second")
+    (place / "grub.efi").write_bytes(grub.efi_program(place / "disk.img"))
+    second = edition("1.1", place / "second", source)
     reference = built.reference.read_bytes()
-    files: dict[str, bytes | str] = {
+    return {
         "/etc/shype/keys/lab.pub": key.public.pem(),
         "/root/second.shype": seal(second, [key]),
-        "/root/other.shype": seal(broken(edition("1.3", place / "other"), reference), [key]),
+        "/root/other.shype": seal(
+            broken(edition("1.3", place / "other", source), reference), [key]),
     }
-    with GrubHost.up(place / "disk.img", files, measured=measured) as machine:
-        yield machine
 
 
 def env(host: GrubHost) -> dict[str, str]:

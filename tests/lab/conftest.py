@@ -30,9 +30,10 @@ STILL = "cap = 1"
 #: `Lab.up` with the test's clean-up.
 Factory = Callable[..., Lab]
 #: The files that take longest. Begun first, they do not end alone on one of two cores. The two
-#: about networks are far apart: the second goes on from what the first has saved.
-LONGEST = ("lab/test_attest", "lab/test_network", "lab/test_boot", "lab/test_measured",
-           "attacks/test_resources", "lab/test_lifecycle", "lab/test_verify",
+#: about networks are far apart: the second goes on from what the first has saved; so are the three
+#: with hosts that booted measured.
+LONGEST = ("lab/test_attested", "lab/test_network", "lab/test_boot", "lab/test_measured",
+           "lab/test_attest", "attacks/test_resources", "lab/test_lifecycle", "lab/test_verify",
            "attacks/test_store", "lab/test_launch", "lab/test_faults",
            "attacks/test_network", "attacks/test_object_manager", "attacks/test_apply",
            "attacks/test_driver", "attacks/test_dom0", "attacks/test_manager",
@@ -82,7 +83,7 @@ def fresh_lab(lab_built: builder.Built) -> Iterator[Factory]:
 @pytest.fixture(scope="module")
 def banks_lab(lab_built: builder.Built, bundle: Path) -> Iterator[Lab]:
     """A lab that enforces examples/banks.yaml, shared by the tests of one file."""
-    with Lab.up(bundle=bundle) as lab:
+    with Lab.up(bundle=bundle, loaded=True) as lab:
         yield lab
 
 

@@ -53,7 +53,7 @@ def _started(scratch: Path) -> Lab:
     file, out = scratch / "nets.yaml", scratch / "nets"
     file.write_text(POLICY)
     build(load(file).policy, target="xen-4.17", out=out)
-    lab = Lab.up(bundle=out)
+    lab = Lab.up(bundle=out, loaded=True)
     try:
         for name in LABELS:
             ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""

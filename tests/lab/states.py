@@ -24,7 +24,7 @@ def resumed(
     `begin` depends on, besides the lab and the sources of what runs in dom0.
     """
     built = builder.build()
-    made_of = [*parts, built.xen, built.image, built.guest_initrd, *_sources()]
+    made_of = [*parts, built.xen, built.image, built.guest_initrd, *sources()]
     digest = canonical.digest(canonical.dumps([str(part) for part in made_of]))[:16]
     state = f"{kind}-{digest}"
     with locked(paths.states() / f".{kind}-lock"):
@@ -36,7 +36,8 @@ def resumed(
     return Lab.restore(state)
 
 
-def _sources() -> list[str]:
-    """What may have a part in how a host gets ready."""
-    return [path.read_text() for place in ("host", "decision", "policy", "compile")
-            for path in sorted((SOURCE / place).rglob("*.py"))]
+def sources(*more: str) -> list[str]:
+    """What may have a part in how a host gets ready; ``more``: files or directories of shype."""
+    places = [SOURCE / name for name in ("host", "decision", "policy", "compile", *more)]
+    return [path.read_text() for place in places
+            for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]

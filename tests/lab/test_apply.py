@@ -87,7 +87,7 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
     """A host with SHOP 1.0 and three guests that run."""
     place = tmp_path_factory.mktemp("apply") / "shop.shype"
     place.write_bytes(seal(compiled(SHOP), []))
-    with Lab.up(bundle=place) as up:
+    with Lab.up(bundle=place, loaded=True) as up:
         for vm in VMS:
             start(up, vm)
         probe.wait_for(up.run, VMS, timeout=400)

@@ -56,7 +56,7 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
     place = tmp_path_factory.mktemp("devices")
     (place / "devices.yaml").write_text(POLICY)
     build(load(place / "devices.yaml").policy, target="xen-4.17", out=place / "bundle")
-    with Lab.up(bundle=place / "bundle") as up:
+    with Lab.up(bundle=place / "bundle", loaded=True) as up:
         assert up.sh(SETUP).code == 0
         yield up
 

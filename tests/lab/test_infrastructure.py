@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shype.base.errors import BadInput, Unavailable
-from shype.lab import builder, paths, rundir, spawn
+from shype.lab import builder, paths, ready, rundir, spawn, verification
 from shype.lab.channel import RemoteError
 from shype.lab.guests import config
 from shype.lab.host import BootFailed, Lab, forget
@@ -49,6 +49,19 @@ def test_boots_enforcing_and_has_everything(fresh_lab: Factory, bundle: Path) ->
     assert lab.sh("test -e /dev/fd/0 && test -d /var/lib/shype && test -d /etc/xen/vms").code == 0
     assert lab.sh("cat /sys/class/net/xenbr0/bridge/forward_delay").out.strip() == "0"
     assert "Xen version 4.17" in lab.console()
+
+
+def test_a_policy_that_is_loaded_is_in_force_as_one_that_is_booted(
+    fresh_lab: Factory, bundle: Path,
+) -> None:
+    lab = fresh_lab(bundle=bundle, loaded=True, files={"/run/again.bin": ready.module()})
+    assert not verification.loaded(lab, None).different
+    assert "u:r:dom0_t:s0" in lab.run(["xl", "list", "-Z"]).out
+    assert lab.run(["xl", "loadpolicy", "/run/again.bin"]).code != 0, "as little as after a boot"
+    assert lab.sh("test -e /run/shype-lab/policy.bin").code == 1
+    again = fresh_lab(bundle=bundle, loaded=True)
+    assert again.record.from_snapshot
+    assert again.run(["shype", "verify"], timeout=200).code == 0
 
 
 def test_a_snapshot_is_quick_and_exact(

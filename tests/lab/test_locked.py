@@ -45,7 +45,7 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
     place = tmp_path_factory.mktemp("vaults")
     (place / "p.yaml").write_text(POLICY)
     build(load(place / "p.yaml").policy, target="xen-4.17", out=place / "bundle")
-    with Lab.up(bundle=place / "bundle") as lab:
+    with Lab.up(bundle=place / "bundle", loaded=True) as lab:
         vif = 'vif = ["bridge=xenbr0"]'
         lab.put("/run/pv.cfg", config("pv", type="pv", extra=vif))
         lab.put("/run/pvh.cfg", config("pvh", extra=vif))

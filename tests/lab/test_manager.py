@@ -58,7 +58,7 @@ def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> I
     (place / "p.yaml").write_text(POLICY)
     build(load(place / "p.yaml").policy, target="xen-4.17", out=place / "bundle")
     files = {"/opt/xen-privcmd.ko": module(lab_built).read_bytes()}
-    with Lab.up(bundle=place / "bundle", files=files) as lab:
+    with Lab.up(bundle=place / "bundle", files=files, loaded=True) as lab:
         for name in ("vault", "plain", "rival"):
             lab.put(f"/run/{name}.cfg", config(name, type="pv", extra=STILL))
         yield lab

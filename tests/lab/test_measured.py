@@ -16,9 +16,10 @@ from shype.attest.boot_reference import BootReference
 from shype.attest.grub import image
 from shype.cli.main import main
 from shype.host.install import grubenv
-from shype.lab import builder, grub
+from shype.lab import builder
 from shype.lab.grubhost import GrubHost
-from tests.lab.boot_host import attempt, commit, env, installed
+from tests.lab.boot_host import attempt, commit, env
+from tests.lab.measured_hosts import booted
 from tests.lab.pcrs import pcrs
 
 pytestmark = pytest.mark.lab
@@ -34,14 +35,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def host(lab_built: builder.Built, place: Path) -> Iterator[GrubHost]:
     """Installed with its first policy, and powered on."""
-    with installed(place, measured=True) as machine:
+    with booted(place) as (machine,):
         yield machine
 
 
 @pytest.fixture(scope="module")
 def reference(host: GrubHost, place: Path) -> BootReference:
-    """Of the first policy; computed from the installed image, which nothing has booted."""
-    (place / "grub.efi").write_bytes(grub.efi_program(place / "disk.img"))
+    """Of the first policy; computed from what was installed, which nothing has booted."""
     assert main(["attest", "reference", "--bundle", str(place / "first.shype"), "--keys",
                  str(place / "keys"), "--boot-dir", str(place / "root/boot"), "--efi",
                  str(place / "grub.efi"), "--device", DEVICE, "-o", str(place / "reference")]) == 0
@@ -50,12 +50,11 @@ def reference(host: GrubHost, place: Path) -> BootReference:
 
 
 def machine(place: Path, boot: Path) -> Machine:
-    program = image.read(grub.efi_program(place / "disk.img"), "grub.efi")
+    program = image.read((place / "grub.efi").read_bytes(), "grub.efi")
     return Machine(boot, (program,), DEVICE)
 
 
 def test_the_first_boot_is_the_predicted_trial(host: GrubHost, reference: BootReference) -> None:
-    host.wait()
     measured = pcrs(host.lab)
     boot = reference.matching(measured)
     assert boot is not None, (reference.wrong(measured), measured)

@@ -39,7 +39,8 @@ def pair(lab_built: builder.Built, bundle: Path) -> Iterator[Pair]:
     others: dict[str, bytes | str] = {
         B_DB: config("b-db", type="pv", extra=STILL),
         DYING: Path(dying_program.__file__).read_bytes()}
-    with Lab.up(bundle=bundle, files=files) as one, Lab.up(bundle=bundle, files=others) as two:
+    with (Lab.up(bundle=bundle, files=files, loaded=True) as one,
+          Lab.up(bundle=bundle, files=others, loaded=True) as two):
         address = link(one, two)[1]
         assert shype(one, "run", A_DB).code == 0
         assert one.sh("mkdir -p /root/.ssh && ssh-keygen -q -t ed25519 -N '' "

@@ -77,7 +77,7 @@ def lab(lab_built: builder.Built, bundle: Path) -> Iterator[Lab]:
         "/etc/xen/vms/a2.cfg": config("a2", type="pv"),
         "/etc/xen/vms/late.cfg": config("late", type="pv", seclabel="two", extra="cap = 1"),
     }
-    with Lab.up(bundle=bundle, files=files) as found:
+    with Lab.up(bundle=bundle, files=files, loaded=True) as found:
         disks = found.sh("mkdir -p /srv; for i in 0 1; do truncate -s 256K /srv/disk$i && "
                          "losetup /dev/loop$((i + 2)) /srv/disk$i || exit 1; done; "
                          "ip addr add 10.9.0.1/24 dev xenbr0")

@@ -75,6 +75,33 @@ def test_the_agent_writes_the_same_files(
     assert (target / "run").stat().st_mode & 0o777 == 0o755
 
 
+def test_shype_stays_if_nobody_changed_it_and_is_written_anew_if_somebody_did(
+    tmp_path: Path, initrd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, target = tmp_path / "disk", tmp_path / "dom0"
+    monkeypatch.setattr(labd, "PACKAGE", f"{target}/")
+    monkeypatch.setattr(labd, "DIGEST", f"{target}/.digest")
+    monkeypatch.setattr(fcntl, "ioctl", lambda *words: 0)  # BLKFLSBUF is for block devices
+    forgotten: list[bool] = []
+    monkeypatch.setattr(labd.WARM, "forget", lambda: forgotten.append(True))
+
+    def given(digest: bytes, code: bytes, **how: bool) -> tuple[bytes, int]:
+        files = {f"{target}/.digest": digest, f"{target}/a.py": code, f"{tmp_path}/file": code}
+        head = json.dumps([(name, 0o644, len(data)) for name, data in files.items()]).encode()
+        body = b"".join(files.values())
+        disk.write_bytes(payload.MAGIC + struct.pack("<QQ", len(head), len(body)) + head + body)
+        labd.op_payload({"device": str(disk), **how}, cast(labd.Port, None))
+        assert (tmp_path / "file").read_bytes() == code
+        return (target / "a.py").read_bytes(), len(forgotten)
+
+    assert given(b"1", b"old", keep=True) == (b"old", 1), "there is none yet"
+    (target / "left.py").write_bytes(b"removed since")
+    assert given(b"1", b"changed", keep=True) == (b"old", 1)
+    assert given(b"2", b"newer", keep=True) == (b"newer", 2)
+    assert not (target / "left.py").exists()
+    assert given(b"2", b"newest") == (b"newest", 3), "somebody may have changed it here"
+
+
 def test_byte_code_is_what_python_would_use(tmp_path: Path) -> None:
     for name, data in payload.package():
         path = tmp_path / name

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import shype
-from shype.lab.dom0 import labd
+from shype.lab.dom0 import hand_over, labd
 
-EXAMPLE = str(Path(__file__).parents[2] / "examples" / "banks.yaml")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = str(EXAMPLES / "banks.yaml")
 
 
 class Port:
@@ -95,3 +98,21 @@ def test_if_it_does_not_start_nothing_is_answered(monkeypatch: pytest.MonkeyPatc
     broken.SOCKET = "/nowhere/socket"
     port: Any = Port()
     assert broken.run({"argv": ["shype", "--version"]}, b"", port) is None
+
+
+def test_a_command_that_comes_another_way_has_its_own_descriptors_and_environment(
+    warm: labd.Warm, tmp_path: Path
+) -> None:
+    assert ask(warm, "--version")[0] == 0  # it is started
+    words = [sys.executable, "-I", "-S", str(Path(hand_over.__file__))]
+    run = partial(subprocess.run, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                  check=False, cwd=EXAMPLES)
+    done = run([*words, warm.SOCKET, "shype", "explain", "banks.yaml", "a-desk", "b-desk"])
+    assert done.returncode == 1
+    assert "wall" in done.stdout
+    done = run([*words, warm.SOCKET, "shype", "check", "banks.yaml", "--color"],
+               env={"COLUMNS": "40"})
+    assert done.returncode == 2
+    assert max(map(len, done.stderr.splitlines())) < 60  # it has this width, from the environment
+    done = run([*words, str(tmp_path / "none"), "sh", "-c", "echo $0 cold; exit 5"])
+    assert (done.returncode, done.stdout) == (5, "sh cold\n")

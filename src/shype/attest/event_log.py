@@ -39,6 +39,8 @@ _SIZES = {0x0004: 20, 0x000B: 32, 0x000C: 48, 0x000D: 64, 0x0012: 32,
 SHA256 = 0x000B
 _SIGNATURE = b"Spec ID Event03\0"
 _LOCALITY = b"StartupLocality\0"
+#: How an event begins: register, type, number of digests.
+_START = struct.Struct("<III")
 #: Platform class client, specification 2.0 errata 5, 64-bit numbers; one bank.
 _HEADER = struct.pack("<16sIBBBBIHHB", _SIGNATURE, 0, 0, 2, 105, 2, 1, SHA256, SIZE, 0)
 
@@ -115,6 +117,17 @@ def loads(data: bytes) -> tuple[Event, ...]:
     return tuple(events)
 
 
+def spelled(data: bytes, events: Iterable[Event]) -> bool:
+    """Whether the log ``data``, of which `loads` made ``events``, is as `dumps` writes them.
+
+    An event has one spelling only, so what may differ is the header, and zeros at the end.
+    """
+    head = header()
+    sizes = (16 + sum(2 + len(digest) for _, digest in event.digests) + len(event.data)
+             for event in events)
+    return data.startswith(head) and len(data) == len(head) + sum(sizes)
+
+
 def replay(
     events: Iterable[Event], start: Mapping[int, bytes] = INITIAL
 ) -> dict[int, bytes]:
@@ -167,7 +180,7 @@ def _banks(reader: Reader) -> dict[int, int]:
 
 
 def _event(reader: Reader, banks: Mapping[int, int]) -> Event:
-    pcr, kind, count = reader.number(4), reader.number(4), reader.number(4)
+    pcr, kind, count = _START.unpack(reader.take(_START.size))
     if pcr >= PCRS:
         raise _corrupt(f"an event is of the register {pcr}, which no TPM has")
     if count > len(banks):

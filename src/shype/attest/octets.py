@@ -26,10 +26,11 @@ class Reader:
 
     def take(self, size: int) -> bytes:
         """The next bytes. Raises what ``ended`` makes."""
-        if size > self.left:
+        begin, end = self.at, self.at + size
+        if end > len(self.data):
             raise self.ended()
-        self.at += size
-        return self.data[self.at - size:self.at]
+        self.at = end
+        return self.data[begin:end]
 
     def number(self, size: int) -> int:
         """The next number, of ``size`` bytes."""

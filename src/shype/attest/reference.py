@@ -98,8 +98,13 @@ class Rule:
 
     def about(self, event: HostEvent) -> bool:
         """Whether the rule is about ``event``."""
-        return event.kind is self.kind and all(
-            self.values[key] in (ANY, value) for key, value in event.values.items())
+        if event.kind is not self.kind:
+            return False
+        for key, value in event.values.items():
+            wanted = self.values[key]
+            if wanted not in (value, ANY):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

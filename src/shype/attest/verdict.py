@@ -6,7 +6,7 @@ from a host that may be anybody's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from shype.attest import event_log, evidence, host_events, quote
@@ -20,6 +20,11 @@ from shype.host.attest_result import AttestedPolicy, Reason, Verdict, attester_i
 
 #: From good to bad: the worst of all findings is the verdict.
 _ORDER = (Verdict.TRUSTED, Verdict.MAINTENANCE, Verdict.UNKNOWN, Verdict.FAILED)
+_RANK = {verdict: rank for rank, verdict in enumerate(_ORDER)}
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    return max(verdicts, key=_RANK.__getitem__, default=Verdict.TRUSTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Appraisal:
     @property
     def verdict(self) -> Verdict:
         """The worst of all findings; trusted if there are none."""
-        return max((f.severity for f in self.findings), key=_ORDER.index, default=Verdict.TRUSTED)
+        return _worst(f.severity for f in self.findings)
 
     @property
     def accepted(self) -> bool:
@@ -72,7 +77,7 @@ class Appraisal:
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why, worst first."""
-        ranked = sorted(self.findings, key=lambda f: -_ORDER.index(f.severity))
+        ranked = sorted(self.findings, key=lambda f: -_RANK[f.severity])
         return tuple(f.reason for f in ranked)
 
 
@@ -103,7 +108,7 @@ def appraise(
     findings = [*_went_back(said, seen)]
     _state("firmware", found, references.firmware, now, findings)
     boot = _state("boot", found, references.boots, now, findings)
-    if event_log.dumps(entries) != found.log:
+    if not event_log.spelled(found.log, entries):
         findings.append(_fail("log.form", "the log has more in it than events of the host"))
     if register != found.pcrs[host_events.PCR]:
         findings.append(_fail("log.register", "the log is not what was measured: an event is "
@@ -259,7 +264,7 @@ def _judge(
                     and _outside(rule.window, now) is None for rule in references.rules
                     if rule.kind is Kind.POLICY)
         _no_downgrade(policy, newest, meant, findings)
-    by_kind = {kind: [r for r in references.rules if r.kind is kind] for kind in Kind}
+    rules_of = _rules(references.rules, now)
     last = {event.kind: number for number, event in enumerate(events)}
     for number, event in enumerate(events):
         if number == known:
@@ -267,18 +272,18 @@ def _judge(
                            if name not in newest or _version(newest[name]) < _version(version)})
         current = last[event.kind] == number or event.kind in (
             Kind.LAUNCH, Kind.TPM)
-        rules = [rule for rule in by_kind[event.kind] if rule.about(event)]
-        open_ = [rule for rule in rules if _outside(rule.window, now) is None]
+        about = [(rule, late) for rule, late in rules_of[event.kind] if rule.about(event)]
+        open_ = [rule for rule, late in about if late is None]
         # What is over has had its time; only what is in force must be in time now.
         if not open_ and not current:
-            open_ = [rule for rule in rules if rule.window.opens(now)]
+            open_ = [rule for rule, late in about if late != "not-yet"]
         if not open_:
-            findings.append(_unaccepted(event, rules, now))
+            findings.append(_unaccepted(event, about[0][1] if about else None))
         else:
-            worst = max(open_, key=lambda rule: _ORDER.index(rule.severity))
-            if worst.severity is not Verdict.TRUSTED:
-                findings.append(Finding(worst.severity, Reason(
-                    "event.severity", f"{event} counts as {worst.severity}")))
+            severity = _worst(rule.severity for rule in open_)
+            if severity is not Verdict.TRUSTED:
+                findings.append(Finding(severity, Reason(
+                    "event.severity", f"{event} counts as {severity}")))
         if event.kind is Kind.POLICY:
             values = event.values
             policy = AttestedPolicy(values["name"], values["version"], values["bundle"])
@@ -287,10 +292,18 @@ def _judge(
     return policy
 
 
-def _unaccepted(event: HostEvent, rules: Sequence[Rule], now: int) -> Finding:
-    if not rules:
+def _rules(rules: Sequence[Rule], now: int) -> dict[Kind, list[tuple[Rule, str | None]]]:
+    """The rules about each kind, and for each why it does not hold now."""
+    found: dict[Kind, list[tuple[Rule, str | None]]] = {kind: [] for kind in Kind}
+    for rule in rules:
+        found[rule.kind].append((rule, _outside(rule.window, now)))
+    return found
+
+
+def _unaccepted(event: HostEvent, late: str | None) -> Finding:
+    """No rule accepts the event; the first about it is ``late``, if there is one."""
+    if late is None:
         return _fail("event.unknown", f"{event}: no reference value accepts it")
-    late = _outside(rules[0].window, now) or "expired"
     return _fail(f"event.{late}", f"{event}: {_LATE[late]}")
 
 

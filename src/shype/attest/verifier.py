@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shype.attest import evidence, quote
-from shype.attest.enroller import Enroller, require_believed
+from shype.attest.enroller import Enroller
 from shype.attest.evidence import Evidence
 from shype.attest.public import AttestationKey, attestation_key
 from shype.attest.registry import Host
@@ -68,11 +68,11 @@ class Verifier(Enroller):
     def challenge(self, attester: str, pcrs: Sequence[int] | None = None) -> Challenge:
         """A challenge for the host with the key ``attester``; nothing is kept of it.
 
-        ``pcrs``: None are those that its reference values are about.
-        Raises BadInput: ``host.unknown``, ``host.revoked``, ``reference.*``.
+        ``pcrs``: None are those that its reference values are about.  A revoked host gets one too:
+        what it answers is refused with a signed result, which replaces the good one that it has.
+        Raises BadInput: ``host.unknown``, ``reference.*``.
         """
         host = self.registry.find(attester)
-        require_believed(host)
         pcrs = self.references(host).pcrs if pcrs is None else tuple(pcrs)
         now = int(self._clock())
         head = struct.pack(">Q", now) + os.urandom(8)

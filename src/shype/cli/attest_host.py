@@ -32,7 +32,7 @@ def add(verbs: Commands) -> None:
         "With --verifier all at once; or by files, in two steps.",
         "  shype attest enrol xen1 --verifier https://verifier:8443\n"
         "  shype attest enrol xen1 -o request.json         # to `attest enrolment`\n"
-        "  shype attest enrol xen1 --challenge challenge.json -o answer.json")
+        "  shype attest enrol xen1 --challenge challenge.json -o answer.json", "enroll")
     enrol.add_argument("name", metavar="NAME", help="how the verifier has admitted it")
     _remote(enrol)
     enrol.add_argument("--challenge", type=Path, metavar="FILE",
@@ -66,11 +66,11 @@ def add(verbs: Commands) -> None:
     accept.set_defaults(run=_accept)
 
 
-def _verb(verbs: Commands, name: str, help: str, text: str, example: str
+def _verb(verbs: Commands, name: str, help: str, text: str, example: str, *aliases: str
           ) -> argparse.ArgumentParser:
     lines = example if example.startswith(" ") else f"  {example}"
     verb = verbs.add_parser(
-        name, help=help, description=text, epilog=f"example:\n{lines}",
+        name, aliases=aliases, help=help, description=text, epilog=f"example:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     verb.add_argument("--json", action="store_true", help="print JSON")
     return verb

@@ -48,6 +48,7 @@ Amounts between two moments, by the host's clock. A VM of several coalitions
 counts in each. `shype meter verify` first: a report believes what it reads.
 
 example: shype meter report --by label --from 2026-11-01 --to 2026-12-01 --csv
+on another machine: shype meter report --ledger host1 --ledger host2
 """
 
 
@@ -71,7 +72,9 @@ def add(commands: Commands) -> None:
     sample = verb("sample", "record what every VM has used until now", _SAMPLE, _sample)
     add_options(sample)
     verify = verb("verify", "say whether a ledger is whole", _VERIFY, _verify)
-    _files(verify)
+    verify.add_argument("--ledger", type=Path, default=PLACE, metavar="DIR",
+                        help="the ledger's directory (default %(default)s)")
+    verify.add_argument("--json", action="store_true", help="print JSON")
     verify.add_argument("--key", type=Path, metavar="FILE", help="the first public key")
     verify.add_argument("--at", action="append", default=[], metavar="SEQ:HASH",
                         help="a record that must be in it (again for more)")
@@ -80,7 +83,9 @@ def add(commands: Commands) -> None:
     verify.add_argument("--revoked", action="append", default=[], metavar="KEYID",
                         help="a key that may have signed nothing (again for more)")
     report = verb("report", "add up what VMs have used", _REPORT, _report)
-    _files(report)
+    report.add_argument("--ledger", type=Path, action="append", metavar="DIR",
+                        help=f"a ledger's directory, again for other hosts' (default {PLACE})")
+    report.add_argument("--json", action="store_true", help="print JSON")
     report.add_argument("--by", choices=("vm", "label", "coalition", "owner"), default="vm",
                         help="what amounts are added up for (default %(default)s)")
     report.add_argument("--from", dest="begin", type=_moment, metavar="TIME",
@@ -90,12 +95,6 @@ def add(commands: Commands) -> None:
                         help="who owns which VM or label: NAME OWNER in each line")
     report.add_argument("--csv", action="store_true", help="print CSV")
     meter_host.add(verb, PLACE)
-
-
-def _files(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--ledger", type=Path, default=PLACE, metavar="DIR",
-                         help="the ledger's directory (default %(default)s)")
-    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _moment(text: str) -> int:
@@ -192,6 +191,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
+    from shype.meter.reader import lines
     from shype.meter.report import By, Period, owners, report
     from shype.meter.usage import NAMES
 
@@ -199,7 +199,11 @@ def _report(args: argparse.Namespace) -> int:
         raise BadInput("meter.owners", "--by owner and --owners FILE go together",
                        "the file has a VM or label and its owner in each line")
     known = owners(args.owners.read_text(), str(args.owners)) if args.owners is not None else {}
-    rows = report([args.ledger], By(args.by), Period(args.begin, args.end), known)
+    ledgers = args.ledger or [PLACE]
+    if len({next(lines(ledger)).data for ledger in ledgers}) != len(ledgers):
+        raise BadInput("meter.same-ledger", "one ledger, or copies of it, would count twice",
+                       "name each host's ledger once")
+    rows = report(ledgers, By(args.by), Period(args.begin, args.end), known)
     if args.json:
         output.print_json({"by": args.by, "rows": [row.to_json() for row in rows]})
     elif args.csv:

@@ -1,5 +1,5 @@
-"""`shype watch`: takes guests that have ended, and puts on record what was refused, all the time;
-one process for a host."""
+"""`shype watch`: takes guests that have ended, puts on record what was refused, and measures what
+is new, all the time; one process for a host."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from shype.host.audit.collect import collect
 from shype.host.ended import Followed, next_due
 from shype.host.launch import catch_up
 from shype.host.lock import LaunchLock
+from shype.host.measured import observe
 from shype.host.network import mediation
 
 #: Seconds without word of an ending after which it looks all the same.
 LOOK = 60.0
-#: The same where VMs depend on the host's being trusted.
+#: The same where VMs depend on the host's being trusted, or where it measures itself.
 TRUST = 5.0
 #: The same where VMs are held to shares that root could lift.
 KEEP = 10.0
@@ -46,7 +47,8 @@ def watch(
     (``watch.running``) if another process watches this host.
     """
     with _alone(agent), agent.hypervisor.endings() as wait:
-        collector = _Collector(agent, tell)
+        collector, measuring = _Collector(agent, tell), _Measuring(tell)
+        measuring.look(agent)
         left = _look(agent, tell)
         collector.all()
         while go_on():
@@ -56,6 +58,7 @@ def watch(
             if again is not None and (ended or left <= 0 or collector.busy):
                 agent = collector.agent = _current(agent, again, tell)
             if ended or left <= 0:
+                measuring.look(agent)
                 left = _look(agent, tell)
                 collector.all()
             else:
@@ -70,6 +73,32 @@ def _current(agent: Agent, again: Callable[[], Agent], tell: _Tell) -> Agent:
         if error.id != "lock.busy":  # the update is at work still
             tell(error)
         return agent
+
+
+class _Measuring:
+    """Measures agent, policy and mode if one of them is new, where a host measures anything."""
+
+    def __init__(self, tell: _Tell) -> None:
+        self._tell = tell
+        self._told = ""
+
+    def look(self, agent: Agent) -> None:
+        """What keeps it from measuring is told once.
+
+        An update that is at work, or was killed, measures for itself: what is in force then is
+        not the agent's policy.
+        """
+        error = self._observe(agent)
+        if error is not None and error.id != self._told:
+            self._tell(error)
+        self._told = "" if error is None else error.id
+
+    def _observe(self, agent: Agent) -> ShypeError | None:
+        try:
+            with agent.lock.hold(0):
+                return observe(agent) if agent.measurer.active and enforced(agent) else None
+        except ShypeError:  # a busy lock; anything else is told by the look
+            return None
 
 
 class _Collector:
@@ -126,7 +155,7 @@ def _look(agent: Agent, tell: _Tell) -> float:
             tell(error)
         return AGAIN
     most = KEEP if caps.concerned(agent) else LOOK
-    if agent.policy.attestation is not None:
+    if agent.policy.attestation is not None or agent.measurer.active:
         most = TRUST
     return most if due is None else min(due, most)
 

@@ -41,7 +41,7 @@ class GrubHost:
         began = time.monotonic()
         with rundir.claimed(f"grub-{time.time_ns() % 10**12}") as directory:
             payload.write(directory / "payload.img", guest_initrd=built.guest_initrd, files=files)
-            shutil.copy(disk, directory / "boot.img")
+            qemu.copy(disk, directory / "boot.img")
             qemu.overlay(directory / "disk.qcow2", Path(machine.image), "raw")
             if measured:
                 shutil.copy(qemu.VARIABLES, directory / qemu.VARIABLES.name)

@@ -7,8 +7,9 @@ key alone; it stays in the lab's directory, to sign further bundles for this dom
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from shype.policy import signed
 from shype.policy.contents import Contents
@@ -30,6 +31,29 @@ def read(path: Path) -> tuple[Bundle, Contents]:
         contents = read_directory(path)
         return assemble(contents, path), contents
     return signed.opened(signed.read(path), path)
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """What a lab is to enforce; ``title`` and ``digest`` are for `status`, empty without one.
+
+    ``dom0``: dom0's security context under it.
+    """
+
+    title: str = ""
+    digest: str = ""
+    dom0: str = ""
+    contents: Contents | None = None
+
+    @classmethod
+    def read(cls, bundle: Path | None) -> Self:
+        """The policy of a bundle, or that of none. Raises as `read`."""
+        if bundle is None:
+            return cls()
+        found, contents = read(bundle)
+        ref = found.manifest.policy
+        return cls(f"{ref.name} {ref.version}", found.manifest.digest,
+                   found.manifest.dom0.context, contents)
 
 
 class Reader(Protocol):

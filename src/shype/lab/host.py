@@ -23,13 +23,14 @@ from shype.lab import (
     paths,
     payload,
     qemu,
+    ready,
     rundir,
     snapshot,
     spawn,
 )
+from shype.lab.handover import Enforced
 from shype.lab.qemu import Machine
 from shype.lab.stages import locked
-from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
 
 #: Seconds that a boot may take under emulation on a busy machine.
@@ -68,7 +69,7 @@ class Lab:
         name: str | None = None, flask: str = "enforcing", policy_module: Path | None = None,
         snapshot: bool = True, icount: bool = False, memory: int = 2048, dom0_memory: int = 768,
         xen_args: Sequence[str] = (), dom0_args: Sequence[str] = (), attached: bool = True,
-        iommu: bool = False,
+        iommu: bool = False, loaded: bool = False,
     ) -> Lab:
         """Boot a host, or start it from a snapshot of that very boot, and wait until dom0 answers.
 
@@ -80,19 +81,29 @@ class Lab:
         files, by absolute path in dom0.  ``icount``: one virtual nanosecond
         is one instruction, for repeatable timing.  Memory in MiB.
         ``attached``: QEMU dies with this process, however that ends.  ``iommu``: a machine
-        with an IOMMU and PCI cards (`qemu.IOMMU`).
+        with an IOMMU and PCI cards (`qemu.IOMMU`).  ``loaded``: if possible, the policy is
+        not booted but loaded into a host that is up (`shype.lab.ready`), which is much quicker.
 
         Raises Unavailable (``lab.not-built``, ``tool.missing``, ...), BadInput
-        (``lab.exists``, ``lab.bad-name``), BootFailed.
+        (``lab.exists``, ``lab.bad-name``), BootFailed, `ready.NotLoaded`.
         """
         built = builder.load()
-        policy = _Policy.read(bundle)
-        machine = _machine(built, _module(policy, policy_module), flask, memory, dom0_memory,
+        policy = Enforced.read(bundle)
+        module = _module(policy, policy_module)
+        given = dict(files or {})
+        loaded = loaded and policy.dom0 == ready.CONTEXT
+        if loaded and module is not None:
+            given[ready.PLACE], module = module, ready.module()
+        machine = _machine(built, module, flask, memory, dom0_memory,
                            icount, tuple(xen_args), tuple(dom0_args), iommu)
         began = time.monotonic()
+        if loaded:
+            _make_ready(machine)
         with rundir.claimed(name or _unique()) as directory:
-            _write_payload(directory, policy, files or {})
+            _write_payload(directory, policy, given)
             starter = _Starter(directory, machine, attached, began, policy)
+            if loaded:
+                return starter.from_ready()
             return starter.from_snapshot() if snapshot else starter.boot()
 
     @classmethod
@@ -111,7 +122,7 @@ class Lab:
         began = time.monotonic()
         with rundir.claimed(name or _unique()) as directory:
             fresh = bundle is not None or files is not None
-            policy = _Policy.read(bundle)
+            policy = Enforced.read(bundle)
             if fresh:
                 _write_payload(directory, policy, files or {})
             else:
@@ -204,28 +215,28 @@ def forget(state: str) -> None:
     shutil.rmtree(paths.states() / paths.checked_name(state), ignore_errors=True)
 
 
+def _make_ready(machine: Machine) -> None:
+    """Have a snapshot of the machine when dom0 is up and shype is warm, but for the policy."""
+    place = ready.place(machine)
+    with locked(place.with_name(f".{place.name}.lock")):
+        if snapshot.use(place):
+            return
+        with rundir.claimed(_unique()) as directory:
+            nothing = Enforced()
+            _write_payload(directory, nothing, {})
+            with _Starter(directory, machine, True, time.monotonic(), nothing).boot() as lab:
+                lab.channel.ask("warm", timeout=BOOT_LIMIT)
+                lab.channel.close()
+                lab._channel = None
+                snapshot.take(lab.directory, machine, place)
+        snapshot.prune()
+
+
 def _unique() -> str:
     return f"lab-{os.getpid()}-{os.urandom(3).hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Policy:
-    """What a lab is to enforce; ``title`` and ``digest`` are for `status`, empty without one."""
-
-    title: str = ""
-    digest: str = ""
-    contents: Contents | None = None
-
-    @classmethod
-    def read(cls, bundle: Path | None) -> Self:
-        if bundle is None:
-            return cls()
-        found, contents = handover.read(bundle)
-        ref = found.manifest.policy
-        return cls(f"{ref.name} {ref.version}", found.manifest.digest, contents)
-
-
-def _write_payload(directory: Path, policy: _Policy, files: Mapping[str, bytes | str]) -> None:
+def _write_payload(directory: Path, policy: Enforced, files: Mapping[str, bytes | str]) -> None:
     given: dict[str, bytes] = {}
     if policy.contents is not None:
         key = PrivateKey.generate()
@@ -235,7 +246,7 @@ def _write_payload(directory: Path, policy: _Policy, files: Mapping[str, bytes |
                   files={**given, **files})
 
 
-def _module(policy: _Policy, file: Path | None) -> bytes | None:
+def _module(policy: Enforced, file: Path | None) -> bytes | None:
     """Xen's boot module."""
     if file is None:
         return None if policy.contents is None else policy.contents.files["policy.bin"]
@@ -271,7 +282,7 @@ class _Starter:
     machine: Machine
     attached: bool
     began: float
-    policy: _Policy
+    policy: Enforced
 
     def boot(self) -> Lab:
         """Power on and wait for dom0."""
@@ -295,12 +306,23 @@ class _Starter:
             qemu.overlay(self.directory / "disk.qcow2", Path(self.machine.image), "raw")
             return self._guarded(None, unpack=True, save=place)
 
-    def resume(self, saved: Path, *, unpack: bool) -> Lab:
-        """Go on from a saved machine."""
-        qemu.overlay(self.directory / "disk.qcow2", saved / "disk.qcow2", "qcow2")
-        return self._guarded(saved, unpack=unpack)
+    def from_ready(self) -> Lab:
+        """Go on from the snapshot of `_make_ready`, and load the policy."""
+        lab = self.resume(ready.place(self.machine), unpack=True, keep=True)
+        try:
+            ready.load(lab.channel)
+        except BaseException:
+            lab.down()
+            raise
+        return lab
 
-    def _guarded(self, saved: Path | None, *, unpack: bool, save: Path | None = None) -> Lab:
+    def resume(self, saved: Path, *, unpack: bool, keep: bool = False) -> Lab:
+        """Go on from a saved machine; ``keep``: nobody has changed shype's own files in it."""
+        snapshot.lay_out(saved, self.directory, self.machine)
+        return self._guarded(saved, unpack=unpack, keep=keep)
+
+    def _guarded(self, saved: Path | None, *, unpack: bool, save: Path | None = None,
+                 keep: bool = False) -> Lab:
         argv = self.machine.command(incoming=None if saved is None else saved / "memory")
         process = spawn.start(argv, cwd=self.directory, log=self.directory / "qemu.log",
                               with_parent=self.attached)
@@ -312,7 +334,7 @@ class _Starter:
                 snapshot.take(self.directory, self.machine, save)
                 snapshot.prune()
             if unpack:
-                lab.channel.ask("payload", timeout=BOOT_LIMIT)
+                lab.channel.ask("payload", keep=keep, timeout=BOOT_LIMIT)
             lab.channel.ask("settime", time=time.time())
             (self.directory / "machine.json").write_bytes(snapshot.dumps(self.machine))
             record = self._record(process.pid, saved is not None, ready=True)

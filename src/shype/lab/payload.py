@@ -11,11 +11,12 @@ Not tar, because tar's many small reads take ten seconds in an emulated dom0.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import marshal
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def write(
 
     Raises BadInput (``lab.payload-too-big``) beyond `recipe.PAYLOAD_MIB`.
     """
-    entries = [(f"/opt/shype/{name}", 0o644, data) for name, data in package()]
+    own = list(package())
+    entries = [("/opt/shype/.digest", 0o644, _digest(own))]
+    entries += [(f"/opt/shype/{name}", 0o644, data) for name, data in own]
     entries.append(("/usr/local/bin/shype", 0o755, WRAPPER))
     entries.append(("/guest/initrd", 0o644, guest_initrd.read_bytes()))
     entries.append(("/usr/local/bin/probe", 0o755, guest_initrd.with_name("probe").read_bytes()))
@@ -80,6 +83,14 @@ def package() -> Iterator[tuple[str, bytes]]:
         if path.suffix == ".py" and sys.version_info[:2] == DOM0_PYTHON:
             cached = name.parent / "__pycache__" / f"{path.stem}.cpython-311.pyc"
             yield str(cached), _bytecode(data, f"/opt/shype/{name}")
+
+
+def _digest(files: Sequence[tuple[str, bytes]]) -> bytes:
+    """Of names and contents, so that dom0 can tell whether it has them already."""
+    found = hashlib.sha256()
+    for name, data in files:
+        found.update(f"{name} {len(data)}\n".encode() + data)
+    return found.hexdigest().encode()
 
 
 def _left_out(path: Path) -> bool:

@@ -49,6 +49,12 @@ class Machine:
     #: UEFI instead of BIOS, with the TPM of `shype.lab.tpm`, so that the boot is measured.
     measured: bool = False
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Files in the lab's directory that the machine writes, besides its disk."""
+        return (*((self.boot,) if self.boot else ()),
+                *((VARIABLES.name,) if self.measured else ()))
+
     def xen_line(self) -> str:
         """Xen's command line.  bootscrub=0 keeps unused memory zero, and so snapshots small."""
         return " ".join((
@@ -120,6 +126,11 @@ def overlay(path: Path, backing: Path, backing_format: str) -> None:
     """Make ``path``, a qcow2 disk that keeps only what differs from ``backing``."""
     child.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", backing_format,
                path])
+
+
+def copy(image: Path, to: Path) -> None:
+    """Copy a raw disk, most of which is empty."""
+    child.run(["cp", "--sparse=always", image, to])
 
 
 def connect(directory: Path, name: str, timeout: float = 10) -> socket.socket:

@@ -1,8 +1,9 @@
 """Saved machines: memory and disk, from which new labs start in less than a second.
 
 A saved machine is a directory with ``memory`` (QEMU's migration stream),
-``disk.qcow2`` (what differs from dom0's image) and ``machine.json``.  It is
-never written again, so any number of labs can start from it at once.
+``disk.qcow2`` (what differs from dom0's image) and ``machine.json``; of one that booted
+from its own disk also that, and its firmware's and TPM's memory.  It is never written again,
+so any number of labs can start from it at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from shype.base import canonical, files
 from shype.base.errors import BadInput
-from shype.lab import paths, qemu
+from shype.lab import paths, qemu, tpm
 
 #: Snapshots kept by `prune`, the most recently used (150 to 200 MB each).
 KEEP = 8
@@ -75,6 +76,10 @@ def take(lab: Path, machine: qemu.Machine, into: Path) -> None:
             try:
                 monitor.save(work / "memory")
                 shutil.copy(lab / "disk.qcow2", work / "disk.qcow2")
+                for name in machine.own:
+                    qemu.copy(lab / name, work / name)
+                if machine.measured:
+                    shutil.copytree(lab / tpm.STATE, work / tpm.STATE)
             finally:
                 monitor.command("cont")
         shutil.copy(lab / "payload.img", work / "payload.img")
@@ -83,6 +88,16 @@ def take(lab: Path, machine: qemu.Machine, into: Path) -> None:
         work.rename(into)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def lay_out(saved: Path, lab: Path, machine: qemu.Machine) -> None:
+    """Put what ``machine`` needs to go on from ``saved`` into its lab's directory."""
+    qemu.overlay(lab / "disk.qcow2", saved / "disk.qcow2", "qcow2")
+    for name in machine.own:
+        qemu.copy(saved / name, lab / name)
+    if machine.measured:
+        shutil.copytree(saved / tpm.STATE, lab / tpm.STATE)
+        tpm.start(lab)
 
 
 def machine_of(directory: Path) -> qemu.Machine:

@@ -97,12 +97,14 @@ DOM0_ON_VM: Mapping[Mechanism, Grants] = MappingProxyType({
     ),
 })
 
-#: dom0 on a VM of a locked label once it is built: let it run, and 32 or 64 bit. All else of
-#: what it may do to its memory, registers and virtual hardware is in the launch window only.
+#: dom0 on a VM of a locked label once it is built: let it run, 32 or 64 bit, and its share of the
+#: processor. All else of what it may do to its memory, registers and virtual hardware is in the
+#: launch window only.
 DOM0_ON_LOCKED: Mapping[Mechanism, Grants] = MappingProxyType({
     **DOM0_ON_VM,
     Mechanism.FOREIGN: _grants(),
-    Mechanism.CONTROL: _grants(domain="unpause getaddrsize", domain2="get_domain_state"),
+    Mechanism.CONTROL: _grants(domain="unpause getaddrsize getscheduler",
+                               domain2="get_domain_state setscheduler"),
 })
 
 #: A VM that dom0 may run, on dom0: split drivers. Its end of a channel carries dom0's type.

@@ -176,7 +176,7 @@ ENDING: tuple[Allow, ...] = (
 #: these would let dom0 read or change what is inside. For a locked label they hold in its launch
 #: window only (see `cil`), as `domain create` does for every label.
 BUILD: tuple[Allow, ...] = (
-    _allow(DOM0_TYPE, MANAGED, "domain", "max_vcpus setaffinity setdomainmaxmem getscheduler",
+    _allow(DOM0_TYPE, MANAGED, "domain", "max_vcpus setaffinity setdomainmaxmem",
            "create: size and placement of the VM"),
     _allow(DOM0_TYPE, MANAGED, "domain", "setvcpucontext setaddrsize",
            "create, PV: first register state, 32 or 64 bit"),
@@ -187,8 +187,8 @@ BUILD: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "domain", "shutdown",
            "save, HVM: libxl itself suspends a guest that has no PV drivers to ask"),
     _allow(DOM0_TYPE, MANAGED, "domain2",
-           "resource_map set_cpu_policy setclaim setscheduler settsc",
-           "create: grant table frames, CPUID, memory claim, scheduler weight, clock"),
+           "resource_map set_cpu_policy setclaim settsc",
+           "create: grant table frames, CPUID, memory claim, clock"),
     _allow(DOM0_TYPE, MANAGED, "domain2", "get_cpu_policy get_vnumainfo gettsc",
            "save: what restore has to set again"),
     _allow(DOM0_TYPE, MANAGED, "hvm", "sethvmc gethvmc setparam getparam",
@@ -214,6 +214,11 @@ SERVE: tuple[Allow, ...] = (
     _allow(DOM0_TYPE, MANAGED, "domain", "unpause", "create and `xl unpause`: let it run"),
     _allow(DOM0_TYPE, MANAGED, "domain", "getaddrsize",
            "create, save and `xl block-attach`, PV: 32 or 64 bit"),
+    _allow(DOM0_TYPE, MANAGED, "domain", "getscheduler",
+           "create, and to see that a quota's share of the processor still holds"),
+    _allow(DOM0_TYPE, MANAGED, "domain2", "setscheduler",
+           "create: weight; a quota's share, which is put back when it was changed. It takes "
+           "nothing out of a VM: dom0 may pause it anyway"),
     _allow(DOM0_TYPE, MANAGED, "grant", "map_read map_write",
            "xenstore, console and block backends map the VM's rings and buffers"),
     _allow(DOM0_TYPE, MANAGED, "grant", "copy",

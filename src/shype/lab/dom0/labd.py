@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -24,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 PORT_PREFIX = "shype.lab."
+#: Where shype itself is, and the digest of all of it.
+PACKAGE = "/opt/shype/"
+DIGEST = f"{PACKAGE}.digest"
 BLKFLSBUF = 0x1261  # Linux, include/uapi/linux/fs.h: drop a block device's cached pages
 Request = dict[str, Any]
 
@@ -46,7 +50,7 @@ def op_ping(request: Request, port: Port) -> Request:
 def op_run(request: Request, port: Port) -> Request:
     """Run ``argv``; code, out and err (base64); code 124 and ``late`` after ``limit`` seconds."""
     data = base64.b64decode(request["input"]) if "input" in request else None
-    if request["argv"][:1] == ["shype"] and not request.get("env"):
+    if not request.get("env"):
         reply = WARM.run(request, data or b"", port)
         if reply is not None:
             return reply
@@ -88,10 +92,16 @@ class Forked:
 
 
 class Warm:
-    """Gives shype commands to an interpreter that has imported shype (`shype.lab.dom0.warm`)."""
+    """Gives commands to an interpreter that has imported shype (`shype.lab.dom0.warm`)."""
 
     SOCKET = "/run/shype-warm"
-    PROGRAM = ("shype.cli.main", "shype.cli.host", "shype.cli.agent")
+    MODULES = ("shype.cli.main", "shype.cli.host", "shype.cli.agent", "shype.lab.dom0.guestctl")
+    #: How such a command begins, and the module whose ``main`` it runs.
+    PROGRAMS = (
+        (("shype",), "shype.cli.main"),
+        (("env", "PYTHONPATH=/opt/shype", "python3", "-m", "shype.lab.dom0.guestctl"),
+         "shype.lab.dom0.guestctl"),
+    )
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -99,6 +109,9 @@ class Warm:
 
     def run(self, request: Request, data: bytes, port: Port) -> Request | None:
         """Like `op_run`; None if it cannot be done this way."""
+        asked = self.asked(request["argv"], request.get("cwd"))
+        if asked is None:
+            return None
         began = time.monotonic()
         link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if not self.started() or link.connect_ex(self.SOCKET):
@@ -108,8 +121,7 @@ class Warm:
         try:
             os.write(files[0], data)
             os.lseek(files[0], 0, os.SEEK_SET)
-            words = json.dumps({"argv": request["argv"], "cwd": request.get("cwd")})
-            socket.send_fds(link, [words.encode()], files)
+            socket.send_fds(link, [asked], files)
             pid = link.recv(64)
             if not pid:
                 return None
@@ -134,13 +146,22 @@ class Warm:
         return {"code": 124 if late else code, "out": _b64(out), "err": _b64(err), "late": late,
                 "seconds": time.monotonic() - began}
 
+    def asked(self, argv: list[str], cwd: str | None) -> bytes | None:
+        """What to send for this command; None if it is none of `PROGRAMS`."""
+        for words, program in self.PROGRAMS:
+            if tuple(argv[:len(words)]) == words:
+                short = [words[-1], *argv[len(words):]]
+                return json.dumps({"program": program, "argv": short, "cwd": cwd}).encode()
+        return None
+
     def started(self) -> bool:
         """Start it, once; False if it does not come up."""
         with self.guard:
             if self.process is None:
                 Path(self.SOCKET).unlink(missing_ok=True)
                 self.process = subprocess.Popen(
-                    ["python3", "-m", "shype.lab.dom0.warm", self.SOCKET, *self.PROGRAM],
+                    ["python3", "-m", "shype.lab.dom0.warm", self.SOCKET, *self.MODULES],
+                    env={**os.environ, "LANGUAGE": "C"},  # else argparse looks for translations
                     stdin=subprocess.DEVNULL, start_new_session=True)
                 while self.process.poll() is None and not Path(self.SOCKET).exists():
                     time.sleep(0.02)
@@ -200,9 +221,16 @@ def op_settime(request: Request, port: Port) -> Request:
     return {}
 
 
+def op_warm(request: Request, port: Port) -> Request:
+    """Start the interpreter that runs commands, if that has not been done."""
+    return {"warm": WARM.started()}
+
+
 def op_payload(request: Request, port: Port) -> Request:
-    """Write the payload disk's files (format: `shype.lab.payload`)."""
-    WARM.forget()
+    """Write the payload disk's files (format: `shype.lab.payload`).
+
+    With ``keep`` nobody has changed shype's own here, which stay if they are those of the disk.
+    """
     handle = os.open(request.get("device", "/dev/vdb"), os.O_RDONLY)
     try:
         fcntl.ioctl(handle, BLKFLSBUF, 0)
@@ -219,7 +247,15 @@ def op_payload(request: Request, port: Port) -> Request:
     if bytes(disk[:8]) != b"SHYPELAB":
         raise ValueError("not a payload disk")
     offset, made = 24 + index_size, set()
-    for path, mode, size in json.loads(bytes(disk[24:offset])):
+    files = json.loads(bytes(disk[24:offset]))
+    same = request.get("keep") and _same_package(files, disk[offset:])
+    if not same:
+        WARM.forget()
+        shutil.rmtree(PACKAGE, ignore_errors=True)
+    for path, mode, size in files:
+        if same and path.startswith(PACKAGE):
+            offset += size
+            continue
         directory = os.path.dirname(path)  # noqa: PTH120 - pathlib is too slow here
         if directory not in made:
             os.makedirs(directory, exist_ok=True)  # noqa: PTH103
@@ -232,8 +268,18 @@ def op_payload(request: Request, port: Port) -> Request:
     return {}
 
 
+def _same_package(files: list[list[Any]], data: memoryview) -> bool:
+    """Whether shype here is the disk's. Its digest comes first (`shype.lab.payload`)."""
+    (path, _, size), *_ = files
+    try:
+        return path == DIGEST and Path(DIGEST).read_bytes() == bytes(data[:size])
+    except OSError:
+        return False
+
+
 OPS = {"ping": op_ping, "run": op_run, "spawn": op_spawn, "put": op_put, "get": op_get,
-       "settime": op_settime, "payload": op_payload}
+       "settime": op_settime, "payload": op_payload,
+       "warm": op_warm}
 
 
 def _b64(data: bytes) -> str:

@@ -1,34 +1,37 @@
-"""Runs shype commands in dom0 in forks of one interpreter that has imported shype already.
+"""Runs Python commands in dom0 in forks of one interpreter that has imported shype already.
 
 Under emulation nine tenths of a short command is Python's start and its imports. The commands
 themselves are the real ones, each in a process of its own, with its own descriptors.
 
-``python3 -m shype.lab.dom0.warm SOCKET PROGRAM [MODULE...]``: PROGRAM has a function ``main``
-that takes the arguments and returns an exit code; the further modules are imported as well.
-A client connects, sends ``{"argv": ..., "cwd": ...}`` with three descriptors (standard input,
-output, error), and reads two lines: the process id and, when the command has ended, its exit
-code (negative: the signal that killed it).
+``python3 -m shype.lab.dom0.warm SOCKET [MODULE...]`` imports the modules, and what commands use.
+A client connects, sends ``{"program": ..., "argv": ..., "cwd": ..., "env": ...}`` (the last two may
+be left out) with three descriptors (standard input, output, error), and reads two lines: the
+process id and, when the command has ended, its exit code (negative: the signal that killed it). A
+program is a module with a function ``main`` that takes the arguments and returns an exit code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
 import os
 import pkgutil
-import signal
+import selectors
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeAlias
-
-Program: TypeAlias = Callable[[Sequence[str]], int]
+from typing import Any, NoReturn
 
 #: Imported with all their modules; what cannot be imported in dom0 is left out.
 PACKAGES = ("shype.host", "shype.host.audit", "shype.host.drivers.xen", "shype.decision",
             "shype.policy")
+#: Imported as well on a machine with a TPM: its library takes longer than all the rest.
+TPM, MEASURED = Path("/dev/tpmrm0"), ("shype.attest.tpm", "shype.attest.measuring",
+                                      "shype.attest.peer", "shype.attest.renewal",
+                                      "shype.cli.attest", "shype.cli.meter")
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -44,47 +47,62 @@ def preload(modules: Sequence[str]) -> None:
             continue
 
 
-def serve(listener: socket.socket, program: Program) -> NoReturn:
-    """Fork a supervisor per client, for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def serve(listener: socket.socket) -> NoReturn:
+    """Fork a process per client, for ever, and tell each how its own ended."""
     gc.freeze()
-    while True:
-        link, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            try:
-                _supervise(link, program)
-            finally:
-                os._exit(0)
-        link.close()
+    with selectors.DefaultSelector() as ready:
+        ready.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is listener:
+                    handle, command = _started(listener)
+                    ready.register(handle, selectors.EVENT_READ, command)
+                else:
+                    ready.unregister(key.fileobj)
+                    os.close(key.fd)
+                    _ended(key.data)
 
 
-def _supervise(link: socket.socket, program: Program) -> None:
+def _started(listener: socket.socket) -> tuple[int, tuple[int, socket.socket]]:
+    """A descriptor that becomes readable when the next client's command ends; the command."""
+    link, _ = listener.accept()
     data, handles, _, _ = socket.recv_fds(link, 1 << 20, 3)
-    request = json.loads(data)
     pid = os.fork()
     if pid == 0:
-        os.setsid()
-        link.close()
-        for standard, handle in enumerate(handles):
-            os.dup2(handle, standard)
-            os.close(handle)
-        _command(program, request["argv"], request.get("cwd"))
+        try:
+            _command(json.loads(data), handles, link, listener)
+        finally:
+            os._exit(3)
     for handle in handles:
         os.close(handle)
     link.sendall(b"%d\n" % pid)
+    return os.pidfd_open(pid), (pid, link)
+
+
+def _ended(command: tuple[int, socket.socket]) -> None:
+    pid, link = command
     _, status = os.waitpid(pid, 0)
-    link.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    with contextlib.suppress(OSError), link:  # nobody may wait for it any more
+        link.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def _command(program: Program, argv: Sequence[str], cwd: str | None) -> NoReturn:
+def _command(
+    request: dict[str, Any], handles: Sequence[int], *inherited: socket.socket,
+) -> NoReturn:
+    os.setsid()
+    for each in inherited:
+        each.close()
+    for standard, handle in enumerate(handles):
+        os.dup2(handle, standard)
+        os.close(handle)
     code = 3
     try:
-        if cwd is not None:
-            os.chdir(cwd)
-        sys.argv = list(argv)
-        code = program(argv[1:])
+        program = importlib.import_module(request["program"])
+        if request.get("cwd") is not None:
+            os.chdir(request["cwd"])
+        os.environ.update(request.get("env", {}))
+        sys.argv = list(request["argv"])
+        code = program.main(request["argv"][1:])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     finally:
@@ -98,7 +116,7 @@ def _command(program: Program, argv: Sequence[str], cwd: str | None) -> NoReturn
 def main(argv: Sequence[str]) -> int:
     """Listen on the socket of the first argument."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    preload(argv[1:])
+    preload([*argv[1:], *(MEASURED if TPM.exists() else ())])
     place = Path(argv[0])
     early = place.with_name(f"{place.name}.new")
     early.unlink(missing_ok=True)
@@ -106,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
     early.chmod(0o600)
     listener.listen(64)
     early.rename(place)  # whoever sees it can connect
-    serve(listener, importlib.import_module(argv[1]).main)
+    serve(listener)
 
 
 if __name__ == "__main__":
