@@ -3,7 +3,8 @@
 Such a boot takes a minute under emulation, so it is done once, for all of them at the same time,
 and saved with TPM, firmware's memory and disk. Who wants one goes on from there.
 
-Their policy is examples/banks.yaml, in which bank B is attested and the market has TPMs.
+Their policy is examples/banks.yaml, in which the labels of bank B are attested, and
+VMs with the label of bank A's desk have TPMs.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def policy(verifier: Path) -> str:
     key = verifier.read_text().splitlines()[1]
     return (EXAMPLES / "banks.yaml").read_text().replace(
         "wall: [bank-b]}", "wall: [bank-b], attested: true}").replace(
-        "{coalitions: [market]}", "{coalitions: [market], vtpm: true}") + (
+        "bank-a-desk: {", "bank-a-desk: {vtpm: true, ") + (
         f"attestation: {{verifiers: {{ops: {key}}}, fresh: 1 hour, lost: pause}}\n")
 
 

@@ -21,9 +21,7 @@ from tests.lab.measured_hosts import booted
 from tests.lab.verifying import LOG, STRANGER, Verifier, ids, reference
 
 pytestmark = pytest.mark.lab
-
-#: A label whose VMs have TPMs, and the one that its VM is to have.
-MARKET, UUID = "market-data", "5e1f0000-0000-4000-8000-00000000000a"
+UUID = "5e1f0000-0000-4000-8000-00000000000a"
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +75,17 @@ def test_the_tpm_that_a_vm_gets_is_in_the_log_with_whose_it_is(
     verifier: Verifier, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab = verifier.host.lab
-    lab.put("/etc/xen/vms/market.cfg", guests.config(
-        "market", type="pv", extra=f'{STILL}\nuuid = "{UUID}"'))
-    done = lab.run(["shype", "run", "/etc/xen/vms/market.cfg"], timeout=300)
+    lab.put("/etc/xen/vms/a-desk.cfg", guests.config(
+        "a-desk", type="pv", extra=f'{STILL}\nuuid = "{UUID}"'))
+    done = lab.run(["shype", "run", "/etc/xen/vms/a-desk.cfg"], timeout=300)
     assert done.code == 0, done.out + done.err
     told, = json.loads(lab.run(["shype", "vtpm", "list", "--json"], timeout=200).out)["tpms"]
     launched, given = verifier.events()[-2:]
-    assert (launched.kind, launched.values["label"]) == (Kind.LAUNCH, MARKET)
+    assert (launched.kind, launched.values["label"]) == (Kind.LAUNCH, "bank-a-desk")
     assert given == HostEvent(Kind.TPM, {
-        "vm": "market", "uuid": UUID, "label": MARKET, "ek": told["ek"]})
+        "vm": "a-desk", "uuid": UUID, "label": "bank-a-desk", "ek": told["ek"]})
     assert verifier.verdict(capsys)["verdict"] == "trusted"
-    assert lab.run(["shype", "stop", "--force", "market"], timeout=200).code == 0
+    assert lab.run(["shype", "stop", "--force", "a-desk"], timeout=200).code == 0
 
 
 def test_a_log_that_was_changed_is_found(

@@ -125,7 +125,7 @@ def _said(data: bytes) -> HostEvent | None:
 def _shape(kind: Kind) -> re.Pattern[bytes]:
     """The canonical JSON of events of this kind. What `FIELDS` allows needs no escapes in it."""
     text = canonical.dumps({"event": kind.value, **{key: f"<{key}>" for key in FIELDS[kind]}})
-    return re.compile(re.sub(rb"<([a-z]+)>", rb"(?P<\1>[a-z0-9.-]+)", re.escape(text)))
+    return re.compile(re.sub(rb"<([a-z]+)>", rb"(?P<\1>[A-Za-z0-9_.+:@-]+)", re.escape(text)))
 
 
 _SHAPES = {kind: _shape(kind) for kind in Kind}
