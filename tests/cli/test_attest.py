@@ -145,7 +145,13 @@ def test_a_whole_session_by_files(
     code, text = say("hosts", "--json")
     assert code == 1
     assert json.loads(text)["hosts"][0]["verdict"] == "failed"
-    assert say("challenge", "xen1", "-o", "c.json")[0] == 2
+    # It may ask, and is told: what it holds now takes the good result's place.
+    assert say("challenge", "xen1", "-o", "c.json")[0] == 0
+    assert say("quote", "--challenge", "c.json", "-o", "e.json")[0] == 0
+    code, text = say("verify", "e.json", "-o", "result")
+    assert (code, "[host.revoked]" in text) == (1, True)
+    assert say("accept", "result")[0] == 1
+    assert standing.objection(signed_agent(place)) is not None
     assert say("forget", "xen1")[0] == 0
     assert say("hosts")[0] == 0
     assert "attestation.key" in [r.body["kind"] for r in records(place / "state" / "audit")]

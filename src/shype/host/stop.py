@@ -144,23 +144,23 @@ def find_whole(agent: Agent, vm: str, kind: str) -> tuple[Domain, LabelName]:
             "look at `shype ps`")
     known = agent.policy.labels.get(label)
     if known is not None and known.locked:
-        error = Locked(
+        raise _refused(agent, kind, domain, label, Locked(
             "label.locked",
             f"{domain.name} carries {label}, which is locked ({known.span}): dom0 cannot read its "
             "memory, so it can neither be saved nor migrated, and goes on here",
-            "stop it, and start it where it is to run")
-        agent.record(Event(
-            kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
-            error=error.id, message=error.message, deferrable=True))
-        raise error
+            "stop it, and start it where it is to run"))
     if serving.given(agent, domain):  # by another policy perhaps, whose label had one
-        error = Locked(
+        raise _refused(agent, kind, domain, label, Locked(
             "vtpm.stays",
             f"{domain.name} has a TPM: what is in it stays on this host, so the VM can neither be "
             "saved nor migrated, and goes on here",
-            "stop it, and start it again")
-        agent.record(Event(
-            kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
-            error=error.id, message=error.message, deferrable=True))
-        raise error
+            "stop it, and start it again"))
     return domain, label
+
+
+def _refused(agent: Agent, kind: str, domain: Domain, label: LabelName, error: Locked) -> Locked:
+    """The refusal, when it is on record."""
+    agent.record(Event(
+        kind=kind, result=Result.REFUSED, vm=domain.name, domid=domain.domid, subject=label,
+        error=error.id, message=error.message, deferrable=True))
+    return error
