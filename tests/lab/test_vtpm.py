@@ -102,7 +102,7 @@ def test_a_guests_quote_is_by_the_tpm_that_the_host_gave_it(lab: Lab, tmp_path: 
     done = lab.run(["shype", "run", "/etc/xen/vms/a-desk.cfg"], 180)
     assert done.code == 0, done.err
     guest = Guest(lab)
-    code, text, _ = guest.heard(0, 240)
+    code, text, _ = guest.heard(0, 400)
     assert (code, text) == (0, "ready")
     told, = json.loads(lab.run(["shype", "vtpm", "list", "--json"]).out)["tpms"]
     assert (told["vm"], told["label"], told["state"]) == ("a-desk", "a-desk", "served")
