@@ -26,18 +26,23 @@ from tests.host.vtpm.desks import POLICY, UUID, of, required
 
 
 @pytest.fixture
-def shell() -> Iterator[Shell]:
+def home() -> Iterator[Path]:
+    """A directory with a name as short as sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def shell(home: Path) -> Iterator[Shell]:
     """Commands on a host whose VM desk has had a TPM, and does not run any more."""
     required()
-    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
-        place = Path(name)
-        agent = signed_host(place, POLICY)
-        launch(agent, config(place, "desk", of(UUID)))
-        stop(agent, "desk", force=True, timeout=0)
-        yield lambda *words: run_words((vtpm.add,), (*words, *options(place, agent)))
-        places = TpmPlaces(agent.state)
-        for owner in places.all():
-            swtpm.stop(places, owner)
+    agent = signed_host(home, POLICY)
+    launch(agent, config(home, "desk", of(UUID)))
+    stop(agent, "desk", force=True, timeout=0)
+    yield lambda *words: run_words((vtpm.add,), (*words, *options(home, agent)))
+    places = TpmPlaces(agent.state)
+    for owner in places.all():
+        swtpm.stop(places, owner)
 
 
 def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,12 +62,11 @@ def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture
 
 
 def test_a_damaged_tpm_is_told_with_exit_code_1(
-    shell: Shell, capsys: pytest.CaptureFixture[str]
+    shell: Shell, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shell("vtpm", "list", "--json") == 0
     capsys.readouterr()
-    record, = Path(tempfile.gettempdir()).glob(f"vtpm-*/state/vtpm/{UUID}.json")
-    record.write_text("{")
+    (home / f"state/vtpm/{UUID}.json").write_text("{")
     assert shell("vtpm", "list") == 1
     said = capsys.readouterr()
     assert "damaged" in said.out
