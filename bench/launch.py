@@ -33,14 +33,14 @@ GATE = f"""
 import argparse, time
 from pathlib import Path
 from shype.cli import agent
+from shype.host.agent import Agent
 from shype.host.attestation import standing
 from shype.host.attestation.gate import refusal
+from shype.host.trust import load_trusted
 parser = argparse.ArgumentParser()
 agent.add_options(parser)
 args = parser.parse_args([])
 state, driver = agent.place(args)
-from shype.host.agent import Agent
-from shype.host.trust import load_trusted
 bundle = load_trusted(args.bundle, args.keys)
 found = Agent(bundle, driver(bundle), state)
 standing.keep(found, Path("/run/result").read_bytes())

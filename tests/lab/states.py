@@ -24,7 +24,8 @@ def resumed(
     `begin` depends on, besides the lab and the sources of what runs in dom0.
     """
     built = builder.build()
-    made_of = [*parts, built.xen, built.image, built.guest_initrd, *sources()]
+    made_of = [*parts, built.xen, built.image, built.guest_initrd,
+               *sources("base", "cli", "attest", "meter")]
     digest = canonical.digest(canonical.dumps([str(part) for part in made_of]))[:16]
     state = f"{kind}-{digest}"
     with locked(paths.states() / f".{kind}-lock"):

@@ -68,13 +68,11 @@ class Chain:
 
     def to_json(self) -> dict[str, object]:
         """The shape in ``shype attest chain --json``."""
-        policy = self.policy
         return {
             "holds": self.holds, "guest": self.guest, "ek": self.ek, "host": self.host,
             "vm": self.vm, "uuid": self.uuid, "label": self.label,
             "pcrs": {str(pcr): value.hex() for pcr, value in self.pcrs.items()},
-            "policy": policy and {"name": policy.name, "version": policy.version,
-                                  "bundle": policy.bundle},
+            "policy": self.policy and self.policy.to_json(),
             "broken": [{"link": str(one.link), "id": one.reason.id,
                         "message": one.reason.message} for one in self.broken],
         }

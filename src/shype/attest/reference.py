@@ -191,10 +191,7 @@ def _boot_out(boot: Boot) -> dict[str, object]:
     return {
         "what": boot.what, "severity": boot.severity.value, **_window_out(boot.window),
         "pcrs": {str(pcr): value.hex() for pcr, value in boot.pcrs.items()},
-        "policy": boot.policy and {
-            "name": boot.policy.name, "version": boot.policy.version,
-            "bundle": boot.policy.bundle,
-        },
+        "policy": boot.policy and boot.policy.to_json(),
     }
 
 

@@ -96,6 +96,10 @@ class AttestedPolicy:
     version: str
     bundle: str
 
+    def to_json(self) -> dict[str, object]:
+        """The shape in results, reference values and chains."""
+        return {"name": self.name, "version": self.version, "bundle": self.bundle}
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -158,10 +162,7 @@ class Result:
             "host": self.host, "ueid": self.attester, "ak": base64.b64encode(self.ak).decode(),
             "verdict": self.verdict.value, "status": self.verdict.status,
             "reasons": [{"id": r.id, "message": r.message} for r in self.reasons],
-            "policy": self.policy and {
-                "name": self.policy.name, "version": self.policy.version,
-                "bundle": self.policy.bundle,
-            },
+            "policy": self.policy and self.policy.to_json(),
             "reset_count": self.reset_count, "restart_count": self.restart_count,
             "eat_nonce": self.nonce, "iat": self.issued, "exp": self.expires,
             "verifier": self.verifier,

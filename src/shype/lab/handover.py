@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from shype.base.errors import BadInput
 from shype.policy import signed
 from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
@@ -54,6 +55,16 @@ class Enforced:
         ref = found.manifest.policy
         return cls(f"{ref.name} {ref.version}", found.manifest.digest,
                    found.manifest.dom0.context, contents)
+
+    def module(self, file: Path | None = None) -> bytes | None:
+        """Xen's boot module, ``file`` in its place. Raises BadInput (``lab.no-module``)."""
+        if file is None:
+            return None if self.contents is None else self.contents.files["policy.bin"]
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise BadInput(
+                "lab.no-module", f"the policy module cannot be read: {error}") from error
 
 
 class Reader(Protocol):

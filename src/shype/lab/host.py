@@ -89,7 +89,7 @@ class Lab:
         """
         built = builder.load()
         policy = Enforced.read(bundle)
-        module = _module(policy, policy_module)
+        module = policy.module(policy_module)
         given = dict(files or {})
         loaded = loaded and policy.dom0 == ready.CONTEXT
         if loaded and module is not None:
@@ -226,10 +226,15 @@ def _make_ready(machine: Machine) -> None:
             _write_payload(directory, nothing, {})
             with _Starter(directory, machine, True, time.monotonic(), nothing).boot() as lab:
                 lab.channel.ask("warm", timeout=BOOT_LIMIT)
-                lab.channel.close()
-                lab._channel = None
-                snapshot.take(lab.directory, machine, place)
-        snapshot.prune()
+                _keep(lab, place)
+
+
+def _keep(lab: Lab, place: Path) -> None:
+    """Take the snapshot ``place`` of a lab to whose dom0 nobody is connected."""
+    lab.channel.close()
+    lab._channel = None
+    snapshot.take(lab.directory, lab.machine, place)
+    snapshot.prune()
 
 
 def _unique() -> str:
@@ -244,16 +249,6 @@ def _write_payload(directory: Path, policy: Enforced, files: Mapping[str, bytes 
         given = handover.files(policy.contents, key)
     payload.write(directory / "payload.img", guest_initrd=builder.load().guest_initrd,
                   files={**given, **files})
-
-
-def _module(policy: Enforced, file: Path | None) -> bytes | None:
-    """Xen's boot module."""
-    if file is None:
-        return None if policy.contents is None else policy.contents.files["policy.bin"]
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInput("lab.no-module", f"the policy module cannot be read: {error}") from error
 
 
 def _machine(
@@ -329,10 +324,7 @@ class _Starter:
         try:
             lab = self._ready(process.pid, saved is not None)
             if save is not None:
-                lab.channel.close()
-                lab._channel = None
-                snapshot.take(self.directory, self.machine, save)
-                snapshot.prune()
+                _keep(lab, save)
             if unpack:
                 lab.channel.ask("payload", keep=keep, timeout=BOOT_LIMIT)
             lab.channel.ask("settime", time=time.time())

@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 
 from shype.host.agent import Agent
+from shype.host.launch import Outcome, launch
+from shype.host.stop import stop
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.places import Owner, TpmPlaces
-from tests.host.builders import host, model
+from tests.host.builders import config, host, model
 
+#: A directory, and the agent of its host.
+Desk = tuple[Path, Agent]
 POLICY = """\
 shype: 1
 policy: {name: tpms, version: "1.0"}
@@ -92,3 +96,14 @@ def guest(agent: Agent, vm: str = "desk") -> socket.socket:
     stream = model(agent).channels.guest(vm)
     stream.settimeout(30)
     return stream
+
+
+def run(desk: Desk, vm: str = "desk", uuid: str = UUID, *lines: str) -> Outcome:
+    """`shype run` of ``vm`` with that UUID."""
+    place, agent = desk
+    return launch(agent, config(place, vm, of(uuid, *lines)))
+
+
+def halt(desk: Desk, vm: str = "desk") -> None:
+    """`shype stop --force`."""
+    stop(desk[1], vm, force=True, timeout=0)

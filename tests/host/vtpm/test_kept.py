@@ -14,10 +14,7 @@ from shype.host.status import status
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.kept import State, remove, tpms
 from shype.host.vtpm.places import TpmPlaces
-from tests.host.vtpm.desks import OTHER, UUID, kill, owner
-from tests.host.vtpm.test_serving import halt, run
-
-Desk = tuple[Path, Agent]
+from tests.host.vtpm.desks import OTHER, UUID, Desk, halt, kill, owner, run
 
 
 def states(agent: Agent) -> dict[str, State]:

@@ -12,16 +12,13 @@ import sys
 import threading
 import tty
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from shype.host.agent import Agent
 from shype.host.vtpm import relay
-from tests.host.vtpm.desks import guest
-from tests.host.vtpm.test_serving import RANDOM, run
+from tests.host.vtpm.desks import Desk, guest, run
+from tests.host.vtpm.test_serving import RANDOM
 
-Desk = tuple[Path, Agent]
 FAILURE = struct.pack(">HII", 0x8001, 10, 0x101)
 
 
