@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -54,9 +55,13 @@ def required() -> None:
 
 @contextlib.contextmanager
 def desks() -> Iterator[tuple[Path, Agent]]:
-    """The host, in a directory with a name as short as sockets need it."""
+    """The host, in a directory with a name as short as sockets need it.
+
+    Other tests' hosts on the same machine have TPMs of the same users.
+    """
     required()
-    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+    with (tempfile.TemporaryDirectory(prefix="vtpm-") as name,
+          mock.patch("shype.host.vtpm.places.busy_users", return_value=frozenset())):
         place = Path(name)
         agent = host(place, POLICY)
         try:
