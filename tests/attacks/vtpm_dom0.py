@@ -9,6 +9,7 @@ is removed again. ``hold UUID``: a TPM that is served until it is told to end; p
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -20,8 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from shype.cli.agent import place
 from shype.host.agent import Agent
-from shype.host.drivers.xen.driver import XenHypervisor
 from shype.host.launch import Step, launch
 from shype.host.trust import KEYS, load_trusted
 from shype.host.vtpm import commands, swtpm
@@ -65,12 +66,12 @@ def resets(uuid: str) -> tuple[int, str]:
 
 
 def roll(uuid: str) -> None:
-    place = PLACES.state(uuid)
+    kept = PLACES.state(uuid)
     with tempfile.TemporaryDirectory() as other:
-        subprocess.run(["cp", "-a", place, f"{other}/old"], check=True)
+        subprocess.run(["cp", "-a", kept, f"{other}/old"], check=True)
         before = [resets(uuid)[0] for _ in range(2)]
-        shutil.rmtree(place)
-        subprocess.run(["cp", "-a", f"{other}/old", place], check=True)
+        shutil.rmtree(kept)
+        subprocess.run(["cp", "-a", f"{other}/old", kept], check=True)
     after, ek = resets(uuid)
     say(before[-1], after, ek == known(uuid).ek)
 
@@ -85,8 +86,9 @@ def launched(how: str, step: str, config: str) -> None:
             raise KeyboardInterrupt
 
     bundle = load_trusted(Path("/etc/shype/policy.shype"), KEYS)
+    state, driver = place(argparse.Namespace(model_file=None, state=STATE))  # with its manager
     with contextlib.suppress(KeyboardInterrupt):
-        done = launch(Agent(bundle, XenHypervisor(), STATE), Path(config), observer=observe)
+        done = launch(Agent(bundle, driver(bundle), state), Path(config), observer=observe)
         say(done.decision.id)
 
 
