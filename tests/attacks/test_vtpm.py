@@ -241,9 +241,10 @@ def floods(arena: Arena) -> Ended:
     said = guest_says(arena)
     size = int(arena.lab.sh(f"cat {PLACE}/*.log | wc -c").out)
     state = served(arena)
-    if "random=80010000001400000000" not in said or size > 4096 or state != "served":
+    right = f"random=80010000001400000000 long={' 80010000003400000000' * 4}"
+    if right not in said or size > 4096 or state != "served":
         return Ended(Ends.OPEN, f"{said}; {state}, {size} bytes of log")
-    return alone(arena, f"TPM_RC_SUCCESS afterwards; {state}, {size} bytes of log")
+    return alone(arena, f"it goes on, also with long commands; {state}, {size} bytes of log")
 
 
 def twice(arena: Arena) -> Ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 #: In the guest: it asks its TPM to exchange its identity's seed (TPM2_ChangeEPS, which takes the
 #: platform hierarchy), sends it garbage, a command that says it is huge, and half of one; then it
-#: asks for random bytes, twice, as the first goes with that half. Shows the heads of two responses.
+#: asks for random bytes, twice, as the first goes with that half; and for the digest of a thousand
+#: bytes, four times, which the console hands on in pieces. Shows the heads of the responses.
 GUEST = r"""#!/bin/sh
 tty=/dev/hvc1
 until (exec 3<>$tty) 2>/dev/null; do sleep 0.2; done
@@ -26,7 +27,18 @@ quiet 2
 printf "$random" >&3
 quiet 1
 printf "$random" >&3
-echo "TPM-SAYS seed=$seed random=$(answer)"
+after=$(answer)
+quiet 1
+(printf '\200\001\000\000\003\372\000\000\001\175\003\350'
+ dd if=/dev/zero bs=1000 count=1 2>/dev/null
+ printf '\000\013\100\000\000\007') >/tmp/hash
+long=
+for i in 1 2 3 4; do
+    dd if=/tmp/hash bs=4k count=1 >&3 2>/dev/null
+    long="$long $(answer)"
+    quiet 1
+done
+echo "TPM-SAYS seed=$seed random=$after long=$long"
 """
 #: Runs in dom0: puts it into a RAM disk.
 PACK = f"""

@@ -80,20 +80,20 @@ def owner(agent: Agent, uuid: str = UUID) -> Owner:
     return found
 
 
-def serving(agent: Agent, uuid: str = UUID) -> int | None:
-    """The process that serves it."""
-    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid))
+def serving(agent: Agent, uuid: str = UUID, lock: str = swtpm.LOCK) -> int | None:
+    """The process that serves it, or another one of it that has that lock."""
+    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid), lock)
 
 
-def kill(agent: Agent, uuid: str = UUID) -> None:
+def kill(agent: Agent, uuid: str = UUID, lock: str = swtpm.LOCK) -> None:
     """Kill the process that serves it; returns when it is gone, as the kernel takes a moment."""
-    pid = serving(agent, uuid)
+    pid = serving(agent, uuid, lock)
     assert pid is not None
     handle = os.pidfd_open(pid)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     assert select.select([handle], [], [], 30)[0]
     os.close(handle)
-    assert serving(agent, uuid) is None
+    assert serving(agent, uuid, lock) is None
 
 
 def guest(agent: Agent, vm: str = "desk") -> socket.socket:

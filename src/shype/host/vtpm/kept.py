@@ -67,7 +67,7 @@ def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
         owner = places.get(uuid)
         if owner is None:
             return Tpm(uuid, State.KEPT)
-        served = swtpm.holder(places, owner) is not None
+        served = swtpm.serves(places, owner)
     except Unavailable as error:
         return Tpm(uuid, State.DAMAGED, error=error)
     if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():
