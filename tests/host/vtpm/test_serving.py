@@ -117,6 +117,20 @@ def test_what_hands_the_commands_on_is_killed_and_that_is_a_loss(desk: Desk) -> 
     assert kinds(agent).count("vtpm.lost") == 1
 
 
+def test_without_what_hands_the_commands_on_no_vm_starts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, agent = desk
+    for program in ("/bin/false", "/nowhere/python3"):
+        monkeypatch.setattr(swtpm, "PYTHON", program)
+        with pytest.raises(Unavailable) as caught:
+            run(desk)
+        assert caught.value.id == "vtpm.failed"
+        assert guests(agent) == {}
+        assert serving(agent) is None
+    assert_sound(agent)
+
+
 def test_a_guest_that_hangs_up_has_not_lost_its_tpm(desk: Desk) -> None:
     """Its device model ends with it, before the agent looks."""
     _, agent = desk
