@@ -56,7 +56,8 @@ def policy(verifier: Path) -> str:
     return (EXAMPLES / "banks.yaml").read_text().replace(
         "wall: [bank-b]}", "wall: [bank-b], attested: true}").replace(
         "bank-a-desk: {", "bank-a-desk: {vtpm: true, ") + (
-        f"attestation: {{verifiers: {{ops: {key}}}, fresh: 1 hour, lost: evacuate, refuges: [{NAMES[1]}]}}\n")
+        f"attestation: {{verifiers: {{ops: {key}}}, fresh: 1 hour, lost: evacuate, "
+        f"refuges: [{NAMES[1]}]}}\n")
 
 
 def _saved() -> str:

@@ -1,7 +1,8 @@
 """A host that boots measured is enrolled, trusted, and found out when it is not what it was.
 
 The host is a real boot by UEFI with a TPM, and a guest on it has one of its own; the verifier is on
-the test's side, and all that goes between them are files. Everything is done with the commands that an administrator has.
+the test's side, and all that goes between them are files. Everything is done with the commands that
+an administrator has.
 """
 
 from __future__ import annotations

@@ -271,7 +271,8 @@ def test_a_host_whose_verifier_is_gone_is_left(hosts: Hosts) -> None:
                                 str(hosts.place / "result")) == 0
     one.put("/run/result", (hosts.place / "result").read_bytes())
     must(one, "shype", "attest", "accept", "/run/result")
-    deadline, did = time.monotonic() + 10 * SHORT, []
+    deadline = time.monotonic() + 10 * SHORT
+    did: list[Any] = []
     while not did:
         assert time.monotonic() < deadline
         done = one.run(["shype", "watch", "--once", "--json"], 900)
