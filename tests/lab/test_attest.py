@@ -164,7 +164,7 @@ def test_a_guest_shows_by_its_tpm_under_which_policy_it_runs(
     assert {key: found[key] for key in given} == given
     assert found["policy"] == {key: policy[key] for key in ("name", "version", "bundle")}
     again = desk.judged(evidence, capsys)  # an old quote, with a fresh one of the host
-    assert [(one["link"], one["id"]) for one in again["broken"]] == [("guest", "quote.replayed")]
+    assert [(one["link"], one["id"]) for one in again["broken"]] == [("guest", "challenge.used")]
 
 
 def test_a_chain_has_no_link_that_the_host_did_not_measure(

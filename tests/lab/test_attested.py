@@ -280,7 +280,7 @@ def test_a_host_whose_verifier_is_gone_is_left(hosts: Hosts) -> None:
         did = [each for each in documents(done.out) if each.get("vm") == DESK]
     left, = did
     assert (left["did"], left["host"]) == ("evacuated", NAMES[1])
-    assert left["decision"]["id"] == "attested.untrusted"
+    assert left["decision"]["id"] == "attested.expired"
     assert (guests(one), guests(two)[DESK]) == ({}, "u:r:l_bank_b_desk_t:s0")
     probe.wait_for(two.run, [DESK])
     assert shype(two, "stop", "--force", DESK).code == 0
