@@ -120,6 +120,33 @@ def test_a_firmware_s_log_with_more_digests_is_read() -> None:
         replay([Event(7, 1, digests[:1], b"")])
 
 
+def test_a_log_of_another_bank_has_no_event_of_the_usual_form() -> None:
+    head = struct.pack("<16sIBBBBIHHB", b"Spec ID Event03\0", 0, 0, 2, 0, 2, 1, 0x4, 20, 0)
+    log = struct.pack("<II20sI", 0, 3, bytes(20), len(head)) + head
+    with pytest.raises(BadInput, match="of the kind 0x000b"):
+        loads(log + event_log.encode(event_log.measured(7, 4, b"x")))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
+@given(events, st.integers(0, 2000), st.binary(min_size=1, max_size=4))
+def test_the_quick_way_reads_what_the_long_one_reads(
+    entries: list[Event], at: int, put: bytes,
+) -> None:
+    data = bytearray(dumps(entries))
+    at %= len(data)
+    data[at:at + len(put)] = put
+
+    def read() -> tuple[Event, ...] | str:
+        try:
+            return loads(bytes(data))
+        except BadInput as error:
+            return error.message
+    quick = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_log, "_usual", lambda reader: None)
+        assert read() == quick
+
+
 GOOD = dumps([to_event(event) for event in ALL])
 HEAD = len(event_log.header())
 

@@ -20,7 +20,6 @@ from shype.host.stop import stop
 from shype.host.watch import watch
 from shype.policy.quotas import Amount
 from tests.host.builders import BANKS, config, host, model
-from tests.host.test_concurrent import ONE
 
 QUOTAS = BANKS + """\
 quotas:
@@ -104,17 +103,42 @@ def test_a_vm_that_dies_still_holds_its_part(agent: Agent, tmp_path: Path) -> No
     assert start(agent, tmp_path, "m2", "market-data", 400) == "quota.exceeded"
 
 
+#: An agent in a process of its own for each configuration; all ask at the same moment.
+AT_ONCE = """\
+import os, sys
+from pathlib import Path
+from shype.host.agent import Agent
+from shype.host.drivers.model import ModelHypervisor
+from shype.host.launch import launch
+from shype.policy.manifest import load_bundle
+
+directory = Path(sys.argv[1])
+start, go = os.pipe()
+for config in sys.argv[2:]:
+    if os.fork() == 0:
+        os.close(go)
+        os.read(start, 1)
+        bundle = load_bundle(directory / "bundle")
+        agent = Agent(bundle, ModelHypervisor(bundle, directory / "model.json"),
+                      directory / "state")
+        outcome = launch(agent, Path(config), lock_timeout=120)
+        said = "runs" if outcome.domid is not None else outcome.decision.id
+        os.write(1, f"{said}\\n".encode())
+        os._exit(0)
+os.close(go)
+for config in sys.argv[2:]:
+    os.wait()
+"""
+
+
 def test_of_fifty_launches_at_once_none_too_many_runs(tmp_path: Path) -> None:
     agent = host(tmp_path, QUOTAS.replace("vms: 2", "vms: 5"))
-    racers = []
-    for number in range(50):
-        cfg = config(tmp_path, f"vm{number}", 'seclabel = "bank-a-desk"\nmemory = 8')
-        racers.append(subprocess.Popen(
-            [sys.executable, "-c", ONE, str(tmp_path), str(cfg)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    answers = [process.communicate(timeout=300) for process in racers]
-    assert [err for _, err in answers if err] == []
-    words = sorted(out.strip() for out, _ in answers)
+    files = [config(tmp_path, f"vm{number}", 'seclabel = "bank-a-desk"\nmemory = 8')
+             for number in range(50)]
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, str(tmp_path), *map(str, files)],
+                          capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    words = sorted(done.stdout.split())
     assert words == ["quota.exceeded"] * 45 + ["runs"] * 5
     assert sum(r.label == "bank-a-desk" for r in residents(agent)) == 5
 

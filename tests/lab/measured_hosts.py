@@ -3,8 +3,8 @@
 Such a boot takes a minute under emulation, so it is done once, for all of them at the same time,
 and saved with TPM, firmware's memory and disk. Who wants one goes on from there.
 
-Their policy is examples/banks.yaml, in which the labels of bank B are attested, and
-VMs with the label of bank A's desk have TPMs.
+Their policy is examples/banks.yaml, in which the labels of bank B are attested and leave the first
+host for the second when the verifier is gone, and VMs with the label of bank A's desk have TPMs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def policy(verifier: Path) -> str:
     return (EXAMPLES / "banks.yaml").read_text().replace(
         "wall: [bank-b]}", "wall: [bank-b], attested: true}").replace(
         "bank-a-desk: {", "bank-a-desk: {vtpm: true, ") + (
-        f"attestation: {{verifiers: {{ops: {key}}}, fresh: 1 hour, lost: pause}}\n")
+        f"attestation: {{verifiers: {{ops: {key}}}, fresh: 1 hour, lost: evacuate, "
+        f"refuges: [{NAMES[1]}]}}\n")
 
 
 def _saved() -> str:

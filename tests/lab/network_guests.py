@@ -57,8 +57,10 @@ def _started(scratch: Path) -> Lab:
     try:
         for name in LABELS:
             ip = f",ip={ADDRESS[name]}" if name in ADDRESS else ""
+            # The guest's own kernel must not say anything (router solicitations come for ever).
             lab.put(f"/etc/xen/vms/{name}.cfg", config(
-                name, type="pv", extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
+                name, type="pv", args="ipv6.disable=1",
+                extra=f'vif = ["bridge={BRIDGE},mac={MACS[name]}{ip}"]'))
             done = lab.run(["shype", "run", f"/etc/xen/vms/{name}.cfg"], 900)
             assert done.code == 0, done.out + done.err
         probe.wait_for(lab.run, list(LABELS), 300)

@@ -2,7 +2,7 @@
 
 Xen, TPMs (swtpm), guests, ssh between the hosts and the verifier's service are real. One pair of
 hosts for all of it, in the order in which the tests stand: b-db is refused, starts, is paused and
-goes on, and moves at the end to the host that was refused before; there it is paused for good.
+goes on, and moves to the host that was refused before; there it is paused for good at the end.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from tests.lab.verifying import LOG, STRANGER, Verifier, ids, reference
 
 pytestmark = pytest.mark.lab
 
-VM = "b-db"
-CONFIG, OTHER, PLAIN = (f"/etc/xen/vms/{name}.cfg" for name in (VM, "b-desk", "market"))
+VM, DESK = "b-db", "b-desk"
+CONFIG, OTHER, PLAIN = (f"/etc/xen/vms/{name}.cfg" for name in (VM, DESK, "market"))
 CONTEXT = "u:r:l_bank_b_db_t:s0"
 LEDGER = "/var/lib/shype/meter"
 #: `shype receive`, run by an interpreter that need not import it four times for a VM.
@@ -53,6 +53,8 @@ RECEIVE = ("/usr/bin/python3 -I -S /opt/shype/shype/lab/dom0/hand_over.py /run/s
 QUICK = "Compression yes\nCiphers aes128-gcm@openssh.com\nControlPath /run/ssh-%h\n"
 #: The seconds that each answer of the verifier holds: the tests take less.
 LIFE = 3600
+#: The seconds that the last answer holds of a verifier that is gone afterwards.
+SHORT = 30
 
 
 @dataclass
@@ -121,7 +123,7 @@ def hosts(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) ->
                 lab.put("/etc/hosts", f"127.0.0.1 localhost\n{names}")
                 must(lab, "hostname", name)
                 lab.put(CONFIG, config(VM, type="pv", memory=100))
-                lab.put(OTHER, config("b-desk", type="pv", extra=STILL))
+                lab.put(OTHER, config(DESK, type="pv", memory=100))
                 lab.put(PLAIN, config("market", type="pv", extra=STILL))
             found.url = f"http://{gateway}:{service.server_address[1]}"
             both(lambda lab: commit(GrubHost(lab)), found)
@@ -257,6 +259,32 @@ def test_both_ledgers_have_the_handover_that_both_have_signed(
         assert (code, found["problems"], found["pinned"]) == (0, [], True)
     key = PublicKey.from_pem((hosts.place / NAMES[1] / "first.pub").read_bytes(), "first.pub")
     assert envelope.signed_by(key, KIND)
+
+
+def test_a_host_whose_verifier_is_gone_is_left(hosts: Hosts) -> None:
+    """Its result runs out, and nobody gives it another: `shype watch` takes the VM elsewhere."""
+    one, two = hosts.labs
+    assert shype(one, "run", OTHER).code == 0
+    probe.wait_for(one.run, [DESK])
+    evidence = hosts.verifier(0).evidence()
+    assert hosts.verifier(0).do("verify", str(evidence), "--life", str(SHORT), "-o",
+                                str(hosts.place / "result")) == 0
+    one.put("/run/result", (hosts.place / "result").read_bytes())
+    must(one, "shype", "attest", "accept", "/run/result")
+    deadline = time.monotonic() + 10 * SHORT
+    did: list[Any] = []
+    while not did:
+        assert time.monotonic() < deadline
+        done = one.run(["shype", "watch", "--once", "--json"], 900)
+        assert done.code == 0, done.out + done.err
+        did = [each for each in documents(done.out) if each.get("vm") == DESK]
+    left, = did
+    assert (left["did"], left["host"]) == ("evacuated", NAMES[1])
+    assert left["decision"]["id"] == "attested.expired"
+    assert (guests(one), guests(two)[DESK]) == ({}, "u:r:l_bank_b_desk_t:s0")
+    probe.wait_for(two.run, [DESK])
+    assert shype(two, "stop", "--force", DESK).code == 0
+    assert renew(one)["verdict"] == "trusted"
 
 
 def report(hosts: Hosts, capsys: pytest.CaptureFixture[str], *which: int) -> dict[str, Any]:

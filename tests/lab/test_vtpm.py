@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,16 +14,14 @@ from shype.attest.host_events import HostEvent, Kind
 from shype.compile.flask.build import build
 from shype.host.attest_result import attester_id
 from shype.lab import builder
-from shype.lab.guests import config
 from shype.lab.host import Lab
 from shype.policy.loader import load
 from tests.attest.logs import LAUNCH
 from tests.attest.test_chain import WITH_TPMS, quoted_by
 from tests.attest.world import World, paper_machine
+from tests.lab.tpm_guest import STATE, TPM, Guest, install
 
 pytestmark = pytest.mark.lab
-HERE = Path(__file__).parent
-UUID = "5e1f0000-0000-4000-8000-00000000000a"
 POLICY = """\
 shype: 1
 policy: {name: tpms, version: "1.0"}
@@ -38,63 +33,13 @@ labels:
 host: {dom0: manager}
 vms: {a-desk: a-desk, toy: toy}
 """
-#: What `shype attest` in the guest has imported by the time it is done.
-MODULES = (
-    "tpm2_pytss", "libtss2-tcti-device.so.0", "shype.cli.main", "shype.cli.attest",
-    "shype.attest.*", "shype.host.audit.*", "shype.host.vtpm.relay", "urllib.request",
-    "json", "base64", "subprocess", "threading", "io", "traceback", "select", "termios", "tty",
-)
-TPM = ("--tpm", "device:/dev/tpm0")
-STATE = ("--state", "/tmp/attest")
-
-
-@dataclass
-class Guest:
-    """The guest, as `tpm_program.py` answers."""
-
-    lab: Lab
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
-
-    def heard(self, number: int, limit: float = 90) -> tuple[int, str, dict[str, bytes]]:
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            log = self.lab.sh("cat /var/log/xen/console/guest-a-desk.log").out
-            for line in log.replace("\r", "").splitlines():
-                if line.startswith("TPM-GUEST "):
-                    found = json.loads(line.removeprefix("TPM-GUEST "))
-                    if found[0] == number:
-                        return found[1], found[2], {
-                            name: base64.b64decode(text) for name, text in found[3].items()}
-            time.sleep(1)
-        raise AssertionError(f"the guest does not answer: {log[-2000:]}")
-
-    def shype(
-        self, *argv: str, files: dict[str, bytes] | None = None, wanted: tuple[str, ...] = (),
-    ) -> tuple[int, str, dict[str, bytes]]:
-        number = next(self._numbers)
-        ask = {"number": number, "argv": argv, "wanted": wanted, "files": {
-            name: base64.b64encode(data).decode() for name, data in (files or {}).items()}}
-        domid = self.lab.run(["xl", "domid", "a-desk"]).out.strip()
-        done = self.lab.run(["xenstore-write", f"/local/domain/{domid}/data/ask", json.dumps(ask)])
-        assert done.code == 0, done.err
-        return self.heard(number)
-
-
 @pytest.fixture(scope="module")
 def lab(lab_built: builder.Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     place = tmp_path_factory.mktemp("tpms")
     (place / "policy.yaml").write_text(POLICY)
     build(load(place / "policy.yaml").policy, target="xen-4.17", out=place / "bundle")
     with Lab.up(bundle=place / "bundle") as up:
-        up.put("/run/tpm_program.py", (HERE / "tpm_program.py").read_bytes())
-        done = up.run(
-            ["python3", "-c", (HERE / "python_guest.py").read_text(), "/guest/tpm", *MODULES,
-             "/run/tpm_program.py"], timeout=300, env={"PYTHONPATH": "/opt/shype"})
-        assert done.code == 0, done.err
-        for vm in ("a-desk", "toy"):
-            up.put(f"/etc/xen/vms/{vm}.cfg", config(
-                vm, type="pv", memory=320, args="app=tpm_program.py",
-                extra=f'uuid = "{UUID}"').replace("/guest/initrd", "/guest/tpm"))
+        install(up, "a-desk", "toy")
         yield up
 
 
@@ -102,8 +47,7 @@ def test_a_guests_quote_is_by_the_tpm_that_the_host_gave_it(lab: Lab, tmp_path: 
     done = lab.run(["shype", "run", "/etc/xen/vms/a-desk.cfg"], 180)
     assert done.code == 0, done.err
     guest = Guest(lab)
-    code, text, _ = guest.heard(0, 400)
-    assert (code, text) == (0, "ready")
+    guest.wait()
     told, = json.loads(lab.run(["shype", "vtpm", "list", "--json"]).out)["tpms"]
     assert (told["vm"], told["label"], told["state"]) == ("a-desk", "a-desk", "served")
 

@@ -41,6 +41,8 @@ _SIGNATURE = b"Spec ID Event03\0"
 _LOCALITY = b"StartupLocality\0"
 #: How an event begins: register, type, number of digests.
 _START = struct.Struct("<III")
+#: A whole event with one SHA-256 digest up to its data, as a host's agent writes them all.
+_USUAL = struct.Struct(f"<IIIH{SIZE}sI")
 #: Platform class client, specification 2.0 errata 5, 64-bit numbers; one bank.
 _HEADER = struct.pack("<16sIBBBBIHHB", _SIGNATURE, 0, 0, 2, 105, 2, 1, SHA256, SIZE, 0)
 
@@ -69,7 +71,10 @@ class Event:
     @property
     def sha256(self) -> bytes | None:
         """The digest that was extended into the SHA-256 bank."""
-        return dict(self.digests).get(SHA256)
+        for algorithm, digest in self.digests:
+            if algorithm == SHA256:
+                return digest
+        return None
 
 
 def extended(value: bytes, digest: bytes) -> bytes:
@@ -137,8 +142,9 @@ def replay(
     """
     values: dict[int, bytes] = {}
     initial = dict(start)
+    no_action = int(EventType.NO_ACTION)  # a plain number compares several times faster
     for event in events:
-        if event.type == EventType.NO_ACTION:
+        if event.type == no_action:
             if (event.pcr == 0 and len(event.data) == 17
                     and event.data.startswith(_LOCALITY) and event.data[16] in (3, 4)):
                 initial[0] = bytes(SIZE - 1) + event.data[16:]
@@ -180,6 +186,26 @@ def _banks(reader: Reader) -> dict[int, int]:
 
 
 def _event(reader: Reader, banks: Mapping[int, int]) -> Event:
+    usual = _usual(reader) if SHA256 in banks else None
+    return usual or _any(reader, banks)
+
+
+def _usual(reader: Reader) -> Event | None:
+    """The next event if it is of the usual form and nothing is wrong with it: several times faster
+    than `_any`, to which all others are left."""
+    data, at = reader.data, reader.at
+    begin = at + _USUAL.size
+    if begin > len(data):
+        return None
+    pcr, kind, count, algorithm, digest, size = _USUAL.unpack_from(data, at)
+    end = begin + size
+    if count != 1 or algorithm != SHA256 or pcr >= PCRS or size > MAX_DATA or end > len(data):
+        return None
+    reader.at = end
+    return Event(pcr, kind, ((SHA256, digest),), data[begin:end])
+
+
+def _any(reader: Reader, banks: Mapping[int, int]) -> Event:
     pcr, kind, count = _START.unpack(reader.take(_START.size))
     if pcr >= PCRS:
         raise _corrupt(f"an event is of the register {pcr}, which no TPM has")
