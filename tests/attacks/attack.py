@@ -49,6 +49,7 @@ class Whom(StrEnum):
     BRIDGE = "bridge"
     LOADER = "boot loader"
     SERVER = "object manager"
+    SWTPM = "the TPM"
     AUDITOR = "auditor"
 
 

@@ -46,9 +46,22 @@ vectors:
   normal: [netd, red-vm, blue-vm]
   service: [netd]
 """
+#: VMs with TPMs.
+DESKS = """\
+shype: 1
+policy: {name: desks, version: "1.0"}
+coalitions: [work, play]
+labels:
+  manager: {coalitions: all}
+  desk: {coalitions: [work], vtpm: true}
+  old: {coalitions: [work], vtpm: true}
+  toy: {coalitions: [play], vtpm: true}
+host: {dom0: manager}
+vms: {desk: desk, old: old, toy: toy}
+"""
 BANKS = (EXAMPLES / "banks.yaml").read_text()
 #: These agree about whatever has the same name, but for one bridge.
-TOGETHER = (BANKS, SHOP, SERVED, STORE)
+TOGETHER = (BANKS, SHOP, SERVED, STORE, DESKS)
 
 
 def joined(texts: Sequence[str] = TOGETHER) -> str:

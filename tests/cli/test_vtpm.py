@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shype.cli import attest, vtpm
+from shype.cli import attest, host, vtpm
 from shype.host.launch import launch
 from shype.host.stop import stop
 from shype.host.vtpm import relay, swtpm
 from shype.host.vtpm.places import TpmPlaces
+from shype.policy.names import LabelName
 from tests.attest.logs import LAUNCH
 from tests.attest.paper_tpm import PaperTpm
 from tests.attest.test_chain import WITH_TPMS, given, quoted
@@ -59,6 +60,22 @@ def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["removed"] == UUID
     assert shell("vtpm", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["tpms"] == []
+
+
+def test_recover_ends_the_tpm_that_a_killed_launch_left(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    required()
+    agent = signed_host(home, POLICY)
+    places = TpmPlaces(agent.state)
+    swtpm.start(places, places.new("desk", UUID, LabelName("desk"))).leave()
+    owner = places.get(UUID)
+    assert owner is not None
+    deadline = time.monotonic() + 30
+    while swtpm.holder(places, owner) is None:
+        assert time.monotonic() < deadline
+    assert run_words((host.add,), ("recover", *options(home, agent))) == 0
+    assert swtpm.holder(places, owner) is None
 
 
 def test_a_damaged_tpm_is_told_with_exit_code_1(

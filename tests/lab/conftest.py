@@ -33,7 +33,8 @@ Factory = Callable[..., Lab]
 #: about networks are far apart: the second goes on from what the first has saved; so are the three
 #: with hosts that booted measured.
 LONGEST = ("lab/test_attested", "lab/test_network", "lab/test_boot", "lab/test_measured",
-           "lab/test_attest", "lab/test_vtpm", "attacks/test_resources", "lab/test_lifecycle",
+           "lab/test_attest", "lab/test_vtpm", "attacks/test_vtpm", "attacks/test_resources",
+           "lab/test_lifecycle",
            "lab/test_verify",
            "attacks/test_store", "lab/test_launch", "lab/test_faults",
            "attacks/test_network", "attacks/test_object_manager", "attacks/test_apply",

@@ -316,6 +316,11 @@ class Service:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """It has not ended."""
+        return self._process.poll() is None
+
     def end(self, patience: float) -> None:
         """Ask it to end, and kill it if it has not after ``patience`` seconds."""
         self._process.terminate()

@@ -191,10 +191,12 @@ def _stop(args: argparse.Namespace) -> int:
 
 def _recover(args: argparse.Namespace) -> int:
     from shype.host.recovery import recover
+    from shype.host.vtpm import serving
 
     agent = open_agent(args)
     with agent.lock.hold(args.lock_timeout):
         done = recover(agent)
+        serving.follow(agent, done.found)  # a killed launch may have left its VM's TPM
     _collect(agent)
     if args.json:
         show(args, {

@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -54,9 +55,13 @@ def required() -> None:
 
 @contextlib.contextmanager
 def desks() -> Iterator[tuple[Path, Agent]]:
-    """The host, in a directory with a name as short as sockets need it."""
+    """The host, in a directory with a name as short as sockets need it.
+
+    Other tests' hosts on the same machine have TPMs of the same users.
+    """
     required()
-    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+    with (tempfile.TemporaryDirectory(prefix="vtpm-") as name,
+          mock.patch("shype.host.vtpm.places.busy_users", return_value=frozenset())):
         place = Path(name)
         agent = host(place, POLICY)
         try:
@@ -75,20 +80,20 @@ def owner(agent: Agent, uuid: str = UUID) -> Owner:
     return found
 
 
-def serving(agent: Agent, uuid: str = UUID) -> int | None:
-    """The process that serves it."""
-    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid))
+def serving(agent: Agent, uuid: str = UUID, lock: str = swtpm.LOCK) -> int | None:
+    """The process that serves it, or another one of it that has that lock."""
+    return swtpm.holder(TpmPlaces(agent.state), owner(agent, uuid), lock)
 
 
-def kill(agent: Agent, uuid: str = UUID) -> None:
+def kill(agent: Agent, uuid: str = UUID, lock: str = swtpm.LOCK) -> None:
     """Kill the process that serves it; returns when it is gone, as the kernel takes a moment."""
-    pid = serving(agent, uuid)
+    pid = serving(agent, uuid, lock)
     assert pid is not None
     handle = os.pidfd_open(pid)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     assert select.select([handle], [], [], 30)[0]
     os.close(handle)
-    assert serving(agent, uuid) is None
+    assert serving(agent, uuid, lock) is None
 
 
 def guest(agent: Agent, vm: str = "desk") -> socket.socket:

@@ -37,6 +37,18 @@ def test_each_is_served_kept_lost_or_damaged(desk: Desk) -> None:
     assert told[UUID]["error"]["error"] == "vtpm.damaged"  # type: ignore[index]
 
 
+def test_a_vm_that_runs_without_any_trace_of_its_tpm_is_told(desk: Desk) -> None:
+    place, agent = desk
+    run(desk)
+    run(desk, "plain", OTHER)
+    places = TpmPlaces(agent.state)
+    places.directory.rename(place / "away")
+    assert states(agent) == {UUID: State.DAMAGED}
+    assert "desk runs" in str(tpms(agent)[0].error)
+    (place / "away").rename(places.directory)
+    assert states(agent) == {UUID: State.SERVED}
+
+
 def test_status_tells_what_is_lost_and_where_none_can_be_had(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

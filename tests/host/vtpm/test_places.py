@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from shype.base.errors import Unavailable
 from shype.host.ids import HostId
 from shype.host.launch import launch
-from shype.host.vtpm.places import FIRST_USER, TpmPlaces
+from shype.host.vtpm.kept import remove
+from shype.host.vtpm.places import FIRST_USER, TpmPlaces, busy_users
+from shype.policy.names import LabelName
 from tests.host.builders import config, host
 from tests.host.invariants import guests
 from tests.host.vtpm.desks import (
@@ -126,3 +130,33 @@ def test_a_record_that_is_damaged_gives_the_tpm_to_nobody(desk: Desk) -> None:
         run(desk)
     assert caught.value.id == "vtpm.damaged"
     assert guests(agent) == {}
+
+
+@pytest.mark.skipif(not ROOT, reason="only root gives each TPM a user of its own")
+def test_a_tpm_whose_record_is_damaged_keeps_its_user_for_itself(desk: Desk) -> None:
+    """It may still be served: by a process that a guest may have taken over."""
+    _, agent = desk
+    run(desk)
+    places = TpmPlaces(agent.state)
+    (places.directory / f"{UUID}.json").write_text("{}")
+    assert run(desk, "toy", OTHER).domid == 2
+    assert owner(agent, OTHER).user != places.state(UUID).stat().st_uid
+
+
+@pytest.mark.skipif(not ROOT, reason="only root gives each TPM a user of its own")
+def test_the_user_of_a_process_that_is_left_is_not_given_to_another_tpm(desk: Desk) -> None:
+    """What was taken over may live on, without the lock by which it is known."""
+    _, agent = desk
+    run(desk)
+    user = owner(agent).user
+    assert user is not None
+    halt(desk)
+    with subprocess.Popen(["sleep", "600"], user=user, group=user, extra_groups=[]) as left:
+        try:
+            assert user in busy_users()
+            with mock.patch("shype.host.vtpm.places.busy_users", return_value=frozenset({user})):
+                remove(agent, UUID)
+                new = TpmPlaces(agent.state).new("toy", OTHER, LabelName("toy"))
+        finally:
+            left.kill()
+    assert new.user != user

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from shype.host.launch import Step, catch_up, launch
 from shype.host.restoring import restore
 from shype.host.saving import save
 from shype.host.stop import Locked
-from shype.host.vtpm import commands, swtpm
+from shype.host.vtpm import commands, gather, swtpm
 from shype.host.vtpm.places import FIRST_USER, TpmPlaces
 from shype.policy.names import LabelName
 from tests.host.builders import config, model
@@ -79,6 +80,66 @@ def test_a_guest_that_reboots_gets_it_again(desk: Desk) -> None:
     assert serving(agent) not in (None, before)
     with guest(agent) as tpm:
         assert commands.identity(commands.ek_public(tpm)) == owner(agent).ek
+
+
+def test_a_command_that_comes_in_pieces_is_one(desk: Desk) -> None:
+    """As a console hands on what is longer than 256 bytes; TPM2_Hash of a thousand."""
+    run(desk)
+    command = struct.pack(">HIIH", 0x8001, 1018, 0x17D, 1000) + bytes(1000) + struct.pack(
+        ">HI", 0x000B, 0x40000007)
+    with guest(desk[1]) as tpm:
+        for _ in range(2):
+            for start in range(0, len(command), 256):
+                tpm.sendall(command[start:start + 256])
+                time.sleep(0.05)
+            assert tpm.recv(4096)[6:10] == bytes(4)
+        tpm.sendall(RANDOM * 20)  # several at once are several
+        answers = b""
+        while len(answers) < 400:
+            answers += tpm.recv(4096)
+        assert {answers[start:start + 10] for start in range(0, 400, 20)} == {
+            struct.pack(">HII", 0x8001, 20, 0)}
+
+
+def test_what_hands_the_commands_on_is_killed_and_that_is_a_loss(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    kill(agent, lock=gather.LOCK)
+    with agent.lock.hold(1):
+        catch_up(agent)
+    assert kinds(agent).count("vtpm.lost") == 1
+    halt(desk)
+    assert serving(agent) is None
+    assert run(desk).domid == 2
+    assert serving(agent, lock=gather.LOCK) is not None
+    halt(desk)
+    assert serving(agent, lock=gather.LOCK) is None
+    assert kinds(agent).count("vtpm.lost") == 1
+
+
+def test_without_what_hands_the_commands_on_no_vm_starts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, agent = desk
+    for program in ("/bin/false", "/nowhere/python3"):
+        monkeypatch.setattr(swtpm, "PYTHON", program)
+        with pytest.raises(Unavailable) as caught:
+            run(desk)
+        assert caught.value.id == "vtpm.failed"
+        assert guests(agent) == {}
+        assert serving(agent) is None
+    assert_sound(agent)
+
+
+def test_a_guest_that_hangs_up_has_not_lost_its_tpm(desk: Desk) -> None:
+    """Its device model ends with it, before the agent looks."""
+    _, agent = desk
+    run(desk)
+    guest(agent).close()
+    time.sleep(0.3)
+    with agent.lock.hold(1):
+        catch_up(agent)
+    assert kinds(agent) == ["vtpm"]
 
 
 def test_registers_are_empty_after_a_start(desk: Desk) -> None:

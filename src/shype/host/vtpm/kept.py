@@ -8,9 +8,10 @@ from enum import StrEnum
 from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.event import Event, Result
+from shype.host.hypervisor import Domain
 from shype.host.journal import boot_id
 from shype.host.vtpm import swtpm
-from shype.host.vtpm.places import Owner, TpmPlaces
+from shype.host.vtpm.places import Owner, TpmPlaces, damaged
 
 
 class State(StrEnum):
@@ -43,10 +44,22 @@ class Tpm:
 
 
 def tpms(agent: Agent) -> tuple[Tpm, ...]:
-    """All TPMs, by UUID."""
+    """All TPMs, by UUID; also of VMs that run and are to have one, if nothing is left of it."""
     places = TpmPlaces(agent.state)
-    live = {d.uuid: d.domid for d in agent.hypervisor.domains() if not d.dying}
-    return tuple(_one(places, uuid, live) for uuid in places.uuids())
+    running = [domain for domain in agent.hypervisor.domains() if not domain.dying]
+    live = {domain.uuid: domain.domid for domain in running}
+    found = {uuid: _one(places, uuid, live) for uuid in places.uuids()}
+    for domain in running:
+        if domain.uuid not in found and _is_to_have_one(agent, domain):
+            found[domain.uuid] = Tpm(domain.uuid, State.DAMAGED, error=damaged(
+                f"{domain.name} runs, and {places.directory} knows of no TPM of it"))
+    return tuple(found[uuid] for uuid in sorted(found))
+
+
+def _is_to_have_one(agent: Agent, domain: Domain) -> bool:
+    label = agent.manifest.label_of_context(domain.context)
+    known = None if label is None else agent.policy.labels.get(label)
+    return known is not None and known.vtpm
 
 
 def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
@@ -54,7 +67,7 @@ def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
         owner = places.get(uuid)
         if owner is None:
             return Tpm(uuid, State.KEPT)
-        served = swtpm.holder(places, owner) is not None
+        served = swtpm.serves(places, owner)
     except Unavailable as error:
         return Tpm(uuid, State.DAMAGED, error=error)
     if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():

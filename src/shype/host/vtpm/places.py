@@ -119,7 +119,7 @@ class TpmPlaces:
 
         Killed in between, it leaves an empty directory or a record without an EK; both are used.
         """
-        taken = {owner.seat for owner in self.all()}
+        taken = {owner.seat for owner in self.all()} | self._held()
         seat = next((seat for seat in range(SEATS) if seat not in taken), None)
         if seat is None:
             raise Unavailable("vtpm.full", f"this host has {SEATS} TPMs already",
@@ -131,6 +131,18 @@ class TpmPlaces:
             raise unwritable(self.directory, error) from error
         self.put(owner)
         return owner
+
+    def _held(self) -> set[int]:
+        """Seats that no record tells: of TPMs that are damaged, and of processes that are left.
+
+        What a guest has taken over need not hold its lock, nor end with its TPM. Its user id in a
+        new TPM's place would be its way into that.
+        """
+        owners = set(busy_users())
+        with contextlib.suppress(FileNotFoundError):
+            owners |= {entry.stat(follow_symlinks=False).st_uid
+                       for entry in os.scandir(self.directory)}
+        return {user - FIRST_USER for user in owners}
 
     def change(self, owner: Owner, **fields: object) -> Owner:
         """Keep ``owner`` with other ``fields``, and return that."""
@@ -200,6 +212,20 @@ class TpmPlaces:
 
     def _record(self, uuid: str) -> Path:
         return self.directory / f"{uuid}.json"
+
+
+def busy_users() -> frozenset[int]:
+    """The user ids from `FIRST_USER` on that processes of this host have.
+
+    From what the kernel says of each: who owns its directory in /proc is the process's to change.
+    """
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError, KeyError, ValueError):  # it has ended
+            lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
+            if lines["State"].split()[0] != "Z":
+                found |= {int(word) for word in lines["Uid"].split()}
+    return frozenset(user for user in found if user >= FIRST_USER)
 
 
 def damaged(why: str) -> Unavailable:

@@ -49,7 +49,7 @@ class Powered:
         Raises Unavailable (``vtpm.failed``).
         """
         with _connected(self.owner, self.channel) as stream:
-            self._served.listen_to(stream)
+            swtpm.connect(self._places, self._served, stream)
         self.owner = self._places.change(self.owner, domid=domid, boot=boot_id(), lost=False)
         self._served.leave()
         self.given = True
@@ -128,7 +128,7 @@ def follow(agent: Agent, found: Sequence[Resident]) -> tuple[Owner, ...]:
     for owner in places.all():
         given = owner.domid >= 0 and owner.boot == boot_id()
         with contextlib.suppress(Unavailable):  # damaged: told when somebody wants it
-            if given and not owner.lost and swtpm.holder(places, owner) is None:
+            if given and not owner.lost and not swtpm.serves(places, owner):
                 owner = places.change(owner, lost=True)
                 lost.append(owner)
             if not given or live.get(owner.uuid) != owner.domid:

@@ -1,9 +1,10 @@
 """swtpm: one process for one VM's TPM, as a user of its own, in the TPM's directory.
 
 It is told by a control connection to whom it listens (swtpm's CMD_SET_DATAFD, swtpm_ioctls(3)):
-first to the agent, then, for good, to the stream that comes from the guest. With the control
-connection closed nobody tells it anything any more. Who serves a TPM is whoever holds the lock that
-swtpm takes in the directory: that is asked of the kernel, so no process id is ever out of date.
+first to the agent, then, for good, to `gather`, which hands it the guest's commands. With the
+control connection closed nobody tells it anything any more. Who serves a TPM is whoever holds the
+lock that swtpm takes in the directory: that is asked of the kernel, so no process id is ever out of
+date.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from pathlib import Path
 
 from shype.base import child
 from shype.base.errors import Unavailable
+from shype.host.vtpm import gather
 from shype.host.vtpm.places import Owner, TpmPlaces
 
 PROGRAM = "swtpm"
 #: Seconds that it gets to answer, and to end. Making the first keys takes longest.
 ANSWER, END = 60.0, 5.0
 _SET_DATAFD = 0x10
-_LOCK = ".lock"  # swtpm's own name for it
+LOCK = ".lock"  # swtpm's own name for it
+#: Debian's, which the TPM's user can run wherever shype is installed.
+PYTHON = "/usr/bin/python3"
 #: struct flock on x86-64: type, whence, start, length, process.
 _FLOCK = "hhqqi4x"
 _POLL = 0.02
@@ -133,13 +137,49 @@ def asked(served: Served) -> Iterator[socket.socket]:
         yield ours
 
 
-def holder(places: TpmPlaces, owner: Owner) -> int | None:
-    """The process that serves the TPM, None if none does. Raises Unavailable (``vtpm.damaged``)."""
-    if not owner.ek and not (places.state(owner.uuid) / _LOCK).exists():
+def connect(places: TpmPlaces, served: Served, guest: socket.socket) -> None:
+    """Serve the ``guest``, for good. Raises Unavailable: ``vtpm.*``, ``state.unwritable``."""
+    owner = served.owner
+    ours, its = socket.socketpair()
+    program = os.memfd_create("gather")
+    output = os.open(served.log, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(program, Path(gather.__file__).read_bytes())
+        with ours, its, places.opened(owner) as directory:
+            served.listen_to(its)
+            streams = [guest.fileno(), ours.fileno()]
+            process = child.service(
+                [PYTHON, "-I", "-S", f"/proc/self/fd/{program}", *map(str, streams)],
+                cwd=f"/proc/self/fd/{directory}", keep=[program, *streams], output=output,
+                user=owner.user)
+    except OSError as error:
+        raise failed(owner, str(error)) from error
+    finally:
+        os.close(output)
+        os.close(program)
+    deadline = time.monotonic() + ANSWER
+    while holder(places, owner, gather.LOCK) is None:
+        if time.monotonic() > deadline or not process.running:
+            process.end(END)
+            raise served.failed("what hands the guest's commands on has ended")
+        time.sleep(_POLL)
+
+
+def serves(places: TpmPlaces, owner: Owner) -> bool:
+    """Whether the guest that got it still has it. Raises as `holder`."""
+    return all(holder(places, owner, lock) is not None for lock in (LOCK, gather.LOCK))
+
+
+def holder(places: TpmPlaces, owner: Owner, lock: str = LOCK) -> int | None:
+    """The process that serves the TPM, None if none does. Raises Unavailable (``vtpm.damaged``).
+
+    ``lock``: what it has locked; of `gather` another file.
+    """
+    if not owner.ek and not (places.state(owner.uuid) / LOCK).exists():
         return None  # it was to be made, and has never been started
     with places.opened(owner) as directory:
         try:
-            handle = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+            handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
                              dir_fd=directory)
         except OSError:
             return None  # never started, or not a lock: nobody can hold it
@@ -163,7 +203,13 @@ def holder(places: TpmPlaces, owner: Owner) -> int | None:
 
 def stop(places: TpmPlaces, owner: Owner) -> bool:
     """End whoever serves the TPM; whether there was one. Raises as `holder`."""
-    pid = holder(places, owner)
+    # First who talks to the guest, which need not take what it is told.
+    ended = [_stop(places, owner, lock) for lock in (gather.LOCK, LOCK)]
+    return any(ended)
+
+
+def _stop(places: TpmPlaces, owner: Owner, lock: str) -> bool:
+    pid = holder(places, owner, lock)
     if pid is None:
         return False
     try:
@@ -171,7 +217,7 @@ def stop(places: TpmPlaces, owner: Owner) -> bool:
     except ProcessLookupError:
         return True
     try:
-        if holder(places, owner) == pid:  # so the descriptor is of whom the kernel named
+        if holder(places, owner, lock) == pid:  # so the descriptor is of whom the kernel named
             _end(process)
     finally:
         os.close(process)
