@@ -5,9 +5,10 @@ from __future__ import annotations
 #: Below about 96 MiB the guests' kernel does not get through its boot.
 MEMORY = 112
 #: Self-tests of ciphers, set-up of kernel tracing, certificates for modules and read-only kernel
-#: text are a third of the boot of a PV guest under emulation (3.9 billion instructions).
+#: text are a third of the boot of a PV guest under emulation (3.9 billion instructions). For
+#: norandmaps see `shype.lab.qemu.KERNEL_ARGS`.
 QUICK_ARGS = (
-    "cryptomgr.notests rodata=off "
+    "cryptomgr.notests rodata=off norandmaps "
     "initcall_blacklist=init_kprobe_trace,load_system_certificate_list"
 )
 #: A PVH guest looks for hardware it does not have; each look is an exit to Xen, and with SVM
