@@ -12,7 +12,7 @@ from shype.base import canonical
 from shype.cli.main import main
 from shype.compile.flask.build import build
 from shype.host.install import assets, grubenv
-from shype.lab import builder, grub
+from shype.lab import builder, grub, qemu
 from shype.lab.grubhost import GrubHost
 from shype.policy.contents import Contents
 from shype.policy.ed25519 import PrivateKey
@@ -32,7 +32,7 @@ if grep -q shype.trial /proc/cmdline && [ -e /boot/hang ]; then
 fi
 """
 OPTIONS = ["--xen", "/xen-flask", "--dom0-mem", "768M", "--kernel", "/vmlinuz-lab",
-           "--initrd", "/initrd.img-lab", "--kernel-args", "console=hvc0 quiet",
+           "--initrd", "/initrd.img-lab", "--kernel-args", qemu.KERNEL_ARGS,
            "--xen-args", grub.XEN_ARGS]
 #: Seconds until a boot on trial must be healthy: under emulation, on a busy machine, and for one
 #: that will never be.

@@ -29,7 +29,7 @@ def test_saving_and_restoring_killed_at_every_step(empty_lab: Lab) -> None:
     lab.sh(f"rm -f {LOG} {IMAGE}")
     lab.put("/run/whole.cfg", config("a-db", type="pv", memory=100))
     assert shype(lab, "run", "/run/whole.cfg").code == 0
-    wait_in_dom0(lab, f"grep -q hello {LOG}")
+    wait_in_dom0(lab, f"grep -q hello {LOG}", 0.3)
 
     # saving: the guest goes on, and is not in two places
     begin(lab, "save", "a-db", f"{IMAGE}.part")

@@ -99,7 +99,7 @@ def test_a_saved_guest_comes_back_only_through_the_window(empty_lab: Lab) -> Non
     lab.sh(f"rm -f {LOG} /run/a.img")
     lab.put("/run/whole.cfg", config("a-db", type="pv"))
     assert shype(lab, "run", "/run/whole.cfg").code == 0
-    wait_in_dom0(lab, f"grep -q hello {LOG}")
+    wait_in_dom0(lab, f"grep -q hello {LOG}", 0.3)
     saved = shype(lab, "save", "a-db", "/run/a.img")
     assert (saved.code, saved.value["released"]) == (0, ["run_bank_a"])
     assert lab.sh("stat -c %a /run/a.img").out.strip() == "600"
@@ -121,7 +121,7 @@ def test_a_pvh_guest_through_its_whole_life(empty_lab: Lab) -> None:
     lab.sh(f"rm -f {LOG} /run/a.img")
     lab.put("/run/pvh.cfg", config("a-db", type="pvh"))
     assert shype(lab, "run", "/run/pvh.cfg").code == 0
-    wait_in_dom0(lab, f"grep -q hello {LOG}")
+    wait_in_dom0(lab, f"grep -q hello {LOG}", 0.3)
     assert shype(lab, "save", "a-db", "/run/a.img").value["released"] == ["run_bank_a"]
     assert guests(lab) == {}
     assert shype(lab, "restore", "/run/a.img").code == 0

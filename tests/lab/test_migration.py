@@ -51,7 +51,7 @@ def pair(lab_built: builder.Built, bundle: Path) -> Iterator[Pair]:
                       "/usr/sbin/sshd").code == 0
         key = two.get("/etc/ssh/ssh_host_ed25519_key.pub").decode()
         one.put("/root/.ssh/known_hosts", f"{address} {key}")
-        wait_in_dom0(one, f"grep -q hello {LOG}")
+        wait_in_dom0(one, f"grep -q hello {LOG}", 0.3)
         yield one, two, address
 
 

@@ -45,6 +45,18 @@ def test_it_holds_shype_and_files(tmp_path: Path, initrd: Path) -> None:
     assert disk.stat().st_size == recipe.PAYLOAD_MIB << 20
 
 
+def test_what_dom0_has_already_is_left_out(tmp_path: Path, initrd: Path) -> None:
+    disk, files = tmp_path / "disk", {"/etc/xen/vms/a.cfg": "name"}
+    present = payload.digest(initrd)
+    payload.write(disk, guest_initrd=initrd, files=files, present=present)
+    assert [*index(disk)] == [labd.DIGEST, *files]
+    assert present in disk.read_bytes()
+    initrd.write_bytes(b"another")
+    assert payload.digest(initrd) != present
+    payload.write(disk, guest_initrd=initrd, files=files, present=present)
+    assert {"/guest/initrd", "/opt/shype/shype/cli/main.py", *files} <= index(disk).keys()
+
+
 def test_the_agent_writes_the_same_files(
     tmp_path: Path, initrd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ MACHINE = qemu.Machine(
 def test_the_policy_is_a_boot_module() -> None:
     words = MACHINE.command(incoming=None)
     modules = words[words.index("-initrd") + 1].split(",")
-    assert modules == ["/x/vmlinux console=hvc0 quiet", "/x/initrd", "/x/policy"]
+    assert modules == ["/x/vmlinux console=hvc0 quiet norandmaps", "/x/initrd", "/x/policy"]
     assert "flask=enforcing" in MACHINE.xen_line()
     assert "kvm" not in " ".join(words)
 

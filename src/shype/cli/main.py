@@ -60,6 +60,9 @@ GROUPS = {
     "completion": ("completion",),
 }
 
+#: Made by `prepare`, by command.
+_PREPARED: dict[str, argparse.ArgumentParser] = {}
+
 _FIXES = {
     errno.ENOSPC: "free some space",
     errno.EROFS: "this file system is read-only: choose another place",
@@ -95,13 +98,24 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+def prepare(*groups: str) -> None:
+    """Make the parsers of all commands of ``groups`` beforehand.
+
+    For a process that is forked for each command: making one is a tenth of a short command.
+    """
+    for group in groups:
+        made = parser(GROUPS[group][0])
+        _PREPARED.update(dict.fromkeys(GROUPS[group], made))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, never shows a bare traceback."""
     if sys.stdout is None:  # closed by the caller; what is printed has nowhere to go
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     words = sys.argv[1:] if argv is None else list(argv)
+    first = words[0] if words else None
     try:
-        args = parser(words[0] if words else None).parse_args(words)
+        args = (_PREPARED.get(first or "") or parser(first)).parse_args(words)
     except WrongArguments as error:
         mine = words[: words.index("--")] if "--" in words else words
         if "--json" in mine:

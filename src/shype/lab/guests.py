@@ -5,15 +5,17 @@ from __future__ import annotations
 #: Below about 96 MiB the guests' kernel does not get through its boot.
 MEMORY = 112
 #: Self-tests of ciphers, set-up of kernel tracing, certificates for modules and read-only kernel
-#: text are a third of the boot of a PV guest under emulation (3.9 billion instructions).
+#: text are a third of the boot of a PV guest under emulation (3.9 billion instructions). Another
+#: third: locks that are patched out for one processor, one by one, with an exit to Xen for each
+#: (noreplace-smp); and without a TSC to calibrate it does not poll a PIT that is not there. It
+#: keeps time by Xen's clock anyway. For norandmaps see `shype.lab.qemu.KERNEL_ARGS`.
 QUICK_ARGS = (
-    "cryptomgr.notests rodata=off "
+    "cryptomgr.notests rodata=off noreplace-smp norandmaps clearcpuid=tsc lpj=5000000 "
     "initcall_blacklist=init_kprobe_trace,load_system_certificate_list"
 )
 #: A PVH guest looks for hardware it does not have; each look is an exit to Xen, and with SVM
-#: itself emulated these take most of its boot. Without a TSC to calibrate it does not poll the
-#: missing PIT for five seconds; it keeps time by Xen's clock anyway.
-PVH_ARGS = "pci=off 8250.nr_uarts=0 clearcpuid=tsc lpj=5000000 no_timer_check"
+#: itself emulated these take most of its boot.
+PVH_ARGS = "pci=off 8250.nr_uarts=0 no_timer_check"
 
 #: An HVM guest has a device model (QEMU) and boots from its first disk. QEMU would hand it a Linux
 #: kernel byte by byte, which takes a minute and a half under emulation. No screen: fewer devices.

@@ -97,13 +97,15 @@ class Lab:
         machine = _machine(built, module, flask, memory, dom0_memory,
                            icount, tuple(xen_args), tuple(dom0_args), iommu)
         began = time.monotonic()
+        present = payload.digest(built.guest_initrd) if loaded else b""
+        saved = ready.place(machine, present)
         if loaded:
-            _make_ready(machine)
+            _make_ready(machine, saved)
         with rundir.claimed(name or _unique()) as directory:
-            _write_payload(directory, policy, given)
+            _write_payload(directory, policy, given, present)
             starter = _Starter(directory, machine, attached, began, policy)
             if loaded:
-                return starter.from_ready()
+                return starter.from_ready(saved)
             return starter.from_snapshot() if snapshot else starter.boot()
 
     @classmethod
@@ -215,9 +217,8 @@ def forget(state: str) -> None:
     shutil.rmtree(paths.states() / paths.checked_name(state), ignore_errors=True)
 
 
-def _make_ready(machine: Machine) -> None:
+def _make_ready(machine: Machine, place: Path) -> None:
     """Have a snapshot of the machine when dom0 is up and shype is warm, but for the policy."""
-    place = ready.place(machine)
     with locked(place.with_name(f".{place.name}.lock")):
         if snapshot.use(place):
             return
@@ -226,6 +227,8 @@ def _make_ready(machine: Machine) -> None:
             _write_payload(directory, nothing, {})
             with _Starter(directory, machine, True, time.monotonic(), nothing).boot() as lab:
                 lab.channel.ask("warm", timeout=BOOT_LIMIT)
+                for words in ready.FIRST:
+                    lab.channel.run(words, timeout=BOOT_LIMIT)
                 _keep(lab, place)
 
 
@@ -241,14 +244,17 @@ def _unique() -> str:
     return f"lab-{os.getpid()}-{os.urandom(3).hex()}"
 
 
-def _write_payload(directory: Path, policy: Enforced, files: Mapping[str, bytes | str]) -> None:
+def _write_payload(
+    directory: Path, policy: Enforced, files: Mapping[str, bytes | str],
+    present: bytes = b"",
+) -> None:
     given: dict[str, bytes] = {}
     if policy.contents is not None:
         key = PrivateKey.generate()
         write_atomic(directory / _KEY, key.pem(), 0o600)
         given = handover.files(policy.contents, key)
     payload.write(directory / "payload.img", guest_initrd=builder.load().guest_initrd,
-                  files={**given, **files})
+                  files={**given, **files}, present=present)
 
 
 def _machine(
@@ -301,9 +307,9 @@ class _Starter:
             qemu.overlay(self.directory / "disk.qcow2", Path(self.machine.image), "raw")
             return self._guarded(None, unpack=True, save=place)
 
-    def from_ready(self) -> Lab:
+    def from_ready(self, saved: Path) -> Lab:
         """Go on from the snapshot of `_make_ready`, and load the policy."""
-        lab = self.resume(ready.place(self.machine), unpack=True, keep=True)
+        lab = self.resume(saved, unpack=True, keep=True)
         try:
             ready.load(lab.channel)
         except BaseException:

@@ -17,6 +17,7 @@ import marshal
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
@@ -36,20 +37,19 @@ exec python3 -m shype "$@"
 
 
 def write(
-    path: Path, *, guest_initrd: Path, files: Mapping[str, bytes | str]
+    path: Path, *, guest_initrd: Path, files: Mapping[str, bytes | str],
+    present: bytes = b"",
 ) -> None:
     """Write the payload disk; ``files`` are by absolute path in dom0.
 
-    The probe's binary, for loops in dom0, lies beside ``guest_initrd``.
+    The probe's binary, for loops in dom0, lies beside ``guest_initrd``. ``present``: the `digest`
+    of what dom0 has, unchanged, of shype and its guests; it is left out if it is the same.
 
     Raises BadInput (``lab.payload-too-big``) beyond `recipe.PAYLOAD_MIB`.
     """
-    own = list(package())
-    entries = [("/opt/shype/.digest", 0o644, _digest(own))]
-    entries += [(f"/opt/shype/{name}", 0o644, data) for name, data in own]
-    entries.append(("/usr/local/bin/shype", 0o755, WRAPPER))
-    entries.append(("/guest/initrd", 0o644, guest_initrd.read_bytes()))
-    entries.append(("/usr/local/bin/probe", 0o755, guest_initrd.with_name("probe").read_bytes()))
+    own = _own(guest_initrd)
+    made = _digest(own)
+    entries = [("/opt/shype/.digest", 0o644, made), *(own if made != present else ())]
     for place, content in files.items():
         data = content.encode() if isinstance(content, str) else content
         if not place.startswith("/"):
@@ -69,6 +69,20 @@ def write(
         disk.truncate(recipe.PAYLOAD_MIB << 20)
 
 
+def digest(guest_initrd: Path) -> bytes:
+    """What stands for all that a payload disk has of shype and its guests."""
+    return _digest(_own(guest_initrd))
+
+
+def _own(guest_initrd: Path) -> list[tuple[str, int, bytes]]:
+    return [
+        *((f"/opt/shype/{name}", 0o644, data) for name, data in package()),
+        ("/usr/local/bin/shype", 0o755, WRAPPER),
+        ("/guest/initrd", 0o644, guest_initrd.read_bytes()),
+        ("/usr/local/bin/probe", 0o755, guest_initrd.with_name("probe").read_bytes()),
+    ]
+
+
 def package() -> Iterator[tuple[str, bytes]]:
     """shype's own files as dom0 gets them, with byte code so that dom0 need not compile."""
     root = Path(__file__).resolve().parents[1]
@@ -85,10 +99,10 @@ def package() -> Iterator[tuple[str, bytes]]:
             yield str(cached), _bytecode(data, f"/opt/shype/{name}")
 
 
-def _digest(files: Sequence[tuple[str, bytes]]) -> bytes:
+def _digest(files: Sequence[tuple[str, int, bytes]]) -> bytes:
     """Of names and contents, so that dom0 can tell whether it has them already."""
     found = hashlib.sha256()
-    for name, data in files:
+    for name, _, data in files:
         found.update(f"{name} {len(data)}\n".encode() + data)
     return found.hexdigest().encode()
 
@@ -97,6 +111,7 @@ def _left_out(path: Path) -> bool:
     return any(path.match(pattern) or path.parts[0] == pattern for pattern in LEFT_OUT)
 
 
+@cache  # half a second for all of shype, for each of many labs
 def _bytecode(source: bytes, name: str) -> bytes:
     """A hash-based, unchecked pyc (PEP 552)."""
     code = compile(source, name, "exec", dont_inherit=True)

@@ -33,6 +33,9 @@ host: {dom0: dom0}
 """
 #: dom0's context, which it was given when it was built and keeps.
 CONTEXT = f"u:r:{DOM0_TYPE}:s0"
+#: Run before the snapshot, whatever comes of it: what most tests use is then in dom0's memory.
+FIRST = (("xl", "list", "-Z"), ("shype", "status"), ("xenstore-ls", "-f"),
+         ("flask-get-bool", "none"), ("setpriv", "--version"), ("losetup", "-a"), ("ip", "link"))
 _MAY_LOAD = f"(allow {DOM0_TYPE} {sid_type('security')} (security (load_policy)))\n"
 
 
@@ -53,9 +56,10 @@ def module() -> bytes:
         return binary.read_bytes()
 
 
-def place(machine: Machine) -> Path:
-    """Where the snapshot of the ready machine is or would be."""
-    return snapshot.place(machine).with_name(f"{snapshot.key(machine)}-ready")
+def place(machine: Machine, payload: bytes) -> Path:
+    """Where the snapshot of the ready machine is or would be; ``payload``: digest of its shype."""
+    return snapshot.place(machine).with_name(
+        f"{snapshot.key(machine)}-ready-{payload.decode()[:12]}")
 
 
 def load(channel: Channel) -> None:

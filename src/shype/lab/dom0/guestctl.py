@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -229,6 +230,12 @@ def pairs(guests: Sequence[Guest]) -> list[tuple[Guest, Guest]]:
     return [(a, b) for a in guests for b in guests if a.domid != b.domid]
 
 
+def prepare(*_: str) -> None:
+    """What can be done once for many commands, before this process is forked for each."""
+    _parser()
+
+
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="guestctl", description="Drive the probes inside guests.",

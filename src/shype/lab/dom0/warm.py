@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 #: Imported with all their modules; what cannot be imported in dom0 is left out.
-PACKAGES = ("shype.host", "shype.host.audit", "shype.host.drivers.xen", "shype.decision",
-            "shype.policy")
+PACKAGES = ("shype.host", "shype.host.audit", "shype.host.drivers.xen", "shype.host.resources",
+            "shype.host.store", "shype.host.update", "shype.decision", "shype.policy")
+#: Of the command line, what tests use most.
+GROUPS = ("host", "denials", "apply", "devices", "disk", "store", "audit", "manager")
 #: Imported as well on a machine with a TPM: its library takes longer than all the rest.
 TPM, MEASURED = Path("/dev/tpmrm0"), ("shype.attest.tpm", "shype.attest.measuring",
                                       "shype.attest.peer", "shype.attest.renewal",
@@ -36,7 +38,7 @@ TPM, MEASURED = Path("/dev/tpmrm0"), ("shype.attest.tpm", "shype.attest.measurin
 
 def preload(modules: Sequence[str]) -> None:
     """Import what commands in dom0 need."""
-    names = list(modules)
+    names = [*modules, "encodings.ascii"]
     for package in PACKAGES:
         found = importlib.import_module(package).__path__
         names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(found)]
@@ -45,6 +47,10 @@ def preload(modules: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError:
             continue
+    for name in modules:
+        prepare = getattr(sys.modules.get(name), "prepare", None)
+        if prepare is not None:
+            prepare(*GROUPS)
 
 
 def serve(listener: socket.socket) -> NoReturn:
