@@ -14,6 +14,7 @@ from shype.attest.chain import Chain, Link, follow
 from shype.attest.host_events import HostEvent, Kind
 from shype.attest.public import endorsement_key
 from shype.attest.reference import Rule
+from shype.base.errors import BadInput
 from shype.host.attest_result import attester_id
 from tests.attest.logs import BUNDLE, LAUNCH, LOAD, START, TPM
 from tests.attest.paper_tpm import PaperTpm
@@ -250,3 +251,20 @@ def test_with_a_tpm_for_the_host_and_one_for_the_guest(
         assert chain.holds
         assert (chain.ek, chain.label) == (ek, "a-desk")
         second_tpm.reboot()
+
+
+def test_evidence_of_guest_and_host_that_were_swapped(guest: Machine, host: Machine) -> None:
+    """It is told before a challenge has been used up: the same evidence does it in its place."""
+    verifier = host.world.verifier
+    registry = verifier.registry
+    registry.put(replace(registry.get("desk"), reference="vms"))
+    of_guest, of_host = quoted(guest), host.evidence()
+    with pytest.raises(BadInput) as caught:
+        follow(verifier, of_host, of_guest)
+    assert caught.value.id == "chain.swapped"
+    assert "desk" in caught.value.message
+    assert "xen1" in caught.value.message
+    assert follow(verifier, of_guest, of_host, label="a-desk").holds
+    with pytest.raises(BadInput) as caught:
+        follow(verifier, quoted(guest), quoted(guest))
+    assert caught.value.id == "reference.missing"
