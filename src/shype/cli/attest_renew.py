@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shype.cli import output
 from shype.cli.agent import attesting_agent
-from shype.cli.attest_host import show
+from shype.cli.attest_host import log_is_there, require_log, show
 from shype.cli.host import command
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _renew(args: argparse.Namespace) -> int:
     from shype.base.errors import ShypeError
     from shype.host.attestation.standing import directory
 
+    require_log(args.log)
     said = None
     while True:
         try:
@@ -80,7 +81,8 @@ def _once(args: argparse.Namespace, agent: Agent, where: Where) -> Result:
     from shype.cli.agent import event_log_of
     from shype.host.attestation.standing import directory
 
+    log = args.log or event_log_of(agent.state)
+    log_is_there(log)
     with Tpm(args.tpm) as tpm:
-        attester = Attester(
-            tpm, directory(agent.state), args.log or event_log_of(agent.state))
+        attester = Attester(tpm, directory(agent.state), log)
         return renew(agent, attester, Remote(where.url, where.ca))
