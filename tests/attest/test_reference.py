@@ -14,7 +14,7 @@ from shype.attest.host_events import Kind
 from shype.attest.reference import Boot, References, Rule, Window
 from shype.attest.reference_values import PolicyWindow
 from shype.base.errors import BadInput
-from shype.host.attest_result import Verdict
+from shype.host.attest_result import AttestedPolicy, Verdict
 from shype.policy import envelope
 from tests.attest.logs import AGENT_CODE, LAUNCH
 from tests.attest.world import NOW, POLICY, REFERENCES, World
