@@ -17,7 +17,7 @@ from shype.cli import attest, attest_host, keys
 from shype.policy.ed25519 import PrivateKey
 from tests.attest.software_tpm import SoftwareTpm
 from tests.cli.on_model import run
-from tests.cli.test_attest import PACKAGE, Say, booted, enrolled, published
+from tests.cli.test_attest import PACKAGE, Say, booted, enrolled, published, serving
 from tests.cli.test_attest import place as place
 from tests.cli.test_attest import say as say
 from tests.host.builders import BANKS, bundle
@@ -81,6 +81,23 @@ def test_a_host_that_has_measured_nothing_is_told_so(
     said = capsys.readouterr()
     assert json.loads(said.out)["measured"] is True
     assert said.err == ""
+
+
+def test_a_host_that_has_lost_its_log_is_told_so_when_it_asks(
+    place: Path, say: Say, own_tpm: SoftwareTpm
+) -> None:
+    """The verifier can only say that the log does not amount to the register."""
+    enrolled(say, place)
+    booted(place, own_tpm)
+    published(say, place)
+    with serving(place) as url:
+        code, text = say("renew", "--verifier", url, "--json")
+        assert code == 0, text
+        assert '"measured": true' in text
+        (place / "state/attest/run/event-log").unlink()
+        code, text = say("renew", "--verifier", url)
+        assert (code, "[log.register]" in text, "nothing was measured" in text) == (1, True, True)
+        assert '"measured": false' in say("renew", "--verifier", url, "--json")[1]
 
 
 # Keys

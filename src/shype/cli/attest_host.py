@@ -245,13 +245,17 @@ def _accept(args: argparse.Namespace) -> int:
     return show(standing.keep(agent, read(args.file, MAX_RESULT)), as_json=args.json)
 
 
-def show(result: object, *, as_json: bool) -> int:
-    """Print an attestation result; the exit code is 0 only for a trusted host."""
+def show(result: object, *, as_json: bool, measured: bool | None = None) -> int:
+    """Print an attestation result; the exit code is 0 only for a trusted host.
+
+    ``measured``: for programs, whether this host has a log of what it measured (None: not known).
+    """
     from shype.host.attest_result import Result, Verdict
 
     assert isinstance(result, Result)
     if as_json:
-        output.print_json(result.to_json())
+        more = {} if measured is None else {"measured": measured}
+        output.print_json({**result.to_json(), **more})
     else:
         policy = result.policy
         output.table("", ["attestation", ""], [

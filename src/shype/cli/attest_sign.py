@@ -42,7 +42,8 @@ def add(verbs: Commands) -> None:
     sign.add_argument("--firmware", required=True, action="append", type=Path, metavar="FILE",
                       help="firmware that `shype attest observe` has written")
     sign.add_argument("--agent", required=True, action="append", type=Path, metavar="DIR",
-                      help="the package `shype` that hosts run: the directory with __init__.py")
+                      help="the package `shype` that hosts run: the directory with __init__.py "
+                      "(src/shype in a checkout)")
     sign.add_argument("--rollback", action="append", default=[], metavar="FILE[@WINDOW]",
                       help="an older policy that hosts may go back to")
     sign.add_argument("--maintenance", action="append", default=[], metavar="WINDOW",
