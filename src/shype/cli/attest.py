@@ -16,7 +16,7 @@ from shype.cli import (
 from shype.cli.types import Commands
 
 _EPILOG = """\
-the steps in their order; V: on the verifier, H: on the host, A: the author
+example, the steps in order; V: on the verifier, H: on the host, A: the author
   V  shype attest init --signer author.pub
   H  shype attest ek --id
   V  shype attest admit xen1 --reference xen-hosts --ek ID
