@@ -14,6 +14,7 @@ from shype.attest.chain import Chain, Link, follow
 from shype.attest.host_events import HostEvent, Kind
 from shype.attest.public import endorsement_key
 from shype.attest.reference import Rule
+from shype.base.errors import BadInput
 from shype.host.attest_result import attester_id
 from tests.attest.logs import BUNDLE, LAUNCH, LOAD, START, TPM
 from tests.attest.paper_tpm import PaperTpm
@@ -111,6 +112,14 @@ def test_the_tpm_of_another_vm(world: World, guest: Machine, host: Machine) -> N
     chain = shown(other, host, "a-desk")
     assert why(chain) == [(Link.TPM, "chain.label")]
     assert shown(other, host).label == "b-desk"
+
+
+def test_a_vm_is_not_compared_with_anything(world: World, host: Machine) -> None:
+    vm = Machine(world, "vm", PaperTpm(), reference=None)
+    vm.enrol()
+    with pytest.raises(BadInput, match="vm is a VM") as caught:
+        follow(world.verifier, host.evidence(), quoted(vm))
+    assert caught.value.id == "reference.vm"
 
 
 def test_the_host_itself_is_no_guest(host: Machine) -> None:

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from shype.cli.types import Commands
 
 _EPILOG = """\
-VM and host are both enrolled here, and both answer a fresh challenge; the VM's
-is made with --observe.
+VM and host are both enrolled here (the VM by `attest admit --vm`), and both
+answer a fresh challenge.
 
 example:
-  shype attest challenge xen1 -o host.challenge
-  shype attest challenge desk --observe -o desk.challenge
+  shype attest challenge xen1 -o xen1.challenge
+  shype attest challenge desk -o desk.challenge
+  shype attest quote --challenge xen1.challenge -o xen1.evidence  # on the host
+  shype attest quote --challenge desk.challenge -o desk.evidence  # in the VM
   shype attest chain --guest desk.evidence --host xen1.evidence --label desk
 exit codes: 0 all of it holds, 1 it does not
 """
