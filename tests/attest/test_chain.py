@@ -114,6 +114,17 @@ def test_the_tpm_of_another_vm(world: World, guest: Machine, host: Machine) -> N
     assert shown(other, host).label == "b-desk"
 
 
+def test_a_vm_is_not_compared_with_anything(world: World, host: Machine) -> None:
+    vm = Machine(world, "vm", PaperTpm(), reference=None)
+    vm.enrol()
+    with pytest.raises(BadInput, match="vm is a VM") as caught:
+        follow(world.verifier, quoted(vm), quoted(vm))
+    assert caught.value.id == "reference.vm"
+    with pytest.raises(BadInput, match="--host for xen1") as caught:
+        follow(world.verifier, host.evidence(), quoted(vm))
+    assert caught.value.id == "chain.swapped"
+
+
 def test_the_host_itself_is_no_guest(host: Machine) -> None:
     chain = follow(host.world.verifier, host.evidence(), host.evidence())
     assert why(chain) == [(Link.TPM, "chain.no-tpm")]

@@ -74,8 +74,11 @@ class World:
 class Machine:
     """A host: a TPM, a directory and a log."""
 
-    def __init__(self, world: World, name: str, tpm: Tpm | PaperTpm) -> None:
-        self.world, self.name, self.tpm = world, name, tpm
+    def __init__(
+        self, world: World, name: str, tpm: Tpm | PaperTpm,
+        reference: str | None = REFERENCES.name,
+    ) -> None:
+        self.world, self.name, self.tpm, self.reference = world, name, tpm, reference
         place = world.place / "machines" / name
         place.mkdir(parents=True)
         self.log = place / "event-log"
@@ -88,12 +91,12 @@ class Machine:
             self.attester.request(self.name)
             self.attester.keep()
             host = verifier.admit(
-                self.name, REFERENCES.name, hashlib.sha256(self.name.encode()).hexdigest())
+                self.name, self.reference, hashlib.sha256(self.name.encode()).hexdigest())
             verifier.registry.put(replace(host, ak=self.attester.key().public), durable=False)
             return
         from shype.attest.public import endorsement_key
 
-        verifier.admit(self.name, REFERENCES.name, endorsement_key(self.tpm.ek()).id)
+        verifier.admit(self.name, self.reference, endorsement_key(self.tpm.ek()).id)
         challenge = verifier.enrol(self.attester.request(self.name))
         verifier.complete(self.attester.answer(challenge))
         self.attester.keep()

@@ -85,7 +85,7 @@ class Chain:
 
     def enrol(self, ek: str) -> None:
         """The verifier knows the guest's TPM by what the host's list has shown."""
-        assert self.verifier.do("admit", "desk", "--reference", "vms", "--ek", ek) == 0
+        assert self.verifier.do("admit", "desk", "--vm", "--ek", ek) == 0
         place = self.verifier.place
         request = self._there("enrol", "desk", "-o", "/tmp/request", wanted="/tmp/request")
         (place / "desk-request").write_bytes(request)
@@ -101,8 +101,7 @@ class Chain:
     def quote(self) -> Path:
         """What the guest answers to a new challenge."""
         place = self.verifier.place
-        assert self.verifier.do(
-            "challenge", "desk", "--observe", "-o", str(place / "desk-ask")) == 0
+        assert self.verifier.do("challenge", "desk", "-o", str(place / "desk-ask")) == 0
         (place / "desk-evidence").write_bytes(self._there(
             "quote", "--challenge", "/tmp/ask", "-o", "/tmp/evidence",
             given={"/tmp/ask": (place / "desk-ask").read_bytes()}, wanted="/tmp/evidence"))

@@ -58,7 +58,7 @@ def test_a_guests_quote_is_by_the_tpm_that_the_host_gave_it(lab: Lab, tmp_path: 
     # A verifier on another machine, with nothing but what the guest and the host show it.
     world = World(tmp_path / "verifier", WITH_TPMS)
     world.clock.now = time.time()
-    world.verifier.admit("desk", "vms", told["ek"])
+    world.verifier.admit("desk", None, told["ek"])
     code, text, files = guest.shype("attest", "enrol", "desk", "-o", "/tmp/request", *TPM, *STATE,
                                     wanted=("/tmp/request",))
     assert code == 0, text

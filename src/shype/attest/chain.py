@@ -137,7 +137,7 @@ def _require_order(verifier: Verifier, guest: bytes, host: bytes) -> None:
     try:
         verifier.references(of_host)
     except BadInput as missing:
-        if missing.id != "reference.missing":
+        if missing.id not in ("reference.missing", "reference.vm"):
             raise
         try:
             of_guest = verifier.registry.find(evidence.loads(guest).attester)

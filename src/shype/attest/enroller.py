@@ -63,8 +63,11 @@ class Enroller(VerifierState):
             self.registry.put(host)
         return host
 
-    def admit(self, name: str, reference: str, ek_id: str) -> Host:
-        """Admit a host by its TPM's identity. Raises BadInput: ``registry.*``."""
+    def admit(self, name: str, reference: str | None, ek_id: str) -> Host:
+        """Admit a host by its TPM's identity; a VM, if ``reference`` is None.
+
+        Raises BadInput: ``registry.*``.
+        """
         with self._locked():
             self.registry.require_new(name, reference, ek_id)
             self._record("admit", f"host:{name}", reference=reference, ek=ek_id)

@@ -43,7 +43,8 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host. ``reference``: the name of its reference values. ``ek_id``: whom we admitted.
+    """A host, or a VM. ``reference``: the name of its reference values, None for a VM, of which
+    only `chain.follow` says something. ``ek_id``: whom we admitted.
 
     ``ek`` and ``ak`` are TPMT_PUBLIC, None until it is enrolled; ``former`` are ids of keys that it
     must not use again; ``revoked`` says why it is no longer believed. ``versions``: the newest
@@ -52,7 +53,7 @@ class Host:
     """
 
     name: str
-    reference: str
+    reference: str | None
     ek_id: str
     ek: bytes | None = None
     ak: bytes | None = None
@@ -122,14 +123,14 @@ class Registry:
         write_atomic(self._place / f"{host.name}.json", _to_json(host), 0o600, durable=durable)
         self._remember(host)
 
-    def require_new(self, name: str, reference: str, ek_id: str) -> None:
+    def require_new(self, name: str, reference: str | None, ek_id: str) -> None:
         """Raises BadInput: ``registry.name``, ``registry.exists``, unless `admit` would do it."""
         if not _NAME.fullmatch(name):
             raise BadInput(
                 "registry.name", f"{name[:80]!r} cannot name a host",
                 "use letters, digits, '.', '_' and '-', and begin with a letter or digit",
             )
-        if not grammar.is_name(reference):
+        if reference is not None and not grammar.is_name(reference):
             raise BadInput(
                 "registry.name", f"{reference[:80]!r} cannot name reference values",
                 "use lower-case letters, digits and single hyphens: the name that `shype attest "
@@ -147,8 +148,8 @@ class Registry:
                     f"shype attest forget {other}, if it is another machine now",
                 )
 
-    def admit(self, name: str, reference: str, ek_id: str) -> Host:
-        """A new host, by its endorsement key's id. Raises as `require_new`."""
+    def admit(self, name: str, reference: str | None, ek_id: str) -> Host:
+        """A new host, or VM, by its endorsement key's id. Raises as `require_new`."""
         self.require_new(name, reference, ek_id)
         host = Host(name, reference, ek_id)
         self.put(host)
@@ -158,6 +159,10 @@ class Registry:
         """Remove a host; it must be admitted again. Raises as `get`."""
         self.get(name)
         (self._place / f"{name}.json").unlink()
+
+
+def _is_reference(name: str | None) -> bool:
+    return name is None or grammar.is_name(name)
 
 
 def _to_json(host: Host) -> bytes:
@@ -205,7 +210,7 @@ def _from_json(data: bytes, path: Path) -> Host:
 def _sane(host: Host) -> bool:
     seen, why = host.seen, host.revoked
     return bool(
-        grammar.is_name(host.reference) and _HEX.fullmatch(host.ek_id)
+        _is_reference(host.reference) and _HEX.fullmatch(host.ek_id)
         and all(_HEX.fullmatch(id) for id in host.former)
         and (why is None or (0 < len(why) <= MAX_WHY and why.isprintable()))
         and all(grammar.is_name(name) and grammar.is_version(version)

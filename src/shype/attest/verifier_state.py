@@ -41,6 +41,10 @@ class VerifierState:
 
     def references(self, host: Host) -> References:
         """The host's reference values. Raises BadInput: ``reference.*``, ``key.*``."""
+        if host.reference is None:
+            raise BadInput(
+                "reference.vm", f"{host.name} is a VM, for which there are no reference values",
+                "shype attest chain --guest FILE --host FILE; --guest is the VM's evidence")
         path = self._state / "references" / f"{host.reference}.ref"
         try:
             data = read_regular(path, MAX_REFERENCE)

@@ -124,6 +124,8 @@ def _show_plan(found: Look, made: Update) -> None:
     from shype.cli.plan import show_plan
 
     show_plan(found.plan)
+    for one in found.sequels:
+        print(f"\nnote: {one.sentence} [{one.id}]\n  fix: {one.fix}")
     chosen = made.after.policy.host.revocation
     if not found.certain:
         print("\nthe hypervisor's print of its grant tables was not complete: whoever could map "
@@ -154,6 +156,7 @@ def _json(found: Look, refused: str | None, done: Applied | None) -> dict[str, o
     return {
         "applied": done is not None and refused is None, "refused": refused,
         "certain": found.certain, "plan": found.plan.to_json(),
+        "sequels": [one.to_json() for one in found.sequels],
         "holders": [{"domid": domid, "vm": vm} for domid, vm in found.holders.items()],
         **({name: list(getattr(done, name)) for name in
             ("paused", "destroyed", "detached", "left")} if done is not None else {}),

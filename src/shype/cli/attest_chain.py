@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from shype.cli.types import Commands
 
 _EPILOG = """\
-VM and host are both enrolled here, and both answer a fresh challenge; the VM's
-is made with --observe.
+VM and host are both enrolled here (the VM by `attest admit --vm`), and both
+answer a fresh challenge.
 
 example, on the verifier:
-  shype attest challenge desk --observe -o desk.challenge
+  shype attest challenge desk -o desk.challenge
   shype attest challenge xen1 -o xen1.challenge
 in the VM, and on its host:
   shype attest quote --challenge desk.challenge -o desk.evidence

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shype.attest.registry import Host
     from shype.attest.verifier import Verifier
     from shype.cli.types import Commands
+    from shype.host.attest_result import Result
 
 #: A verifier's directory, unless told otherwise.
 VERIFIER = Path("/var/lib/shype-verifier")
@@ -35,8 +36,11 @@ def add(verbs: Commands) -> None:
                   "enrolled when it has proved to have that TPM.",
                   "shype attest admit xen1 --reference xen-hosts --ek ID")
     admit.add_argument("name", metavar="NAME", help="how the host shall be called")
-    admit.add_argument("--reference", required=True, metavar="NAME",
-                       help="the reference values that it is compared with")
+    what = admit.add_mutually_exclusive_group(required=True)
+    what.add_argument("--reference", metavar="NAME",
+                      help="the reference values that it is compared with")
+    what.add_argument("--vm", action="store_true",
+                      help="it is a VM with a TPM of its own: for `chain`, not `verify`")
     admit.add_argument("--ek", required=True, metavar="ID", help="its endorsement key's id")
     admit.set_defaults(run=_admit)
     step = _verb(verbs, "enrolment", "take an enrolment that travels by files one step further",
@@ -57,8 +61,8 @@ def add(verbs: Commands) -> None:
     challenge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
                            help="where it is written")
     challenge.add_argument("--observe", action="store_true",
-                           help="over all registers of firmware and boot: for `observe`, "
-                           "and for VMs (`chain`)")
+                           help="over all registers of firmware and boot: for `observe` (a VM's "
+                           "always is)")
     challenge.set_defaults(run=_challenge)
     observe = _verb(verbs, "observe", "take a host's firmware for reference values",
                     "Check that evidence is genuine, and write the registers of its firmware, "
@@ -75,7 +79,8 @@ def add(verbs: Commands) -> None:
     verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="the signed result")
     verify.set_defaults(run=_verify)
     hosts = _verb(verbs, "hosts", "all hosts and what is known of them",
-                  "All hosts. Exit code 1 unless all are trusted now.", "shype attest hosts")
+                  "All hosts, and VMs. Exit code 1 unless all hosts are trusted now; of a VM only "
+                  "`shype attest chain` can say something.", "shype attest hosts")
     hosts.set_defaults(run=_hosts)
     revoke = _verb(verbs, "revoke", "believe a host no longer",
                    "Believe nothing that the host shows, until it is forgotten and admitted anew.",
@@ -195,21 +200,22 @@ def _challenge(args: argparse.Namespace) -> int:
     if host.ak is None:
         raise BadInput("host.unknown", f"the host {host.name} is not enrolled yet",
                        "enrol it: shype attest enrol")
+    every = args.observe or host.reference is None
     try:
-        asked = verifier.challenge(attester_id(host.ak), range(10) if args.observe else None)
+        asked = verifier.challenge(attester_id(host.ak), range(10) if every else None)
     except BadInput as error:
         if error.id != "reference.missing":
             raise
         raise BadInput(
             "reference.missing", f"{host.name} is compared with the reference values "
             f"{host.reference!r}, and there are none",
-            f"publish them: shype attest publish {host.reference}.ref; for a VM, or to `observe` "
-            "firmware, no reference values are needed: --observe",
+            f"publish them: shype attest publish {host.reference}.ref; to `observe` firmware none "
+            "are needed: --observe; a VM is admitted with --vm, and has none",
         ) from error
     write_atomic(args.output, canonical.dumps({
         "eat_nonce": asked.nonce.hex(), "pcrs": list(asked.pcrs), "exp": asked.expires}))
     return _done(args, {"host": host.name, "challenge": str(args.output)},
-                 f"on the host: shype attest quote --challenge {args.output} -o evidence.json")
+                 f"on {host.name}: shype attest quote --challenge {args.output} -o evidence.json")
 
 
 def _observe(args: argparse.Namespace) -> int:
@@ -241,14 +247,10 @@ def _hosts(args: argparse.Namespace) -> int:
     rows, values, good = [], [], True
     for name in verifier.registry.names():
         host, last = verifier.registry.get(name), verifier.last(name)
-        late = last.stale(now) if last is not None else None
-        word = "unknown" if last is None or late is not None else last.verdict.value
-        word = "failed" if host.state == "revoked" else word
-        why = host.revoked or (str(late) if late else str(last.reasons[0]) if last and last.reasons
-                               else "" if last else "no evidence yet")
-        good = good and word == "trusted"
+        word, why = _standing(host, last, now)
+        good = good and word in ("trusted", "none")
         age = f"{now - last.issued:.0f} s ago" if last is not None else ""
-        rows.append([name, host.state, word, age, host.reference, host.ek_id[:16], why])
+        rows.append([name, host.state, word, age, host.reference or "-", host.ek_id[:16], why])
         values.append({"host": name, "state": host.state, "verdict": word, "why": why,
                        "reference": host.reference, "ek": host.ek_id,
                        "issued": last.issued if last else None})
@@ -273,6 +275,20 @@ def _host(verifier: Verifier, name: str) -> Host:
             f"known are {', '.join(known[:20])}{more}" if known else
             "no host is: --state names the verifier's directory",
         ) from error
+
+
+def _standing(host: Host, last: Result | None, now: float) -> tuple[str, str]:
+    """The verdict on a host now, ``none`` for a VM, and why."""
+    if host.revoked is not None:
+        return "failed", host.revoked
+    if host.reference is None:
+        return "none", "a VM: shype attest chain"
+    if last is None:
+        return "unknown", "no evidence yet"
+    late = last.stale(now)
+    if late is not None:
+        return "unknown", str(late)
+    return last.verdict.value, str(last.reasons[0]) if last.reasons else ""
 
 
 def _revoke(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.cli import apply
 from shype.host import guardian
 from shype.host.admission import admit
+from shype.host.attestation import losses
 from shype.host.control import pause, unpause
 from shype.host.drivers.model_updating import REFUSED
 from shype.host.hypervisor import Ending
@@ -21,7 +23,8 @@ from shype.host.update import health, journal
 from shype.host.update.journal import UpdateJournal
 from shype.host.update.update import RolledBack, Step
 from shype.host.watch import watch
-from tests.cli.on_model import run
+from tests.cli.on_model import options, run
+from tests.host.attestation.attested import VERIFIER
 from tests.host.builders import config, model
 from tests.host.update.shop import NEW, OLD, VMS, Shop
 
@@ -302,3 +305,34 @@ def test_the_command_asks_and_shows(
     shop.offer(OLD)
     assert run([apply.add], ["apply", *words, "--yes", "--json"]) == 2
     assert "bundle.older" in capsys.readouterr().err
+
+
+def test_what_else_follows_for_vms_that_run_is_told_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = VERIFIER.public.pem().decode().splitlines()[1]
+    shop = Shop(tmp_path, OLD.replace('"1.0"', '"1.1", from: "1.0"').replace(
+        "till: {", "till: {attested: true, vtpm: true, ") + (
+        f"attestation: {{verifiers: {{ops: {line}}}, fresh: 1 hour, lost: pause}}\n"
+        "quotas: {host: {vms: 2}}\n"))
+    made = shop.update()
+    with made.before.lock.hold(5):
+        found = made.plan()
+    assert [(one.id, {vm for _, vm in one.vms}) for one in found.sequels] == [
+        ("apply.untrusted", {"till-1"}), ("apply.over-quota", set(VMS)),
+        ("apply.no-tpm", {"till-1"})]
+    assert made.refusal(found) is None
+    assert "till-1 will be paused by the next look" in found.sequels[0].sentence
+    words = [str(shop.new), *options(tmp_path, shop.agent), "--dry-run"]
+    assert run([apply.add], ["apply", *words]) == 0
+    assert "note: the host would have 3" in capsys.readouterr().out
+    assert run([apply.add], ["apply", *words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sequels"][0]["id"] == "apply.untrusted"
+    shop.apply()
+    assert [(one.vm, one.did) for one in losses.follow(shop.current())] == [("till-1", "paused")]
+
+
+def test_a_clean_update_has_no_sequel(tmp_path: Path) -> None:
+    made = Shop(tmp_path, REFUSING).update()
+    with made.before.lock.hold(5):
+        assert made.plan().sequels == ()

@@ -18,6 +18,7 @@ from shype.host.agent import Agent
 from shype.host.census import DOM0, Resident, residents, wall_values
 from shype.host.mapped import Mapped
 from shype.host.resources.inventory import inventory
+from shype.host.update.sequel import Sequel
 from shype.host.vectors import bits
 from shype.policy.manifest import Manifest
 from shype.policy.model import ResourceKind
@@ -30,10 +31,11 @@ _FLOWS = frozenset({PlanId.CHANNEL, PlanId.CHANNEL_POSSIBLE})
 @dataclass(frozen=True, slots=True)
 class Look:
     """What an update would do now. ``certain``: the hypervisor told who maps whose pages;
-    otherwise everybody who could is taken to."""
+    otherwise everybody who could is taken to. ``sequels``: what else follows for VMs that run."""
 
     plan: Plan
     certain: bool
+    sequels: tuple[Sequel, ...] = ()
 
     @property
     def possible(self) -> bool:

@@ -35,6 +35,7 @@ from shype.host.store import audit as store_audit
 from shype.host.update import health, revoking
 from shype.host.update.flows import Look, expected, look, settled
 from shype.host.update.journal import Phase, Unfinished, UpdateJournal, here
+from shype.host.update.sequel import sequels
 from shype.host.update.staged import Staged
 from shype.host.versions import advanced
 from shype.policy.manifest import Bundle
@@ -133,8 +134,9 @@ class Update:
         advanced(accepted(old.state).read(), self._new.bundle)
         catch_up(old)
         require_enforcing(old)
-        found = look(old, new, loaded=old)
         self._expected = expected(old, new)
+        found = replace(look(old, new, loaded=old),
+                        sequels=sequels(old, new, dict(self._expected)))
         self._observer(Step.PLANNED)
         return found
 
