@@ -64,10 +64,11 @@ def _commands(body: str, lab: bool) -> Iterator[Command]:
         yield command
 
 
-def follow(page: Path, directory: Path, *, lab: bool) -> int:
+def follow(page: Path, directory: Path, *, lab: bool, until: str | None = None) -> int:
     """Do all steps of ``page`` in ``directory`` and check them; how many commands were run.
 
-    Without ``lab``, commands that need it are left out.
+    Without ``lab``, commands that need it are left out. ``until``: how the first command begins
+    that this reader cannot do.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
@@ -75,6 +76,8 @@ def follow(page: Path, directory: Path, *, lab: bool) -> int:
     for step in steps(page.read_text()):
         if isinstance(step, File):
             (directory / step.name).write_text(step.text)
+        elif until is not None and step.line.startswith(until):
+            break
         elif lab or not step.lab:
             _run(step, directory, environment, page.name)
             ran += 1

@@ -35,7 +35,7 @@ class SoftwareTpm:
     def start(self) -> None:
         """Power on. The kernel kills it with the test that started it."""
         for _ in range(20):
-            self._port = _two_free_ports()
+            self._port = two_free_ports()
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "swtpm", "socket", "--tpm2",
                  "--tpmstate", f"dir={self._state}",
@@ -69,7 +69,7 @@ class SoftwareTpm:
         return Tpm(self.name)
 
 
-def _two_free_ports() -> int:
+def two_free_ports() -> int:
     """A port that is free and whose next is too: tss2 takes the next for control."""
     for _ in range(100):
         with socket.socket() as one, socket.socket() as two:

@@ -118,8 +118,11 @@ def test_a_vm_is_not_compared_with_anything(world: World, host: Machine) -> None
     vm = Machine(world, "vm", PaperTpm(), reference=None)
     vm.enrol()
     with pytest.raises(BadInput, match="vm is a VM") as caught:
-        follow(world.verifier, host.evidence(), quoted(vm))
+        follow(world.verifier, quoted(vm), quoted(vm))
     assert caught.value.id == "reference.vm"
+    with pytest.raises(BadInput, match="--host for xen1") as caught:
+        follow(world.verifier, host.evidence(), quoted(vm))
+    assert caught.value.id == "chain.swapped"
 
 
 def test_the_host_itself_is_no_guest(host: Machine) -> None:
@@ -259,3 +262,20 @@ def test_with_a_tpm_for_the_host_and_one_for_the_guest(
         assert chain.holds
         assert (chain.ek, chain.label) == (ek, "a-desk")
         second_tpm.reboot()
+
+
+def test_evidence_of_guest_and_host_that_were_swapped(guest: Machine, host: Machine) -> None:
+    """It is told before a challenge has been used up: the same evidence does it in its place."""
+    verifier = host.world.verifier
+    registry = verifier.registry
+    registry.put(replace(registry.get("desk"), reference="vms"))
+    of_guest, of_host = quoted(guest), host.evidence()
+    with pytest.raises(BadInput) as caught:
+        follow(verifier, of_host, of_guest)
+    assert caught.value.id == "chain.swapped"
+    assert "desk" in caught.value.message
+    assert "xen1" in caught.value.message
+    assert follow(verifier, of_guest, of_host, label="a-desk").holds
+    with pytest.raises(BadInput) as caught:
+        follow(verifier, quoted(guest), quoted(guest))
+    assert caught.value.id == "reference.missing"

@@ -14,7 +14,7 @@ from shype.attest.host_events import Kind
 from shype.attest.reference import Boot, References, Rule, Window
 from shype.attest.reference_values import PolicyWindow
 from shype.base.errors import BadInput
-from shype.host.attest_result import Verdict
+from shype.host.attest_result import AttestedPolicy, Verdict
 from shype.policy import envelope
 from tests.attest.logs import AGENT_CODE, LAUNCH
 from tests.attest.world import NOW, POLICY, REFERENCES, World
@@ -207,7 +207,8 @@ def test_values_are_computed_from_a_bundle(tmp_path: Path) -> None:
     manifest = made.manifest
     built = reference_values.build(
         "xen-hosts", policies=[PolicyWindow(made, Window(NOW)), PolicyWindow(made, Window(NOW))],
-        boots=[BOOT], firmware=[FIRMWARE], agents=[AGENT_CODE, AGENT_CODE],
+        boots=[replace(BOOT, policy=AttestedPolicy("banks", "1.0", manifest.digest))],
+        firmware=[FIRMWARE], agents=[AGENT_CODE, AGENT_CODE],
         maintenance=[Window(NOW, NOW + 1)])
     assert reference.loads(reference.seal(built, [AUTHOR]), "xen-hosts", TRUSTED) == built
     loads = [rule for rule in built.rules if rule.kind is Kind.POLICY]

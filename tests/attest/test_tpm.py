@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +18,7 @@ from shype.attest.event_log import INITIAL, extended
 from shype.attest.quote import parse
 from shype.attest.tpm import EkKind, KeyBlob, Tpm
 from shype.base.errors import BadInput, ShypeError, Unavailable
-from tests.attest.software_tpm import SoftwareTpm
+from tests.attest.software_tpm import SoftwareTpm, two_free_ports
 
 COUNTER = 0x01800100
 
@@ -55,7 +59,7 @@ def test_a_key_is_of_use_to_its_own_tpm_only(
         assert chip.quote(key, b"n" * 32, [13]).attest
     with own_tpm.open() as other, pytest.raises(Unavailable) as caught:
         other.quote(key, b"n" * 32, [13])
-    assert caught.value.id == "tpm.failed"
+    assert caught.value.id == "tpm.other-key"
 
 
 def test_registers_are_extended_as_the_log_s_replay_does(own_tpm: SoftwareTpm) -> None:
@@ -205,3 +209,23 @@ def test_a_nonce_of_another_size_is_refused_by_the_tpm(shared_tpm: SoftwareTpm) 
             chip.quote(key, bytes(65), [13])
         with pytest.raises(Unavailable):
             chip.quote(key, bytes(32), [99])
+
+
+def test_a_tpm_that_has_lost_its_state_is_not_called_locked(
+    own_tpm: SoftwareTpm, tmp_path: Path
+) -> None:
+    """As swtpm does with a relative directory and --daemon, which changes to /. ``own_tpm`` only
+    asks for swtpm to be installed."""
+    (tmp_path / "tpm").mkdir()
+    port, pid = two_free_ports(), tmp_path / "pid"
+    subprocess.run(
+        ["swtpm", "socket", "--tpm2", "--tpmstate", "dir=tpm", "--server", f"type=tcp,port={port}",
+         "--ctrl", f"type=tcp,port={port + 1}", "--flags", "not-need-init,startup-clear",
+         "--pid", f"file={pid}", "--daemon"], cwd=tmp_path, check=True, timeout=60)
+    try:
+        with pytest.raises(Unavailable) as caught, Tpm(f"swtpm:host=127.0.0.1,port={port}") as chip:
+            chip.ek()
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+    assert caught.value.id == "tpm.failed"
+    assert "dir=$PWD/tpm" in caught.value.fix

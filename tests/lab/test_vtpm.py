@@ -73,8 +73,8 @@ def test_a_guests_quote_is_by_the_tpm_that_the_host_gave_it(lab: Lab, tmp_path: 
     def quote(nonce: bytes, pcrs: tuple[int, ...]) -> bytes:
         ask = json.dumps({"eat_nonce": nonce.hex(), "pcrs": list(pcrs)}).encode()
         code, text, files = guest.shype(
-            "attest", "quote", "--challenge", "/tmp/ask", "-o", "/tmp/evidence", "--log",
-            "/tmp/none", *TPM, *STATE, files={"/tmp/ask": ask}, wanted=("/tmp/evidence",))
+            "attest", "quote", "--challenge", "/tmp/ask", "-o", "/tmp/evidence",
+            *TPM, *STATE, files={"/tmp/ask": ask}, wanted=("/tmp/evidence",))
         assert code == 0, text
         return files["/tmp/evidence"]
 

@@ -29,6 +29,7 @@ def digest(package: Path = RUNNING) -> str:
     if "__init__.py" not in files:
         raise BadInput(
             "agent-code.none", f"{package} is not shype's package",
-            "name the directory `shype` that holds __init__.py, of the version on the hosts",
+            "name the directory with __init__.py, of the version on the hosts: src/shype in a "
+            "checkout, usr/share/shype/shype in the Debian package",
         )
     return canonical.digest(canonical.dumps(files))

@@ -58,13 +58,20 @@ class Attester:
         return enrolment.dumps(enrolment.Request(
             host, self._tpm.ek(kind), key.public, self._tpm.ek_certificate(kind) or b""))
 
-    def answer(self, challenge: bytes, kind: EkKind = EkKind.ECC) -> bytes:
-        """The answer to the verifier's challenge.
+    def answer(
+        self, challenge: bytes, kind: EkKind = EkKind.ECC, *, host: str | None = None
+    ) -> bytes:
+        """The answer to the verifier's challenge, which is for ``host`` (None: whoever it names).
 
-        Raises BadInput (``enrolment.corrupt``), Unavailable: ``attest.no-key``, ``tpm.failed``
-        (the challenge is for another TPM or key).
+        Raises BadInput (``enrolment.corrupt``, ``enrolment.other-host``), Unavailable:
+        ``attest.no-key``, ``tpm.failed`` (the challenge is for another TPM or key).
         """
         asked = enrolment.loads(challenge, enrolment.Challenge)
+        if host is not None and asked.host != host:
+            raise BadInput(
+                "enrolment.other-host", f"the challenge is for {asked.host!r}, and not for "
+                f"{host!r}", "give the name of the request, or the challenge that answers it",
+            )
         key = _read(self._state / "ak.next.json") or self.key()
         proof = self._tpm.activate(key, asked.blob, asked.secret, kind)
         return enrolment.dumps(enrolment.Answer(

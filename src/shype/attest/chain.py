@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shype.attest import evidence
 from shype.attest.host_events import HostEvent, Kind
 from shype.attest.verifier import Verifier
 from shype.base.errors import BadInput
@@ -86,8 +87,10 @@ def follow(
     Both answer challenges of this ``verifier``, and both are enrolled there; the host is
     appraised as by `Verifier.appraise`, and remembered. ``label``: what the guest must carry, None
     if any will do. Raises Unavailable, and BadInput (``reference.*``) for a verifier that has
-    nothing to compare the host with.
+    nothing to compare the host with, ``chain.swapped`` if it has for the guest; then no challenge
+    has been used up.
     """
+    _require_order(verifier, guest, host)
     broken: list[Broken] = []
     found: dict[str, object] = {}
 
@@ -124,6 +127,29 @@ def follow(
                 breaks(Link.TPM, "chain.label", f"the VM carries {given.values['label']}, and not "
                        f"{label}")
     return Chain(tuple(broken), **found)  # type: ignore[arg-type]
+
+
+def _require_order(verifier: Verifier, guest: bytes, host: bytes) -> None:
+    try:
+        of_host = verifier.registry.find(evidence.loads(host).attester)
+    except BadInput:
+        return  # that is a link which does not hold
+    try:
+        verifier.references(of_host)
+    except BadInput as missing:
+        if missing.id not in ("reference.missing", "reference.vm"):
+            raise
+        try:
+            of_guest = verifier.registry.find(evidence.loads(guest).attester)
+            verifier.references(of_guest)
+        except BadInput:
+            raise missing from None
+        raise BadInput(
+            "chain.swapped", f"the host's evidence is of {of_host.name}, for which there are no "
+            f"reference values, and the guest's of {of_guest.name}, for which there are",
+            f"give them the other way round: --guest for {of_host.name}, --host for "
+            f"{of_guest.name}",
+        ) from missing
 
 
 def _given(

@@ -40,7 +40,7 @@ class Remote:
     def post(self, what: str, body: bytes) -> bytes:
         """The answer to one request.
 
-        Raises BadInput ``verifier.url``; Unavailable: ``verifier.unreachable``,
+        Raises BadInput: ``verifier.url``, ``verifier.ca``; Unavailable: ``verifier.unreachable``,
         ``verifier.strange``; and what the verifier refuses, as BadInput or Unavailable with its id.
         """
         if not _URL.fullmatch(self.url):
@@ -71,7 +71,16 @@ class Remote:
         return data
 
     def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.ca)
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            if self.ca is None:
+                raise
+            raise BadInput(
+                "verifier.ca", f"the certificates in {self.ca} cannot be used: "
+                f"{error.strerror or error}",
+                "give --ca the PEM file with the certificate by which the verifier is known",
+            ) from error
 
     def _refused(self, code: int, data: bytes) -> ShypeError:
         try:

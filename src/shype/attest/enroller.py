@@ -100,7 +100,7 @@ class Enroller(VerifierState):
         if endorsement_key(ek).id != host.ek_id:
             raise BadInput(
                 "enrolment.other-tpm", f"{name} was admitted with another TPM than this one",
-                "compare `shype attest ek` on the host with `shype attest hosts`",
+                "compare `shype attest ek` on the host with the column ek of `shype attest hosts`",
             )
         if attester_id(key.public) in host.former:
             raise BadInput("enrolment.former-key", f"{name} has given this key up before",

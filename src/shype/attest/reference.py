@@ -142,8 +142,8 @@ def read(path: Path, trusted: Mapping[KeyId, PublicKey]) -> References:
         raise BadInput(
             "reference.missing",
             f"there are no reference values {path.stem!r}: {path}: {error.strerror}",
-            "put the signed document there, named as it names itself; without it nothing is "
-            "trusted",
+            f"shype attest publish {path.stem}.ref (`shype attest sign` makes it); without it "
+            "nothing is trusted",
         ) from error
     return loads(data, path.stem, trusted)
 
@@ -318,12 +318,12 @@ def _window(value: Mapping[str, object]) -> Window:
 def _empty(found: References, problem: str) -> BadInput:
     return BadInput(
         "reference.empty", f"the reference values {found.name!r} are incomplete: {problem}",
-        "`shype attest reference` makes them from a bundle and a host's files",
+        "`shype attest sign` makes them, of bundles, boots, firmware and the agent's code",
     )
 
 
 def _corrupt(name: str, problem: str) -> BadInput:
     return BadInput(
         "reference.corrupt", f"the reference values {name!r} are damaged: {problem}",
-        "make them again with `shype attest reference`, and copy them whole",
+        "make them again with `shype attest sign`, and copy the file NAME.ref whole",
     )

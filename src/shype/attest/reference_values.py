@@ -18,6 +18,7 @@ from shype.attest.reference import ALWAYS, ANY, Boot, References, Rule, Window
 from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.host.attest_result import AttestedPolicy, Verdict
+from shype.policy import grammar
 from shype.policy.manifest import Bundle
 
 #: Registers of the firmware that machines of one kind share: its code, option ROMs, keys. The
@@ -41,7 +42,27 @@ def build(
     """The document ``name``: hosts with one of ``boots`` on one of ``firmware``, running an agent
     with one of the digests ``agents`` and any of ``policies``; in the windows ``maintenance`` they
     may be permissive. Its serial grows with time.
+
+    Raises BadInput: ``reference.name``; ``reference.no-bundle`` for boots of a policy that is none
+    of ``policies``, as after a new build of it: no host that boots so would ever be trusted.
     """
+    policies, boots = tuple(policies), tuple(boots)
+    if not grammar.is_name(name):
+        raise BadInput(
+            "reference.name", f"{name!r} cannot name reference values",
+            "use lower-case letters, digits and single hyphens, such as xen-hosts; the file is "
+            "then NAME.ref",
+        )
+    signed = {policy.bundle.manifest.digest for policy in policies}
+    for boot in boots:
+        if boot.policy is not None and boot.policy.bundle not in signed:
+            raise BadInput(
+                "reference.no-bundle", f"there are boots of {boot.policy.name} "
+                f"{boot.policy.version} ({boot.policy.bundle[:16]}), and no bundle with that "
+                "digest: hosts that boot so would not be trusted",
+                "give that very bundle with --bundle, or compute the boots anew from the ones that "
+                "you sign: shype attest reference",
+            )
     rules = [Rule(Kind.ENFORCEMENT, {"mode": "enforcing"})]
     for agent in agents:
         rules.append(Rule(Kind.AGENT, {"agent": agent}))
@@ -52,6 +73,15 @@ def build(
     once = [rule for number, rule in enumerate(rules) if rule not in rules[:number]]
     return References(
         name, time.time_ns() // 1000, tuple(firmware), tuple(boots), tuple(once))
+
+
+def unbooted(references: References) -> tuple[tuple[str, str], ...]:
+    """Name and version of each policy that may be loaded and that no boot is of: it may come by an
+    update, and its host fails at the next reboot."""
+    booted = {boot.policy.bundle for boot in references.boots if boot.policy is not None}
+    return tuple(
+        (rule.values["name"], rule.values["version"]) for rule in references.rules
+        if rule.kind is Kind.POLICY and rule.values["bundle"] not in booted)
 
 
 def policy_rules(policy: PolicyWindow) -> list[Rule]:
@@ -78,7 +108,7 @@ def observed(what: str, golden: Evidence, pcrs: Iterable[int]) -> Boot:
     if missing:
         raise BadInput(
             "reference.observed", f"the evidence says nothing of the registers {missing}",
-            "on the host: shype attest quote --pcrs 0,2,3,7 and more",
+            "challenge the host over them: shype attest challenge NAME --observe",
         )
     return Boot(what, {pcr: golden.pcrs[pcr] for pcr in pcrs})
 

@@ -125,11 +125,21 @@ class Registry:
 
     def require_new(self, name: str, reference: str | None, ek_id: str) -> None:
         """Raises BadInput: ``registry.name``, ``registry.exists``, unless `admit` would do it."""
-        if not (_NAME.fullmatch(name) and _is_reference(reference) and _HEX.fullmatch(ek_id)):
+        if not _NAME.fullmatch(name):
             raise BadInput(
-                "registry.name", f"{name!r}, {reference!r} and {ek_id[:80]!r} are not the names of "
-                "a host and its reference values, and an endorsement key's id",
-                "`shype attest ek` on the host shows the id, 64 hex digits",
+                "registry.name", f"{name[:80]!r} cannot name a host",
+                "use letters, digits, '.', '_' and '-', and begin with a letter or digit",
+            )
+        if reference is not None and not grammar.is_name(reference):
+            raise BadInput(
+                "registry.name", f"{reference[:80]!r} cannot name reference values",
+                "use lower-case letters, digits and single hyphens: the name that `shype attest "
+                "sign` was given",
+            )
+        if not _HEX.fullmatch(ek_id):
+            raise BadInput(
+                "registry.name", f"{ek_id[:80]!r} is not an endorsement key's id",
+                "`shype attest ek` on the host shows the id, 64 hex digits (a-f in lower case)",
             )
         for other in self.names():
             if other == name or self.get(other).ek_id == ek_id:

@@ -34,7 +34,7 @@ class Service(ThreadingHTTPServer):
     """Serves ``verifier`` at ``address`` (host and port; port 0 is any that is free).
 
     ``certificate`` and ``key``: PEM files for TLS. ``said`` is told one line for each request.
-    Raises Unavailable: ``service.address``, ``service.tls``.
+    Raises Unavailable (``service.address``), BadInput (``service.tls``).
     """
 
     daemon_threads = True
@@ -47,7 +47,7 @@ class Service(ThreadingHTTPServer):
     ) -> None:
         self.verifier, self.said = verifier, said
         self._room = threading.BoundedSemaphore(AT_ONCE)
-        self._tls = _tls(certificate, key) if certificate is not None else None
+        self._tls = _tls(certificate, key)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         try:
@@ -187,14 +187,28 @@ def _member(data: bytes, name: str) -> str:
     return found
 
 
-def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """The service's TLS; None, and so without, only if neither file was given."""
+    fix = "give --tls-cert and --tls-key, PEM files that belong together"
+    if certificate is None:
+        if key is not None:
+            raise BadInput("service.tls", f"--tls-cert is missing: {key} is only the key", fix)
+        return None
+    for path in (certificate, *([] if key is None else [key])):
+        try:
+            path.open("rb").close()  # OpenSSL does not say which of the two it cannot read
+        except OSError as error:
+            raise BadInput(
+                "service.tls", f"{path} cannot be read: {error.strerror}", fix) from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise Unavailable(
-            "service.tls", f"the certificate {certificate} and its key cannot be used: {error}",
-            "give --tls-cert and --tls-key, PEM files that belong together",
+        # A certificate's file may have its key in it, so only now is it known that one is missing.
+        missing = "" if key is not None else "--tls-key is missing, or "
+        raise BadInput(
+            "service.tls", f"{missing}the certificate {certificate} and its key cannot be used: "
+            f"{error}", fix,
         ) from error
     return context

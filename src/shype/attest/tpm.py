@@ -17,8 +17,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+from shype.attest import tpm_errors
 from shype.attest.event_log import PCRS, SIZE
-from shype.base.errors import BadInput, ShypeError, Unavailable
+from shype.base.errors import BadInput, Unavailable
 from shype.host.vtpm.commands import EK_ECC
 
 #: The TPM of this machine, through the kernel's resource manager.
@@ -116,7 +117,8 @@ class Tpm:
     """An open TPM; use it in a ``with`` statement.
 
     Every method raises Unavailable: ``tpm.gone`` if there is no answer, ``tpm.failed`` if the
-    answer is an error. Nothing stays loaded in the TPM after a method.
+    answer is an error, ``tpm.other-key`` if a key is another TPM's. Nothing stays loaded in the
+    TPM after a method.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -219,7 +221,7 @@ class Tpm:
             _, chosen, digests = self._do(lambda: self._e.pcr_read(_selection(asked)))  # noqa: B023
             got, listed = _selected(bytes(chosen.marshal())), bytes(digests.marshal())
             if not got or len(listed) != 4 + len(got) * (2 + SIZE):
-                raise _failed(f"the TPM at {self.name} has no SHA-256 registers {asked}")
+                raise tpm_errors.failed(f"the TPM at {self.name} has no SHA-256 registers {asked}")
             values.update({
                 pcr: listed[at:at + SIZE]
                 for pcr, at in zip(got, range(6, len(listed), 2 + SIZE), strict=True)})
@@ -263,7 +265,7 @@ class Tpm:
         """Add one and return the counter. Raises Unavailable ``tpm.no-counter``."""
         handle = self._nv(_owners(index))
         if handle is None:
-            raise _no_counter(index)
+            raise tpm_errors.no_counter(index)
         self._do(lambda: self._e.nv_increment(handle))
         return self.counter_read(index)
 
@@ -271,14 +273,14 @@ class Tpm:
         """The counter. Raises Unavailable ``tpm.no-counter`` (there is none, or never used)."""
         data = self._nv_read(_owners(index))
         if data is None or len(data) != 8:
-            raise _no_counter(index)
+            raise tpm_errors.no_counter(index)
         return int.from_bytes(data, "big")
 
     def counter_delete(self, index: int) -> None:
         """Remove the counter. Raises Unavailable ``tpm.no-counter``."""
         handle = self._nv(_owners(index))
         if handle is None:
-            raise _no_counter(index)
+            raise tpm_errors.no_counter(index)
         self._do(lambda: self._e.nv_undefine_space(handle))
 
     # What the others are made of
@@ -288,18 +290,9 @@ class Tpm:
         try:
             return call()
         except self._t.TSS2_Exception as error:
-            raise self._named(error) from error
+            raise tpm_errors.named(error, self.name) from error
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise _failed(f"the TPM at {self.name} cannot be used: {error}") from error
-
-    def _named(self, error: Any) -> ShypeError:
-        # The way to it (TCTI), or, from the second command on, TSS2_ESYS_RC_BAD_SEQUENCE.
-        if error.rc & 0xFF0000 == 0x0A0000 or error.rc == 0x70007:
-            return Unavailable(
-                "tpm.gone", f"the TPM at {self.name} does not answer: {error}",
-                "look at the kernel's messages about tpm; a TPM that fails needs a reboot",
-            )
-        return _failed(f"the TPM at {self.name} refuses: {error}")
+            raise tpm_errors.failed(f"the TPM at {self.name} cannot be used: {error}") from error
 
     def _public(self, template: bytes) -> Any:
         area, _ = self._t.TPMT_PUBLIC.unmarshal(template)
@@ -328,8 +321,13 @@ class Tpm:
     @contextlib.contextmanager
     def _loaded(self, key: KeyBlob) -> Iterator[Any]:
         with self._parent() as parent:
-            handle = self._do(lambda: self._e.load(
-                parent, self._t.TPM2B_PRIVATE(buffer=key.private), self._public(key.public)))
+            try:
+                handle = self._do(lambda: self._e.load(
+                    parent, self._t.TPM2B_PRIVATE(buffer=key.private), self._public(key.public)))
+            except Unavailable as error:
+                if not tpm_errors.foreign(error):
+                    raise
+                raise tpm_errors.other_key(self.name) from error
         with self._flushed(handle):
             yield handle
 
@@ -340,7 +338,7 @@ class Tpm:
         except self._t.TSS2_Exception as error:
             if error.error == 0x8B:  # TPM_RC_HANDLE
                 return None
-            raise self._named(error) from error
+            raise tpm_errors.named(error, self.name) from error
 
     def _nv_read(self, index: int) -> bytes | None:
         handle = self._nv(index)
@@ -356,7 +354,7 @@ class Tpm:
             except self._t.TSS2_Exception as error:
                 if error.error == 0x14A:  # TPM_RC_NV_UNINITIALIZED
                     return None
-                raise self._named(error) from error
+                raise tpm_errors.named(error, self.name) from error
         return data
 
 
@@ -375,15 +373,3 @@ def _owners(index: int) -> int:
     if index not in _NV_OWNER:
         raise ValueError("no NV index of the owner's")
     return index
-
-
-def _failed(problem: str) -> ShypeError:
-    return Unavailable(
-        "tpm.failed", problem, "tpm2_getcap properties-variable says whether it is locked")
-
-
-def _no_counter(index: int) -> ShypeError:
-    return Unavailable(
-        "tpm.no-counter", f"the TPM has no counter {index:#x} that was ever used",
-        "somebody has deleted it, or cleared the TPM: enrol the host again",
-    )

@@ -52,7 +52,7 @@ class VerifierState:
             raise BadInput(
                 "reference.missing", f"the host {host.name} is to be compared with the reference "
                 f"values {host.reference!r}, and there is no {path}: {error.strerror}",
-                "put the signed document there, named as it names itself",
+                f"shype attest publish {host.reference}.ref (`shype attest sign` makes it)",
             ) from error
         signers = self.signers()
         known = self._cache.get(host.reference)

@@ -16,19 +16,34 @@ from shype.cli import (
 from shype.cli.types import Commands
 
 _EPILOG = """\
-example, on the verifier, once:
-  shype attest init --signer author.pub
-  shype attest admit xen1 --reference xen-hosts --ek ID   # ID: attest ek, there
-  shype attest publish xen-hosts.ref
-  shype attest serve --listen 0.0.0.0:8443 --tls-cert v.crt --tls-key v.key
-on the author's machine, for each new policy, hypervisor or kernel:
-  shype attest reference --bundle banks.shype --boot-dir copy-of-boot \\
-    --efi BOOTX64.EFI -o banks.boots
-  shype attest sign xen-hosts --bundle banks.shype --boot banks.boots \\
-    --firmware server.firmware --agent src/shype --key author.key
-on the host:
-  shype attest enrol xen1 --verifier https://verifier:8443 --ca ca.crt   # once
-  shype attest renew                                # the unit does it regularly
+example, the steps in order; V: on the verifier, H: on the host, A: the author
+  V  shype attest init --signer author.pub
+  H  shype attest ek --id
+  V  shype attest admit xen1 --reference xen-hosts --ek ID
+  V  shype attest serve --listen 0.0.0.0:8443 --tls-cert v.crt --tls-key v.key
+  H  shype attest enrol xen1 --verifier https://verifier:8443 --ca ca.crt
+or by files, without `serve`:
+  H  shype attest enrol xen1 -o request.json
+  V  shype attest enrolment request.json -o challenge.json
+  H  shype attest enrol xen1 --challenge challenge.json -o answer.json
+  V  shype attest enrolment answer.json
+firmware, of one host of each model:
+  V  shype attest challenge xen1 --observe -o challenge.json
+  H  shype attest quote --challenge challenge.json -o evidence.json
+  V  shype attest observe evidence.json -o server.firmware
+for each new policy, hypervisor or kernel:
+  A  shype attest reference --bundle banks.shype --boot-dir copy-of-boot \\
+       --efi BOOTX64.EFI -o banks.boots
+  A  shype attest sign xen-hosts --bundle banks.shype --boot banks.boots \\
+       --firmware server.firmware --agent src/shype --key author.key
+  V  shype attest publish xen-hosts.ref
+again and again (the unit shype-attest.service does):
+  H  shype attest renew
+or by files:
+  V  shype attest challenge xen1 -o challenge.json
+  H  shype attest quote --challenge challenge.json -o evidence.json
+  V  shype attest verify evidence.json -o result
+  H  shype attest accept result
 """
 
 

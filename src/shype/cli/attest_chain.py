@@ -17,13 +17,15 @@ _EPILOG = """\
 VM and host are both enrolled here (the VM by `attest admit --vm`), and both
 answer a fresh challenge.
 
-example:
-  shype attest challenge xen1 -o xen1.challenge
+example, on the verifier:
   shype attest challenge desk -o desk.challenge
-  shype attest quote --challenge xen1.challenge -o xen1.evidence  # on the host
-  shype attest quote --challenge desk.challenge -o desk.evidence  # in the VM
+  shype attest challenge xen1 -o xen1.challenge
+in the VM, and on its host:
+  shype attest quote --challenge desk.challenge -o desk.evidence
+  shype attest quote --challenge xen1.challenge -o xen1.evidence
+on the verifier again:
   shype attest chain --guest desk.evidence --host xen1.evidence --label desk
-exit codes: 0 all of it holds, 1 it does not
+exit codes: 0 all of it holds, 1 it does not, 2 bad input
 """
 
 
@@ -48,7 +50,8 @@ def add(verbs: Commands) -> None:
 def _chain(args: argparse.Namespace) -> int:
     from shype.attest.chain import follow
 
-    found = follow(open_verifier(args), read(args.guest), read(args.host), label=args.label)
+    found = follow(open_verifier(args), _evidence(args.guest), _evidence(args.host),
+                   label=args.label)
     if args.json:
         output.print_json(found.to_json())
         return 0 if found.holds else 1
@@ -64,3 +67,16 @@ def _chain(args: argparse.Namespace) -> int:
         ["policy", f"{policy.name} {policy.version} ({policy.bundle})" if policy else "not known"],
     ])
     return 0 if found.holds else 1
+
+
+def _evidence(path: Path) -> bytes:
+    """A file that has the form of evidence: which it is not is no finding about a VM."""
+    from shype.attest import evidence
+    from shype.base.errors import BadInput
+
+    data = read(path)
+    try:
+        evidence.loads(data)
+    except BadInput as error:
+        raise BadInput("evidence.corrupt", f"{path}: {error.message}", error.fix) from error
+    return data

@@ -87,8 +87,8 @@ def _host(verb: argparse.ArgumentParser) -> None:
     _tpm(verb)
     verb.add_argument("--state", type=Path, default=_STATE, metavar="DIR",
                       help="where this host keeps its key (default %(default)s)")
-    verb.add_argument("--log", type=Path, default=_LOG, metavar="FILE",
-                      help="this boot's event log (default %(default)s)")
+    verb.add_argument("--log", type=Path, metavar="FILE",
+                      help=f"this boot's event log (default {_LOG})")
 
 
 def _remote(verb: argparse.ArgumentParser) -> None:
@@ -142,7 +142,7 @@ def _enrol(args: argparse.Namespace) -> int:
             remote = Remote(args.verifier, args.ca)
             challenge = remote.post(
                 "enrol", attester.request(args.name, kind, new_key=args.new_key))
-            remote.post("complete", attester.answer(challenge, kind))
+            remote.post("complete", attester.answer(challenge, kind, host=args.name))
             _keep(attester, args)
             renewal.remember(args.state, renewal.Where(args.verifier, args.ca))
             done = "enrolled"
@@ -150,7 +150,7 @@ def _enrol(args: argparse.Namespace) -> int:
             write_atomic(args.output, attester.request(args.name, kind, new_key=args.new_key))
             done = "requested"
         else:
-            write_atomic(args.output, attester.answer(read(args.challenge), kind))
+            write_atomic(args.output, attester.answer(read(args.challenge), kind, host=args.name))
             _keep(attester, args)
             done = "answered"
         id = attester.id if done != "requested" else None
@@ -184,12 +184,15 @@ def _quote(args: argparse.Namespace) -> int:
     from shype.base.files import write_atomic
 
     nonce, pcrs = parse_challenge(read(args.challenge), str(args.challenge))
+    require_log(args.log)
     _observe(args)
+    log = args.log or _LOG
+    measured = log_is_there(log)
     with Tpm(args.tpm) as tpm:
-        data = Attester(tpm, args.state, args.log).quote(nonce, pcrs)
+        data = Attester(tpm, args.state, log).quote(nonce, pcrs)
     write_atomic(args.output, data)
     if args.json:
-        output.print_json({"evidence": str(args.output), "bytes": len(data)})
+        output.print_json({"evidence": str(args.output), "bytes": len(data), "measured": measured})
         return 0
     print(f"{args.output}: to the verifier, within two minutes")
     return 0
@@ -197,10 +200,41 @@ def _quote(args: argparse.Namespace) -> int:
 
 def _observe(args: argparse.Namespace) -> None:
     """Measure which policy is in force now and how: what changed behind the agent's back, too."""
-    if args.state == _STATE and args.log == _LOG:
+    if args.state == _STATE and args.log in (None, _LOG):
         from shype.cli.agent import observe_host
 
         observe_host()
+
+
+def require_log(path: Path | None) -> None:
+    """A log that the user names is one: an empty log in its place would make a host look tampered.
+
+    Raises BadInput: ``attest.file``, ``event-log.corrupt``.
+    """
+    from shype.attest import event_log
+    from shype.base.errors import BadInput
+
+    if path is None:
+        return
+    try:
+        event_log.loads(read(path, event_log.MAX_LOG))
+    except BadInput as error:
+        if error.id == "attest.file":
+            raise
+        raise BadInput(
+            "event-log.corrupt", f"{path} is no event log: {error.message}",
+            f"the agent writes it, to {_LOG}, or to attest/run/event-log below its --state",
+        ) from error
+
+
+def log_is_there(path: Path) -> bool:
+    """Whether anything was measured; if not, people are told."""
+    if path.exists():
+        return True
+    output.note(f"shype: warning: nothing was measured since the boot: there is no {path} (in a "
+                "VM that is as it should be; an agent with another --state has it elsewhere: "
+                "--log)")
+    return False
 
 
 def _accept(args: argparse.Namespace) -> int:
@@ -211,13 +245,17 @@ def _accept(args: argparse.Namespace) -> int:
     return show(standing.keep(agent, read(args.file, MAX_RESULT)), as_json=args.json)
 
 
-def show(result: object, *, as_json: bool) -> int:
-    """Print an attestation result; the exit code is 0 only for a trusted host."""
+def show(result: object, *, as_json: bool, measured: bool | None = None) -> int:
+    """Print an attestation result; the exit code is 0 only for a trusted host.
+
+    ``measured``: for programs, whether this host has a log of what it measured (None: not known).
+    """
     from shype.host.attest_result import Result, Verdict
 
     assert isinstance(result, Result)
     if as_json:
-        output.print_json(result.to_json())
+        more = {} if measured is None else {"measured": measured}
+        output.print_json({**result.to_json(), **more})
     else:
         policy = result.policy
         output.table("", ["attestation", ""], [
@@ -225,8 +263,10 @@ def show(result: object, *, as_json: bool) -> int:
             *(["because", str(reason)] for reason in result.reasons),
             ["policy", f"{policy.name} {policy.version} ({policy.bundle[:16]})"
              if policy else "not known"],
-            ["boot", f"{result.reset_count}.{result.restart_count}"],
-            ["holds", f"{result.expires - result.issued} s"],
+            *([["TPM", f"{result.reset_count} resets, {result.restart_count} restarts"]]
+              if result.reset_count or result.verdict is not Verdict.FAILED else []),
+            *([["holds", f"{result.expires - result.issued} s"]]
+              if result.verdict is not Verdict.FAILED else []),
         ])
     return 0 if result.verdict is Verdict.TRUSTED else 1
 

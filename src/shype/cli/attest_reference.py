@@ -25,7 +25,7 @@ the firmware: the verifier keeps what they were when the host was enrolled.
 
 example:
   shype attest reference --bundle banks.shype --boot-dir copy-of-boot \\
-    --efi BOOTX64.EFI --device hd0,gpt2 -o banks.reference
+    --efi BOOTX64.EFI --device hd0,gpt2 -o banks.boots
 exit codes: 0 done; 2 something cannot be predicted (it says what)
 """
 
@@ -59,19 +59,19 @@ def add_sources(command: argparse.ArgumentParser, *, required: bool) -> None:
 def sources(args: argparse.Namespace) -> tuple[Machine, list[tuple[Bundle, bytes]]]:
     """What is booted: the machine, and each bundle with its module.
 
-    Raises BadInput (``reference.*``, ``bundle.*``, ``key.*``), OSError.
+    Raises BadInput (``attest.file``, ``reference.*``, ``bundle.*``, ``key.*``).
     """
     from shype.attest.boot import MAX_FILE, Machine
     from shype.attest.grub import image
     from shype.base.errors import BadInput
-    from shype.base.files import read_regular
+    from shype.cli.attest_host import read
     from shype.host.install import trial
 
     if not args.efi or not args.bundle:
         raise BadInput("reference.sources", "a copy of /boot alone does not say what is booted",
                        "give --bundle and --efi too")
     machine = Machine(
-        args.boot_dir, tuple(image.read(read_regular(path, MAX_FILE), str(path))
+        args.boot_dir, tuple(image.read(read(path, MAX_FILE), str(path))
                              for path in args.efi), args.device)
     return machine, [trial.read_trusted(path, args.keys)[1:] for path in args.bundle]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shype.cli import output
-from shype.cli.agent import attesting_agent
-from shype.cli.attest_host import show
+from shype.cli.agent import attesting_agent, event_log_of
+from shype.cli.attest_host import log_is_there, require_log, show
 from shype.cli.host import command
 
 if TYPE_CHECKING:
@@ -49,13 +49,17 @@ def _renew(args: argparse.Namespace) -> int:
     from shype.base.errors import ShypeError
     from shype.host.attestation.standing import directory
 
+    require_log(args.log)
     said = None
     while True:
         try:
             agent = attesting_agent(args)
             where = (renewal.Where(args.verifier, args.ca) if args.verifier
                      else renewal.remembered(directory(agent.state)))
-            result = _once(args, agent, where)
+            log = args.log or event_log_of(agent.state)
+            # By the unit once, and not again with each renewal.
+            measured = log.exists() if said is not None else log_is_there(log)
+            result = _once(args, agent, where, log)
         except ShypeError as error:
             if not args.go_on:
                 raise
@@ -65,22 +69,20 @@ def _renew(args: argparse.Namespace) -> int:
             time.sleep(renewal.AGAIN)
             continue
         if not args.go_on:
-            return show(result, as_json=args.json)
+            return show(result, as_json=args.json, measured=measured)
         if said != result.verdict:
-            show(result, as_json=args.json)
+            show(result, as_json=args.json, measured=measured)
         said = result.verdict
         time.sleep(renewal.pause(agent, result))
 
 
-def _once(args: argparse.Namespace, agent: Agent, where: Where) -> Result:
+def _once(args: argparse.Namespace, agent: Agent, where: Where, log: Path) -> Result:
     from shype.attest.attester import Attester
     from shype.attest.client import Remote
     from shype.attest.renewal import renew
     from shype.attest.tpm import Tpm
-    from shype.cli.agent import event_log_of
     from shype.host.attestation.standing import directory
 
     with Tpm(args.tpm) as tpm:
-        attester = Attester(
-            tpm, directory(agent.state), args.log or event_log_of(agent.state))
+        attester = Attester(tpm, directory(agent.state), log)
         return renew(agent, attester, Remote(where.url, where.ca))

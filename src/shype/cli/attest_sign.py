@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 A planned update is authorised before it happens: sign with both bundles and
-both boot files, the new ones with --from, the old ones with --until. Every
-file may have a window of its own: FILE@FROM, FILE@FROM/UNTIL, FILE@/UNTIL.
+both boot files, the new ones as FILE@FROM, the old ones as FILE@/UNTIL; both
+ends are FILE@FROM/UNTIL. Boots must be of bundles that are signed with them.
 
 example:
   shype attest sign xen-hosts --bundle banks.shype --boot banks.boots \\
@@ -42,7 +42,8 @@ def add(verbs: Commands) -> None:
     sign.add_argument("--firmware", required=True, action="append", type=Path, metavar="FILE",
                       help="firmware that `shype attest observe` has written")
     sign.add_argument("--agent", required=True, action="append", type=Path, metavar="DIR",
-                      help="the package `shype` that hosts run: the directory with __init__.py")
+                      help="the package `shype` that hosts run: the directory with __init__.py "
+                      "(src/shype in a checkout)")
     sign.add_argument("--rollback", action="append", default=[], metavar="FILE[@WINDOW]",
                       help="an older policy that hosts may go back to")
     sign.add_argument("--maintenance", action="append", default=[], metavar="WINDOW",
@@ -63,6 +64,7 @@ def _sign(args: argparse.Namespace) -> int:
     from shype.cli.keys import read_private
     from shype.host.trust import load_trusted
 
+    maintenance = [_window(text) for text in args.maintenance]
     policies = [
         reference_values.PolicyWindow(load_trusted(path, args.keys), window, rollback)
         for texts, rollback in ((args.bundle, False), (args.rollback, True))
@@ -74,16 +76,23 @@ def _sign(args: argparse.Namespace) -> int:
                for boot in reference_values.read_boots(read(path), str(path), window)],
         firmware=[reference_values.read_firmware(read(path), str(path)) for path in args.firmware],
         agents=[agent_code.digest(path) for path in args.agent],
-        maintenance=[_window(text) for text in args.maintenance],
+        maintenance=maintenance,
     )
     path = args.output / f"{args.name}.ref"
     write_atomic(path, reference.seal(made, [read_private(key) for key in args.key]))
+    warnings = [f"{name} {version} may be loaded, and no boot is of it: after its next reboot the "
+                "host fails [reference.no-boot]"
+                for name, version in reference_values.unbooted(made)]
     if args.json:
         output.print_json({"reference": str(path), "serial": made.serial, "boots": len(made.boots),
-                           "firmware": len(made.firmware), "rules": len(made.rules)})
+                           "firmware": len(made.firmware), "rules": len(made.rules),
+                           "warnings": warnings})
         return 0
+    for warning in warnings:
+        output.note(f"shype: warning: {warning}\n"
+                    "  fix: compute them with `shype attest reference`, and sign with --boot")
     print(f"{path}: {len(made.firmware)} firmware, {len(made.boots)} boots, {len(made.rules)} "
-          "rules for events; on the verifier: shype attest publish")
+          f"rules for events; on the verifier: shype attest publish {path.name}")
     return 0
 
 
@@ -109,11 +118,14 @@ def _window(text: str) -> Window:
         window = Window(*(
             int(time.replace(tzinfo=time.tzinfo or UTC).timestamp()) if time else None
             for time in (datetime.fromisoformat(part) if part else None for part in (start, end))))
-        if not (start or end) or window.empty:
+        if not (start or end):
             raise ValueError
     except (ValueError, OverflowError) as error:
         raise BadInput(
             "attest.window", f"{text!r} is no window of time",
             "write FROM, FROM/UNTIL or /UNTIL, for example 2027-01-10T22:00Z/2027-01-11T04:00Z",
         ) from error
+    if window.empty:
+        raise BadInput("attest.window", f"the window {text!r} ends before it begins",
+                       "write the earlier moment first: FROM/UNTIL")
     return window

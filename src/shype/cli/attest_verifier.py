@@ -23,10 +23,13 @@ _RAW = argparse.RawDescriptionHelpFormatter
 def add(verbs: Commands) -> None:
     """Register the commands."""
     init = _verb(verbs, "init", "make this machine a verifier",
-                 "Make the verifier's key and directory. What is there is never overwritten.",
+                 "Make the verifier's key and directory. What is there is never overwritten. With "
+                 "--key it takes a key that there is, as policies know it already.",
                  "shype attest init --signer author.pub")
     init.add_argument("--signer", type=Path, metavar="FILE", action="append", required=True,
                       help="a .pub of `shype keys new`: who may sign reference values")
+    init.add_argument("--key", type=Path, metavar="FILE",
+                      help="a .key of `shype keys new` that is copied (default: a new key)")
     init.set_defaults(run=_init)
     admit = _verb(verbs, "admit", "let a host be enrolled",
                   "Admit a host by its TPM's identity, as `shype attest ek` shows it there. It is "
@@ -130,13 +133,14 @@ def _init(args: argparse.Namespace) -> int:
     from shype.attest.verifier import Verifier
     from shype.base.errors import BadInput
     from shype.base.files import write_atomic
+    from shype.cli.keys import read_private
     from shype.policy.ed25519 import PrivateKey, PublicKey
 
     signers = [PublicKey.from_pem(read(path), str(path)) for path in args.signer]
     if (args.state / "verifier.key").exists():
         raise BadInput("verifier.exists", f"{args.state} is a verifier's directory already",
                        "choose another with --state")
-    key = PrivateKey.generate()
+    key = PrivateKey.generate() if args.key is None else read_private(args.key)
     args.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     place = args.state / "signers"
     place.mkdir(exist_ok=True, mode=0o755)
@@ -192,12 +196,22 @@ def _challenge(args: argparse.Namespace) -> int:
     from shype.host.attest_result import attester_id
 
     verifier = open_verifier(args)
-    host = verifier.registry.get(args.name)
+    host = _host(verifier, args.name)
     if host.ak is None:
         raise BadInput("host.unknown", f"the host {host.name} is not enrolled yet",
                        "enrol it: shype attest enrol")
     every = args.observe or host.reference is None
-    asked = verifier.challenge(attester_id(host.ak), range(10) if every else None)
+    try:
+        asked = verifier.challenge(attester_id(host.ak), range(10) if every else None)
+    except BadInput as error:
+        if error.id != "reference.missing":
+            raise
+        raise BadInput(
+            "reference.missing", f"{host.name} is compared with the reference values "
+            f"{host.reference!r}, and there are none",
+            f"publish them: shype attest publish {host.reference}.ref; to `observe` firmware none "
+            "are needed: --observe; a VM is admitted with --vm, and has none",
+        ) from error
     write_atomic(args.output, canonical.dumps({
         "eat_nonce": asked.nonce.hex(), "pcrs": list(asked.pcrs), "exp": asked.expires}))
     return _done(args, {"host": host.name, "challenge": str(args.output)},
@@ -236,15 +250,31 @@ def _hosts(args: argparse.Namespace) -> int:
         word, why = _standing(host, last, now)
         good = good and word in ("trusted", "none")
         age = f"{now - last.issued:.0f} s ago" if last is not None else ""
-        rows.append([name, host.state, word, age, host.reference or "-", why])
+        rows.append([name, host.state, word, age, host.reference or "-", host.ek_id[:16], why])
         values.append({"host": name, "state": host.state, "verdict": word, "why": why,
                        "reference": host.reference, "ek": host.ek_id,
                        "issued": last.issued if last else None})
     if args.json:
         output.print_json({"hosts": values})
     else:
-        output.table("", ["host", "state", "verdict", "seen", "reference", "why"], rows)
+        output.table("", ["host", "state", "verdict", "seen", "reference", "ek", "why"], rows)
     return 0 if good else 1
+
+
+def _host(verifier: Verifier, name: str) -> Host:
+    """The host ``name``. Who the others are is told here, and never to who asks by network."""
+    from shype.base.errors import BadInput
+
+    try:
+        return verifier.registry.get(name)
+    except BadInput as error:
+        known = verifier.registry.names()
+        more = f", and {len(known) - 20} more: shype attest hosts" if len(known) > 20 else ""
+        raise BadInput(
+            "host.unknown", f"no host {name[:80]!r} is admitted here",
+            f"known are {', '.join(known[:20])}{more}" if known else
+            "no host is: --state names the verifier's directory",
+        ) from error
 
 
 def _standing(host: Host, last: Result | None, now: float) -> tuple[str, str]:
@@ -262,12 +292,14 @@ def _standing(host: Host, last: Result | None, now: float) -> tuple[str, str]:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    host = open_verifier(args).revoke(args.name, args.why)
+    verifier = open_verifier(args)
+    host = verifier.revoke(_host(verifier, args.name).name, args.why)
     return _done(args, {"host": host.name, "state": host.state}, f"{host.name} is revoked")
 
 
 def _forget(args: argparse.Namespace) -> int:
-    open_verifier(args).forget(args.name)
+    verifier = open_verifier(args)
+    verifier.forget(_host(verifier, args.name).name)
     return _done(args, {"host": args.name, "state": "forgotten"}, f"{args.name} is forgotten")
 
 
@@ -280,7 +312,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise BadInput("service.listen", f"{args.listen!r} is no address and port",
                        "for example --listen 127.0.0.1:8443")
     address = address.strip("[]")
-    if args.tls_cert is None and address not in ("127.0.0.1", "::1", "localhost"):
+    if args.tls_cert is args.tls_key is None and address not in ("127.0.0.1", "::1", "localhost"):
         raise BadInput("service.plain", "without TLS anybody between could change what is said",
                        "give --tls-cert and --tls-key, or listen at 127.0.0.1")
     service = Service(open_verifier(args), (address, int(port)), certificate=args.tls_cert,

@@ -60,7 +60,7 @@ def add(commands: Commands) -> None:
 def read_private(path: Path) -> PrivateKey:
     """The key that signs, from its file.
 
-    Raises BadInput: ``key.missing``, ``key.exposed``, ``key.invalid``.
+    Raises BadInput: ``key.missing``, ``key.unreadable``, ``key.exposed``, ``key.invalid``.
     """
     from shype.base.errors import BadInput
     from shype.policy.ed25519 import PrivateKey
@@ -83,6 +83,11 @@ def _read(path: Path) -> bytes:
 
     try:
         return read_regular(path, MAX_KEY_FILE)
+    except PermissionError as error:
+        raise BadInput(
+            "key.unreadable", f"the key {path} may not be read: {error.strerror}",
+            "run this as the user whose key it is (a key that signs is for its owner alone)",
+        ) from error
     except OSError as error:
         raise BadInput(
             "key.missing", f"the key {path} cannot be read: {error.strerror}",

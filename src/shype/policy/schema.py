@@ -38,7 +38,7 @@ _FORMS = {
     "a time, such as `10 minutes`":
         "write a whole number and `seconds`, `minutes`, `hours` or `days`, such as `10 minutes`",
     "an Ed25519 public key in base64, 60 characters":
-        "copy the line in the middle of the verifier's .pub file (`shype keys new` makes one)",
+        "copy the line in the middle of verifier.pub, as `shype attest init` writes it",
     "an amount of memory, such as `2 GiB`":
         "write a whole number and `KiB`, `MiB`, `GiB` or `TiB`, such as `2 GiB`",
     "a rate, such as `100 Mbit/s`":
