@@ -23,27 +23,24 @@ from tests.attest.world import VERIFIER, Machine, World, paper_machine
 from tests.cli.on_model import Shell, options, signed_host
 from tests.cli.on_model import run as run_words
 from tests.host.builders import config
-from tests.host.vtpm.desks import POLICY, UUID, of, required
+from tests.host.vtpm.desks import POLICY, UUID, all_ended, of, required
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A directory with a name as short as sockets need it."""
-    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+    with tempfile.TemporaryDirectory(prefix="vtpm-") as name, all_ended(Path(name)):
         yield Path(name)
 
 
 @pytest.fixture
-def shell(home: Path) -> Iterator[Shell]:
+def shell(home: Path) -> Shell:
     """Commands on a host whose VM desk has had a TPM, and does not run any more."""
     required()
     agent = signed_host(home, POLICY)
     launch(agent, config(home, "desk", of(UUID)))
     stop(agent, "desk", force=True, timeout=0)
-    yield lambda *words: run_words((vtpm.add,), (*words, *options(home, agent)))
-    places = TpmPlaces(agent.state)
-    for owner in places.all():
-        swtpm.stop(places, owner)
+    return lambda *words: run_words((vtpm.add,), (*words, *options(home, agent)))
 
 
 def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,9 +80,9 @@ def _list(args: argparse.Namespace) -> int:
                 tpm.uuid, owner.vm, owner.label, str(tpm.state), owner.ek or "-",
                 datetime.datetime.fromtimestamp(owner.created, datetime.UTC).date().isoformat()))
         output.table("", ("UUID", "VM", "LABEL", "STATE", "IDENTITY", "SINCE"), rows)
-        for tpm in found:
-            if tpm.error is not None:
-                output.note(f"warning: {tpm.error}")
+        # Of an open directory all say the same.
+        for error in dict.fromkeys(str(tpm.error) for tpm in found if tpm.error is not None):
+            output.note(f"warning: {error}")
     return int(any(tpm.state in (State.LOST, State.DAMAGED) for tpm in found))
 
 

@@ -190,7 +190,8 @@ def _tpms(agent: Agent) -> Iterator[Point]:
     found = tpms(agent)
     if not found and not any(label.vtpm for label in agent.policy.labels.values()):
         return
-    bad = [f"{tpm.owner.vm if tpm.owner else tpm.uuid} ({tpm.state})" for tpm in found
+    bad = [f"{tpm.owner.vm if tpm.owner else tpm.uuid} ({tpm.state}"
+           f"{f', [{tpm.error.id}]' if tpm.error else ''})" for tpm in found
            if tpm.state in (State.LOST, State.DAMAGED)]
     try:
         swtpm.require()

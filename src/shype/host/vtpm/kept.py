@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tpm:
-    """One TPM; no ``owner`` if it is damaged, then ``error`` says why."""
+    """One TPM; ``error`` says why it is damaged, and ``owner`` whose it is if that is known."""
 
     uuid: str
     state: State
@@ -63,13 +63,16 @@ def _is_to_have_one(agent: Agent, domain: Domain) -> bool:
 
 
 def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
+    owner = None
     try:
         owner = places.get(uuid)
         if owner is None:
             return Tpm(uuid, State.KEPT)
+        places.require_private()
+        places.require_whole(owner)
         served = swtpm.serves(places, owner)
     except Unavailable as error:
-        return Tpm(uuid, State.DAMAGED, error=error)
+        return Tpm(uuid, State.DAMAGED, owner, error)
     if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():
         return Tpm(uuid, State.SERVED if served else State.LOST, owner)
     return Tpm(uuid, State.KEPT, owner)
