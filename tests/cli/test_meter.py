@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shype.cli import host as host_commands
-from shype.cli import meter
+from shype.cli import lifecycle, meter
 from tests.cli.on_model import options, run, signed_host
 from tests.host.builders import config
 
@@ -25,7 +25,8 @@ class Host:
 
     def on_host(self, *words: str) -> int:
         """A command that acts on the host."""
-        return run([host_commands.add, meter.add], [*words, *options(self.place, self.agent)])
+        return run([host_commands.add, lifecycle.add, meter.add],
+                   [*words, *options(self.place, self.agent)])
 
     def on_files(self, verb: str, *words: str) -> int:
         """A command that needs but the files."""
@@ -111,6 +112,21 @@ def test_verify_and_what_it_says(made: Host) -> None:
     assert not found["good"]
     assert found["problems"]
     assert made.on_files("report") == 2  # it does not add up what cannot be read
+
+
+@pytest.mark.parametrize("words", [
+    ("stop", "a-db"), ("stop", "a-db", "--force"), ("stop", "a-db", "--force", "--timeout", "0"),
+    ("reboot", "a-db", "--force")])
+def test_an_ordered_end_is_no_gap(made: Host, words: tuple[str, ...]) -> None:
+    made.used(1, 7 * 10**9)
+    assert made.on_host(*words) == 0
+    assert made.on_host("meter", "sample") == 0
+    made.said()
+    assert made.on_files("verify") == 0
+    assert "gap" not in made.said()
+    assert made.on_files("report", "--json") == 0
+    rows = {row["key"]: row for row in json.loads(made.said())["rows"]}
+    assert (rows["a-db"]["ended_unseen"], rows["a-db"]["cpu_ns"] >= 7 * 10**9) == (0, True)
 
 
 def test_bad_input(made: Host, tmp_path: Path) -> None:

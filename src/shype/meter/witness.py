@@ -27,12 +27,12 @@ class Sampling:
         """See the protocol."""
         self._look(Why.LAUNCH)
 
-    def goes(self) -> None:
+    def goes(self, domid: int | None = None) -> None:
         """See the protocol."""
-        self._look(Why.END)
+        self._look(Why.END, domid)
 
-    def _look(self, why: Why) -> None:
+    def _look(self, why: Why, ends: int | None = None) -> None:
         try:
-            sample(self.ledger, self.source, self.whose, why)
+            sample(self.ledger, self.source, self.whose, why, ends=ends)
         except ShypeError as error:
             self.record(self.failed(error))
