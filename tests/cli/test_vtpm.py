@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
@@ -53,8 +54,36 @@ def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture
     assert "kept" in text
     assert shell("vtpm", "remove", "toy") == 2
     assert "[vtpm.unknown]" in capsys.readouterr().err
-    assert shell("vtpm", "remove", "desk", "--json") == 0
+    assert shell("vtpm", "remove", "desk", "--json", "--yes") == 0
     assert json.loads(capsys.readouterr().out)["removed"] == UUID
+    assert shell("vtpm", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tpms"] == []
+
+
+def test_keys_are_destroyed_only_by_whoever_says_so(
+    shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers(answer: str) -> None:
+        def reply(prompt: str) -> str:
+            asked.append(prompt)
+            return answer
+        monkeypatch.setattr("builtins.input", reply)
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    for more in ((), ("--json",)):
+        assert shell("vtpm", "remove", "desk", *more) == 2
+        said = capsys.readouterr()
+        assert "vtpm.unconfirmed" in said.err + said.out
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers("")
+    assert shell("vtpm", "remove", "desk") == 1
+    assert shell("vtpm", "list", "--json") == 0
+    assert asked == ["destroy the TPM of desk, with its keys? [y/N] "]
+    answers("y")
+    assert shell("vtpm", "remove", "desk") == 0
+    capsys.readouterr()
     assert shell("vtpm", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["tpms"] == []
 

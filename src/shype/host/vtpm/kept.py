@@ -86,12 +86,7 @@ def remove(agent: Agent, which: str, lock_timeout: float = 30) -> str:
     """
     places = TpmPlaces(agent.state)
     with agent.lock.hold(lock_timeout):
-        uuid = _named(places, which)
-        domain = next((d for d in agent.hypervisor.domains() if d.uuid == uuid), None)
-        if domain is not None:
-            raise BadInput("vtpm.in-use", f"{domain.name} runs (domain {domain.domid}), and "
-                           "its TPM with it", f"shype stop {domain.name}")
-        owner = next((owner for owner in places.all() if owner.uuid == uuid), None)
+        uuid, owner = removable(agent, which)
         agent.record(Event(
             kind="vtpm.remove", result=Result.PERMITTED, vm=owner.vm if owner else None,
             subject=owner.label if owner else None,
@@ -104,6 +99,20 @@ def remove(agent: Agent, which: str, lock_timeout: float = 30) -> str:
                     raise
         places.remove(uuid)
         return uuid
+
+
+def removable(agent: Agent, which: str) -> tuple[str, Owner | None]:
+    """The UUID of the TPM that `remove` would destroy, and whose it is if that is known.
+
+    Raises BadInput as `remove` does.
+    """
+    places = TpmPlaces(agent.state)
+    uuid = _named(places, which)
+    domain = next((d for d in agent.hypervisor.domains() if d.uuid == uuid), None)
+    if domain is not None:
+        raise BadInput("vtpm.in-use", f"{domain.name} runs (domain {domain.domid}), and "
+                       "its TPM with it", f"shype stop {domain.name}")
+    return uuid, next((owner for owner in places.all() if owner.uuid == uuid), None)
 
 
 def _named(places: TpmPlaces, which: str) -> str:
