@@ -149,7 +149,7 @@ def test_what_prometheus_gets(tmp_path: Path) -> None:
         page.server_close()
     with pytest.raises(BadInput):
         serve.server(ledger, "nowhere")
-    with pytest.raises(Unavailable):
+    with pytest.raises(BadInput):
         serve.text(Ledger(tmp_path / "none"))
 
 
