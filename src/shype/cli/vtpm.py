@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   shype vtpm list                # on the host: whose TPMs there are
-  shype vtpm remove old-desk     # on the host: asks, and destroys one, with its keys
+  shype vtpm remove old-desk     # on the host: destroys one, if you say yes
   shype vtpm relay               # in a VM: /dev/tpm0
 """
 _LIST = """\
