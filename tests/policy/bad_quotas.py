@@ -45,7 +45,7 @@ CASES = (
         "whole number from 1", base=QUOTAS),
     Bad(Id.TYPE_WRONG, "vms: 20", "vms: 1.5", 14, 15, "but it is `1.5`", "whole number from 1",
         base=QUOTAS),
-    Bad(Id.TYPE_WRONG, "reserved: {memory: 1 GiB},", "reserved: ,", 18, 46,
+    Bad(Id.TYPE_WRONG, "reserved: {memory: 1 GiB},", "reserved: null,", 18, 46,
         "it is nothing", "write a mapping of", base=QUOTAS),
     Bad(Id.KEY_UNKNOWN, "back: {each: {", "back: {cpu: 50 %, each: {", 20, 12, "`cpu` is unknown",
         "it belongs under `each`: each: {cpu: ...}", base=QUOTAS),
