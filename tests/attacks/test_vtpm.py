@@ -212,7 +212,7 @@ def lives_on(arena: Arena) -> Ended:
     left = lab.sh(f"setpriv --reuid={user} --regid={user} --clear-groups sleep 900 "
                   ">/dev/null 2>&1 & echo $!").out.strip()
     try:
-        assert shype(lab, "vtpm", "remove", OLD)[0] == 0
+        assert shype(lab, "vtpm", "remove", OLD, "--yes")[0] == 0
         got = dom0(lab, "seat", NEW, "toy")
     finally:
         lab.sh(f"kill {left}")

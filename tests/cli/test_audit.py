@@ -46,6 +46,22 @@ def test_show_is_a_table_without_control_characters(
     assert "disk:/dev/x (bank-a)" in said
 
 
+def test_a_verdict_and_its_reasons_are_shown_and_why_a_host_was_revoked(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trail = Trail(state / "audit")
+    for kind, details in (
+        ("verifier.verdict", {"verdict": "unknown", "before": "trusted",
+                              "reasons": ["event.unknown", "boot.unknown"]}),
+        ("verifier.verdict", {"verdict": "trusted", "reasons": []}),
+        ("verifier.revoke", {"why": "sto\x1blen"}), ("verifier.forget", {})):
+        trail.record(Event(kind=kind, result=Result.DONE, object="host:xen1", details=details))
+    assert run("audit", "show", "--state", state, "--kind", "verifier") == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split("host:xen1")[1].strip() for row in rows] == [
+        "unknown: event.unknown, boot.unknown", "trusted", "sto\\x1blen", "-"]
+
+
 @pytest.mark.parametrize(("words", "expected"), [
     (("--vm", "b-db"), [2, 4]), (("--kind", "disk"), [3]), (("--result", "refused"), [2]),
     (("--label", "bank-a"), [3]), (("--until", "2001-01-01"), []), (("-n", "1"), [4]),

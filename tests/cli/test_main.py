@@ -93,6 +93,7 @@ def test_wrong_arguments_are_answered_by_the_command_concerned(
     assert caught.value.code == 2
     told = capsys.readouterr()
     assert said in told.err
+    assert " [arguments.wrong]\n  fix: see shype" in told.err
     assert told.out == ""
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from shype.cli import host as host_commands
-from shype.cli import meter
+from shype.cli import lifecycle, meter
+from shype.policy.ed25519 import PublicKey
 from tests.cli.on_model import options, run, signed_host
 from tests.host.builders import config
 
@@ -25,7 +26,8 @@ class Host:
 
     def on_host(self, *words: str) -> int:
         """A command that acts on the host."""
-        return run([host_commands.add, meter.add], [*words, *options(self.place, self.agent)])
+        return run([host_commands.add, lifecycle.add, meter.add],
+                   [*words, *options(self.place, self.agent)])
 
     def on_files(self, verb: str, *words: str) -> int:
         """A command that needs but the files."""
@@ -44,6 +46,10 @@ class Host:
 
     def said(self) -> str:
         return self._capture.readouterr().out
+
+    def told(self) -> str:
+        """What went to standard error."""
+        return self._capture.readouterr().err
 
 
 @pytest.fixture
@@ -111,6 +117,66 @@ def test_verify_and_what_it_says(made: Host) -> None:
     assert not found["good"]
     assert found["problems"]
     assert made.on_files("report") == 2  # it does not add up what cannot be read
+
+
+@pytest.mark.parametrize("words", [
+    ("stop", "a-db"), ("stop", "a-db", "--force"), ("stop", "a-db", "--force", "--timeout", "0"),
+    ("reboot", "a-db", "--force")])
+def test_an_ordered_end_is_no_gap(made: Host, words: tuple[str, ...]) -> None:
+    made.used(1, 7 * 10**9)
+    assert made.on_host(*words) == 0
+    assert made.on_host("meter", "sample") == 0
+    made.said()
+    assert made.on_files("verify") == 0
+    assert "gap" not in made.said()
+    assert made.on_files("report", "--json") == 0
+    rows = {row["key"]: row for row in json.loads(made.said())["rows"]}
+    assert (rows["a-db"]["ended_unseen"], rows["a-db"]["cpu_ns"] >= 7 * 10**9) == (0, True)
+
+
+def test_a_ledger_is_set_aside_only_on_demand(made: Host) -> None:
+    assert made.on_host("meter", "begin") == 2
+    assert "[meter.begun]" in made.told()
+    assert made.on_host("meter", "begin", "--again") == 0
+    assert "before-1" in made.said()
+
+
+@pytest.mark.parametrize("verb", ["sample", "key", "report", "verify", "head", "picture"])
+def test_without_a_ledger_every_verb_says_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    host = Host(tmp_path, capsys)
+    more = {"key": ["rotate"], "picture": ["-o", str(tmp_path / "svg")]}.get(verb, [])
+    code = (host.on_host("meter", verb, *more) if verb in ("sample", "key")
+            else host.on_files(verb, *more))
+    said = host.told()
+    assert code == 2
+    assert f"there is no ledger in {host.ledger} [meter.no-ledger]" in said
+    assert "shype meter begin" in said
+
+
+@pytest.mark.parametrize(("words", "id"), [
+    (("verify", "--key", "nope.pub"), "key.missing"),
+    (("report", "--by", "owner", "--owners", "nope"), "meter.owners")])
+def test_a_file_that_is_not_there_is_named(made: Host, words: tuple[str, ...], id: str) -> None:
+    assert made.on_files(*words) == 2
+    said = made.told()
+    assert f"[{id}]" in said
+    assert f"{words[-1]} cannot be read: No such file" in said
+
+
+def test_keys_that_are_revoked(made: Host) -> None:
+    first = PublicKey.from_pem((made.ledger / "first.pub").read_bytes(), "first").id
+    for wrong in ("abc", first[:-1], "0" * 64):
+        assert made.on_files("verify", "--revoked", wrong) == 2
+        assert "[meter.unknown-key]" in made.told()
+    assert made.on_files("verify", "--revoked", first) == 1
+    assert made.on_host("meter", "key", "revoke", "--since", "9999") == 2
+    assert "none with the number 9999 [meter.since]" in made.told()
+    assert made.on_host("meter", "key", "revoke", "--since", "2") == 0
+    made.said()
+    assert made.on_files("verify") == 0
+    assert "revoked (no reason given); records from 2" in made.said()
 
 
 def test_bad_input(made: Host, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
@@ -23,27 +24,24 @@ from tests.attest.world import VERIFIER, Machine, World, paper_machine
 from tests.cli.on_model import Shell, options, signed_host
 from tests.cli.on_model import run as run_words
 from tests.host.builders import config
-from tests.host.vtpm.desks import POLICY, UUID, of, required
+from tests.host.vtpm.desks import POLICY, UUID, all_ended, of, required
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A directory with a name as short as sockets need it."""
-    with tempfile.TemporaryDirectory(prefix="vtpm-") as name:
+    with tempfile.TemporaryDirectory(prefix="vtpm-") as name, all_ended(Path(name)):
         yield Path(name)
 
 
 @pytest.fixture
-def shell(home: Path) -> Iterator[Shell]:
+def shell(home: Path) -> Shell:
     """Commands on a host whose VM desk has had a TPM, and does not run any more."""
     required()
     agent = signed_host(home, POLICY)
     launch(agent, config(home, "desk", of(UUID)))
     stop(agent, "desk", force=True, timeout=0)
-    yield lambda *words: run_words((vtpm.add,), (*words, *options(home, agent)))
-    places = TpmPlaces(agent.state)
-    for owner in places.all():
-        swtpm.stop(places, owner)
+    return lambda *words: run_words((vtpm.add,), (*words, *options(home, agent)))
 
 
 def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,8 +54,36 @@ def test_tpms_are_listed_and_removed(shell: Shell, capsys: pytest.CaptureFixture
     assert "kept" in text
     assert shell("vtpm", "remove", "toy") == 2
     assert "[vtpm.unknown]" in capsys.readouterr().err
-    assert shell("vtpm", "remove", "desk", "--json") == 0
+    assert shell("vtpm", "remove", "desk", "--json", "--yes") == 0
     assert json.loads(capsys.readouterr().out)["removed"] == UUID
+    assert shell("vtpm", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tpms"] == []
+
+
+def test_keys_are_destroyed_only_by_whoever_says_so(
+    shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers(answer: str) -> None:
+        def reply(prompt: str) -> str:
+            asked.append(prompt)
+            return answer
+        monkeypatch.setattr("builtins.input", reply)
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    for more in ((), ("--json",)):
+        assert shell("vtpm", "remove", "desk", *more) == 2
+        said = capsys.readouterr()
+        assert "vtpm.unconfirmed" in said.err + said.out
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers("")
+    assert shell("vtpm", "remove", "desk") == 1
+    assert shell("vtpm", "list", "--json") == 0
+    assert asked == ["destroy the TPM of desk, with its keys? [y/N] "]
+    answers("y")
+    assert shell("vtpm", "remove", "desk") == 0
+    capsys.readouterr()
     assert shell("vtpm", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["tpms"] == []
 

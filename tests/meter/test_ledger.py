@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shype.base.errors import Unavailable
+from shype.base.errors import BadInput, Unavailable
 from shype.meter import head as heads
 from shype.meter import ledger as ledgers
 from shype.meter.ledger import Ledger
@@ -138,7 +138,7 @@ def test_a_new_ledger_names_the_end_of_the_old(tmp_path: Path) -> None:
     take(ledger, machine)
     old = ledger.head()
     assert old is not None
-    place = ledger.begin({"host": "h"})
+    place = ledger.begin({"host": "h"}, again=True)
     assert place is not None
     assert verify(place).records == 2
     body = decode(next(lines(ledger.directory)).data).body
@@ -146,9 +146,30 @@ def test_a_new_ledger_names_the_end_of_the_old(tmp_path: Path) -> None:
     assert not (place / "key.pem").exists()
 
 
+def test_one_that_can_be_gone_on_with_is_not_set_aside_by_mistake(tmp_path: Path) -> None:
+    ledger = begun(tmp_path)
+    old = ledger.head()
+    with pytest.raises(BadInput) as caught:
+        ledger.begin({"host": "h"})
+    assert caught.value.id == "meter.begun"
+    assert ledger.head() == old
+    ledger.places.key.chmod(0o644)  # is mended otherwise
+    with pytest.raises(Unavailable) as exposed:
+        ledger.begin({"host": "h"})
+    assert exposed.value.id == "meter.key-exposed"
+    ledger.places.key.unlink()
+    assert ledger.begin({"host": "h"}) is not None
+    ledger.places.head.write_text("{}")
+    assert ledger.begin({"host": "h"}) is not None
+    with ledger.places.current.open("ab") as file:
+        file.write(b"more\n")
+    assert ledger.begin({"host": "h"}) is not None
+
+
 def test_what_it_refuses(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="nothing is metered yet"):
+    with pytest.raises(BadInput, match="there is no ledger") as none:
         take(Ledger(tmp_path / "none"), Machine())
+    assert none.value.id == "meter.no-ledger"
     ledger = begun(tmp_path)
     ledger.places.key.chmod(0o644)
     with pytest.raises(Unavailable, match="others may read") as caught:

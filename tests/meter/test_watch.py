@@ -21,7 +21,7 @@ from shype.meter.picture import series, svg
 from shype.meter.reader import lines
 from shype.meter.record import decode
 from shype.meter.report import By, Period, history, report
-from shype.meter.sampler import Taken, Why
+from shype.meter.sampler import Taken, Why, sample
 from shype.meter.source import Sight
 from shype.meter.tpm_anchor import INDEX, TpmAnchor
 from shype.meter.verify import verify
@@ -86,14 +86,29 @@ def test_the_agents_own_samples_never_raise(tmp_path: Path) -> None:
     machine.start(1, "web")
     witness.came()
     machine.runs(1, 3)
-    witness.goes()
+    witness.goes(1)
     machine.gone(1)
-    assert take(ledger, machine).step.ended[0].unseen == 0 or kept == []
+    machine.passes(50)
+    assert take(ledger, machine).step.ended[0].unseen == 0
+    assert kept == []
+    assert verify(ledger.directory).gaps == ()
     rows = report([ledger.directory], By.VM)
     assert rows[0].usage.cpu_ns == 3 * SECOND
     ledger.places.key.unlink()
     witness.goes()
+    witness.goes()  # whoever waits for a VM looks each second
     assert [event.error for event in kept] == ["meter.broken"]
+
+
+def test_a_domain_that_lives_on_after_its_last_sample_is_no_ordered_end(tmp_path: Path) -> None:
+    ledger, machine = begun(tmp_path), Machine()
+    machine.start(1, "web")
+    sample(ledger, machine, Labels(), Why.END, ends=1)  # and destroying it failed
+    machine.passes(5)
+    take(ledger, machine)
+    machine.gone(1)
+    machine.passes(5)
+    assert take(ledger, machine).step.ended[0].unseen == 5 * SECOND
 
 
 def test_what_prometheus_gets(tmp_path: Path) -> None:
@@ -135,7 +150,7 @@ def test_what_prometheus_gets(tmp_path: Path) -> None:
         page.server_close()
     with pytest.raises(BadInput):
         serve.server(ledger, "nowhere")
-    with pytest.raises(Unavailable):
+    with pytest.raises(BadInput):
         serve.text(Ledger(tmp_path / "none"))
 
 

@@ -20,7 +20,7 @@ from shype.base.errors import BadInput
 from shype.policy import contents, envelope, signed
 from shype.policy.envelope import Envelope, Signature
 from shype.policy.manifest import read_directory
-from tests.host.builders import bundle
+from tests.host.builders import BANKS, bundle
 from tests.policy.signed_bundles import NAME, load, refusal, sign
 from tests.signing import AUTHOR, STRANGER, TRUSTED, sealed
 
@@ -269,3 +269,13 @@ def test_no_mutation_is_accepted(
         return
     with pytest.raises(BadInput):
         load(data)
+
+
+@pytest.mark.parametrize("text", [BANKS, f"# Banks\n\n---\n{BANKS}", "policy: {}\nshype : 1\n"])
+def test_a_policy_s_source_is_no_damaged_bundle(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "banks.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        signed.read(path)
+    assert caught.value.id == "bundle.source"
+    assert f"shype build {path} " in caught.value.fix

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from shype.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from shype.host.audit.record import Record
 
@@ -113,8 +114,22 @@ def _row(record: Record) -> tuple[str, ...]:
     label = body.get("object_label")
     if label:
         what = f"{what} ({printable(str(label))})"
+    why = word("rule", "error", "message")
     return (str(record.seq), word("time")[:19], word("kind"), word("result"), word("vm"),
-            word("subject"), what, word("rule", "error", "message"))
+            word("subject"), what, printable(_detail(body))[:200] if why == "-" else why)
+
+
+def _detail(body: Mapping[str, Any]) -> str:
+    """Why, of what no rule has decided: a verifier's verdict and its reasons, or somebody's words.
+    """
+    details = body.get("details")
+    if not isinstance(details, dict):
+        return "-"
+    reasons = details.get("reasons")
+    words = [str(details[name]) for name in ("verdict", "why") if details.get(name)]
+    if isinstance(reasons, list) and reasons:
+        words.append(", ".join(map(str, reasons)))
+    return ": ".join(words) or "-"
 
 
 def export(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shype.host.agent import Agent
     from shype.meter.ledger import Ledger
     from shype.meter.source import Source
+    from shype.policy.ed25519 import PublicKey
 
 #: Where a host keeps its ledger.
 PLACE = Path("/var/lib/shype/meter")
@@ -28,11 +29,12 @@ example:
   shype meter verify --key first.pub --at 17:0f3a9c...
 """
 _BEGIN = """\
-A ledger that is there is set aside as it is; the new one names its end. Note
-the key that is printed where this host cannot change it: whoever verifies the
-ledger needs it.
+Note the key that is printed where this host cannot change it: whoever verifies
+the ledger needs it. A ledger that is there and damaged is set aside as it is,
+and with --again any other, too; the new one names its end.
 
 example: shype meter begin
+exit codes: 0 begun, 2 there is one already, and it is not damaged
 """
 _SAMPLE = "example: shype meter sample"
 _VERIFY = """\
@@ -68,6 +70,8 @@ def add(commands: Commands) -> None:
         return made
 
     begin = verb("begin", "begin a ledger", _BEGIN, _begin)
+    begin.add_argument("--again", action="store_true",
+                       help="set a ledger aside that could be gone on with")
     add_options(begin)
     sample = verb("sample", "record what every VM has used until now", _SAMPLE, _sample)
     add_options(sample)
@@ -129,7 +133,7 @@ def source_of(args: argparse.Namespace) -> Source:
 def _begin(args: argparse.Namespace) -> int:
     from shype.meter.begin import begin
 
-    begun = begin(open_agent(args))
+    begun = begin(open_agent(args), again=args.again)
     if args.json:
         output.print_json(begun.to_json())
         return 0
@@ -157,14 +161,11 @@ def _sample(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
-    from shype.base.files import read_regular
     from shype.meter.anchor import Point
     from shype.meter.verify import verify
-    from shype.policy.ed25519 import MAX_KEY_FILE, KeyId, PublicKey
+    from shype.policy.ed25519 import KeyId
 
-    key = None
-    if args.key is not None:
-        key = PublicKey.from_pem(read_regular(args.key, MAX_KEY_FILE), str(args.key))
+    key = _first_key(args.key) if args.key is not None else None
     try:
         points = [Point.parse(text) for text in args.at]
     except ValueError as error:
@@ -189,16 +190,37 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if found.good else 1
 
 
+def _first_key(path: Path) -> PublicKey:
+    """Raises BadInput: ``key.missing``, ``key.invalid``."""
+    from shype.base.errors import BadInput
+    from shype.base.files import read_regular
+    from shype.policy.ed25519 import MAX_KEY_FILE, PublicKey
+
+    try:
+        return PublicKey.from_pem(read_regular(path, MAX_KEY_FILE), str(path))
+    except OSError as error:
+        raise BadInput("key.missing", f"the key {path} cannot be read: {error.strerror}",
+                       "--key takes the file that `shype meter begin` named, or a copy of it"
+                       ) from error
+
+
 def _report(args: argparse.Namespace) -> int:
     from shype.base.errors import BadInput
     from shype.meter.reader import lines
-    from shype.meter.report import By, Period, owners, report
+    from shype.meter.report import By, Owners, Period, owners, report
     from shype.meter.usage import NAMES
 
     if (args.by == "owner") != (args.owners is not None):
         raise BadInput("meter.owners", "--by owner and --owners FILE go together",
                        "the file has a VM or label and its owner in each line")
-    known = owners(args.owners.read_text(), str(args.owners)) if args.owners is not None else {}
+    known: Owners = {}
+    if args.owners is not None:
+        try:
+            known = owners(args.owners.read_text("utf-8"), str(args.owners))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+            raise BadInput("meter.owners", f"{args.owners} cannot be read: {why}",
+                           "the file has a VM or label and its owner in each line") from error
     ledgers = args.ledger or [PLACE]
     if len({next(lines(ledger)).data for ledger in ledgers}) != len(ledgers):
         raise BadInput("meter.same-ledger", "one ledger, or copies of it, would count twice",

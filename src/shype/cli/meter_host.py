@@ -83,7 +83,7 @@ def add(verb: Verb, place: Path) -> None:
     add_options(verb("anchor", "anchor the ledger's end in the TPM", _ANCHOR, _anchor))
     key = verb("key", "change the signing key", _KEY, _key)
     key.add_argument("action", choices=("rotate", "revoke"), help="what to do")
-    key.add_argument("--why", default="asked for", metavar="TEXT", help="for the record")
+    key.add_argument("--why", default="no reason given", metavar="TEXT", help="for the record")
     key.add_argument("--since", type=_whole, metavar="SEQ",
                      help="first record that may be somebody else's")
     add_options(key)
@@ -167,14 +167,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _head(args: argparse.Namespace) -> int:
-    from shype.base.errors import Unavailable
     from shype.meter.anchor import Point
     from shype.meter.ledger import Ledger
+    from shype.meter.reader import no_ledger
 
     head = Ledger(args.ledger).head()
     if head is None:
-        raise Unavailable("meter.no-ledger", f"there is no ledger in {args.ledger}",
-                          "shype meter begin")
+        raise no_ledger(args.ledger)
     point = Point(head.seq, head.hash)
     if args.json:
         output.print_json({"ledger": head.ledger, "end": str(point)})
@@ -211,6 +210,10 @@ def _key(args: argparse.Namespace) -> int:
                        "else have had the key?", "--since 1, if you do not know")
     agent = open_agent(args)
     with ledger_of(agent).writer() as writer:
+        if args.since is not None and args.since > writer.head.seq:
+            raise BadInput("meter.since", f"the ledger has {writer.head.seq} records, and none "
+                           f"with the number {args.since}", "--since takes the number of the first "
+                           "record that may be somebody else's; 1, if you do not know")
         writer.rotate_key(args.why, {"doubtful_since": args.since} if args.since else {})
         key = writer.key.public.id
     agent.record(Event(kind=f"meter.key-{args.action}", result=Result.DONE, deferrable=True,

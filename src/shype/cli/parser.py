@@ -46,9 +46,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Raise WrongArguments."""
+        fix = f"see {self.prog} --help"
         raise WrongArguments(
-            "arguments.wrong", message, f"see {self.prog} --help",
-            f"{self.format_usage()}{self.prog}: error: {message}",
+            "arguments.wrong", message, fix,
+            f"{self.format_usage()}{self.prog}: error: {message} [arguments.wrong]\n  fix: {fix}",
         )
 
     def format_help(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 from typing import TYPE_CHECKING
 
 from shype.cli import output
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   shype vtpm list                # on the host: whose TPMs there are
-  shype vtpm remove old-desk     # on the host: destroys one, with its keys
+  shype vtpm remove old-desk     # on the host: destroys one, if you say yes
   shype vtpm relay               # in a VM: /dev/tpm0
 """
 _LIST = """\
@@ -29,10 +30,11 @@ exit codes: 0 all are well, 1 one is lost or damaged
 """
 _REMOVE = """\
 What its keys have protected or signed for cannot be had any more. A VM of that
-UUID gets a new TPM at its next start, with another identity.
+UUID gets a new TPM at its next start, with another identity. It asks first;
+where nobody can be asked it wants --yes.
 
 example: shype vtpm remove 5e1f0000-0000-4000-8000-00000000000a
-exit codes: 0 removed, 2 there is none, or its VM runs
+exit codes: 0 removed, 1 not wanted, 2 there is none, or its VM runs
 """
 _RELAY = """\
 For a VM whose label has `vtpm: true`, as root in it: makes /dev/tpmN of the
@@ -57,6 +59,7 @@ def add(commands: Commands) -> None:
     command(verbs, "list", "list the TPMs of VMs", _LIST, _list)
     remove = command(verbs, "remove", "destroy the TPM of a VM", _REMOVE, _remove)
     remove.add_argument("which", metavar="UUID|NAME", help="the VM, by UUID or name")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
     lock_option(remove)
     relay = verbs.add_parser(
         "relay", help="in a VM: make a /dev/tpm of its own TPM", epilog=_RELAY,
@@ -80,21 +83,37 @@ def _list(args: argparse.Namespace) -> int:
                 tpm.uuid, owner.vm, owner.label, str(tpm.state), owner.ek or "-",
                 datetime.datetime.fromtimestamp(owner.created, datetime.UTC).date().isoformat()))
         output.table("", ("UUID", "VM", "LABEL", "STATE", "IDENTITY", "SINCE"), rows)
-        for tpm in found:
-            if tpm.error is not None:
-                output.note(f"warning: {tpm.error}")
+        # Of an open directory all say the same.
+        for error in dict.fromkeys(str(tpm.error) for tpm in found if tpm.error is not None):
+            output.note(f"warning: {error}")
     return int(any(tpm.state in (State.LOST, State.DAMAGED) for tpm in found))
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from shype.host.vtpm.kept import remove
+    from shype.host.vtpm.kept import removable, remove
 
-    uuid = remove(open_agent(args), args.which, args.lock_timeout)
+    agent = open_agent(args)
+    uuid, owner = removable(agent, args.which)
+    if not args.yes and not _confirmed(args, owner.vm if owner else uuid):
+        output.note("nothing was removed")
+        return 1
+    remove(agent, uuid, args.lock_timeout)
     if args.json:
         show(args, {"removed": uuid})
     else:
         print(f"the TPM of {uuid} is gone, with its keys")
     return 0
+
+
+def _confirmed(args: argparse.Namespace, whose: str) -> bool:
+    from shype.base.errors import BadInput
+    from shype.decision.wording import printable
+
+    if args.json or not sys.stdin.isatty():
+        raise BadInput("vtpm.unconfirmed", "nobody is there to be asked, and the keys cannot be "
+                       "had any more", "look at shype vtpm list, and then give --yes")
+    asked = input(f"destroy the TPM of {printable(whose)}, with its keys? [y/N] ")
+    return asked.strip().lower() in ("y", "yes")
 
 
 def _relay(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from shype.base import canonical
 from shype.base.errors import BadInput
 from shype.policy import envelope, grammar
 from shype.policy.ed25519 import KeyId, PrivateKey, PublicKey
+from shype.policy.model import LONGEST_RESULT
 
 #: What the payload is.
 PAYLOAD_TYPE = "application/vnd.shype.attestation-result+json"
@@ -31,8 +32,8 @@ PAYLOAD_TYPE = "application/vnd.shype.attestation-result+json"
 MAX_RESULT = 64 * 1024
 #: Seconds by which the clocks of a verifier and a relying party may differ.
 SKEW = 60
-#: Longest life of a result, seconds: a day.
-MAX_LIFE = 86_400
+#: Longest life of a result, seconds.
+MAX_LIFE = LONGEST_RESULT
 
 #: A host, by its attestation key: SHA-256 of the TPMT_PUBLIC, 64 hex digits. That is the key's
 #: TPM Name (TPM 2.0 Library, part 1, 16) without the algorithm's two bytes.

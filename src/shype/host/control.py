@@ -79,9 +79,10 @@ def reboot(
                 "of it", f"shype stop {vm}, and shype run its configuration")
         if force:
             kept = agent.kept.change(kept, again=True, refused=None, not_before=0)
-            agent.witness.goes()
+            agent.witness.goes(domain.domid)
             agent.hypervisor.destroy(domain.domid)
             return _now(agent, kept)
+        agent.witness.goes(domain.domid)
         agent.hypervisor.shutdown(domain.domid, reboot=True)
     # The lock is free while the guest takes its time.
     left = await_end(agent, domain, timeout)

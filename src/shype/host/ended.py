@@ -27,6 +27,8 @@ LATELY = 60.0
 #: Seconds that a destroyed domain gets to be gone.
 _GONE = 10.0
 _POLL = 0.1  # seconds between two looks at the hypervisor
+#: Seconds between two looks at one that is to end: so much of what it uses is seen by nobody.
+_LOOK = 1.0
 
 #: Starts the VM again; returns its domid, or the decision that refuses it.
 Start = Callable[[Kept], int | Decision]
@@ -95,13 +97,19 @@ def is_over(domain: Domain) -> bool:
 def await_end(
     agent: Agent, domain: Domain, timeout: float, *, gone: bool = False
 ) -> Domain | None:
-    """Wait until it has ended (or is ``gone``); what it is then, None if it is gone."""
-    deadline = time.monotonic() + timeout
+    """Wait until it has ended (or is ``gone``); what it is then, None if it is gone.
+
+    Until it has ended the witness looks again and again: the toolstack may destroy it at once.
+    """
+    started = looked = time.monotonic()
     while True:
         now = next((d for d in agent.hypervisor.domains() if d.domid == domain.domid), None)
-        late = time.monotonic() >= deadline
+        late = time.monotonic() >= started + timeout
         if now is None or late or (is_over(now) and not gone):
             return now
+        if not gone and time.monotonic() >= looked + _LOOK:
+            agent.witness.goes(domain.domid)
+            looked = time.monotonic()
         time.sleep(_POLL)
 
 
@@ -130,7 +138,7 @@ def _end(agent: Agent, resident: Resident) -> Followed | None:
     again = kept is not None and action.endswith(("restart", "restart_rename", "soft_reset"))
     if kept is not None and again:  # before the domain is gone: a kill in between loses no VM
         kept = agent.kept.change(kept, again=True, refused=None, **_pace(kept))
-    agent.witness.goes()
+    agent.witness.goes(domain.domid)
     agent.hypervisor.destroy(domain.domid)
     await_end(agent, domain, _GONE, gone=True)  # else it is dying, and keeps its place until then
     if kept is None or not again:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from shype.base.errors import ShypeError, Unavailable
 from shype.host import caps, quota, vectors
 from shype.host.agent import Agent
-from shype.host.attestation.standing import judged
+from shype.host.attest_result import Reason
+from shype.host.attestation.standing import Standing, enrolled, judged
 from shype.host.audit import anchors
 from shype.host.audit.head import Head
 from shype.host.census import residents
@@ -49,7 +50,7 @@ class Point:
         return self.demanded and not self.holds
 
     def __str__(self) -> str:
-        return f"{self.said}: {self.fix}" if self.fix else self.said
+        return f"{self.said}. Fix: {self.fix}" if self.fix else self.said
 
     def to_json(self) -> dict[str, object]:
         """The shape in ``shype status --json``."""
@@ -120,13 +121,43 @@ def _attestation(agent: Agent) -> Iterator[Point]:
         yield Point(name, False, f"UNKNOWN: {error.message} [{error.id}]", error.fix)
         return
     if against is not None or shown is None:
-        why = against.message if against is not None else ""
-        yield Point(name, False, f"NOT trusted: {why}", "shype attest renew; until then "
-                    "no VM of an attested label starts")
+        why = f": {against.message}" if against is not None else ""
+        ids = _reasons(shown, against)
+        yield Point(name, False, f"NOT trusted{why}" + (f" [{', '.join(ids)}]" if ids else ""),
+                    f"{_to_be_trusted(agent, against, ids)}; until then no VM of an attested label "
+                    "starts")
     else:
         left = min(shown.result.expires - time.time(),
                    agent.policy.attestation.fresh - (clock() - shown.came))
         yield Point(name, True, f"{shown.result.verdict}, for {max(0, int(left))} s more")
+
+
+def _reasons(shown: Standing | None, against: Reason | None) -> tuple[str, ...]:
+    """The ids of what the verifier has against the host, if that is what speaks against it."""
+    if shown is None or against is None or against.id != "result.not-trusted":
+        return ()
+    return tuple(reason.id for reason in shown.result.reasons)
+
+
+def _to_be_trusted(agent: Agent, against: Reason | None, ids: tuple[str, ...]) -> str:
+    """What helps: to ask the verifier again changes nothing about what it has seen."""
+    if not enrolled(agent.state):
+        return "shype attest enrol NAME --verifier URL, and then shype attest renew"
+    id = against.id if against is not None else ""
+    if id == "result.other-host":
+        return "shype attest enrol again, and then shype attest renew"
+    if id == "result.not-yet":
+        return "set the clocks here and at the verifier right, and then shype attest renew"
+    if id == "result.other-policy":
+        return ("shype attest renew, when the reference values of the policy in force are "
+                "published (shype attest sign)")
+    if id == "result.not-trusted" and any(reason.endswith(".unknown") for reason in ids):
+        return ("publish reference values that know it (shype attest sign), or boot what they "
+                "know; then shype attest renew")
+    if id == "result.not-trusted":
+        return ("docs/how-to/attestation.md says what to do about each reason; then shype attest "
+                "renew")
+    return "shype attest renew"
 
 
 def _messages(agent: Agent) -> Point:
@@ -190,7 +221,8 @@ def _tpms(agent: Agent) -> Iterator[Point]:
     found = tpms(agent)
     if not found and not any(label.vtpm for label in agent.policy.labels.values()):
         return
-    bad = [f"{tpm.owner.vm if tpm.owner else tpm.uuid} ({tpm.state})" for tpm in found
+    bad = [f"{tpm.owner.vm if tpm.owner else tpm.uuid} ({tpm.state}"
+           f"{f', [{tpm.error.id}]' if tpm.error else ''})" for tpm in found
            if tpm.state in (State.LOST, State.DAMAGED)]
     try:
         swtpm.require()

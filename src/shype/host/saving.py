@@ -61,7 +61,7 @@ def save(agent: Agent, vm: str, file: Path, *, lock_timeout: float = 30) -> Save
         _record(agent, domain, label, Result.FAILED, file)
         raise
     with agent.lock.hold(max(lock_timeout, 300)):
-        agent.witness.goes()
+        agent.witness.goes(domain.domid)
         agent.hypervisor.destroy(domain.domid)
         agent.kept.forget(domain.uuid)
         released = catch_up(agent)[0].changed

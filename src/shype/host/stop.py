@@ -46,12 +46,13 @@ def stop(
         _record(agent, domain, Result.PERMITTED, {"force": force, "timeout": timeout})
         _mark(agent, domain, stopping=True)
         if timeout > 0 and not domain.dying and not is_over(domain):
+            agent.witness.goes(domain.domid)  # with `on_poweroff = destroy` nobody sees it later
             agent.hypervisor.shutdown(domain.domid)
     # The lock is free while the guest takes its time; domids are not reused meanwhile.
     left = await_end(agent, domain, timeout)
     destroyed = left is not None and not is_over(left) and force
     if left is not None and (is_over(left) or force):
-        agent.witness.goes()
+        agent.witness.goes(domain.domid)
         agent.hypervisor.destroy(domain.domid)
         left = await_end(agent, domain, max(timeout, 10), gone=True)
     with agent.lock.hold(lock_timeout):

@@ -11,15 +11,15 @@ class Witness(Protocol):
     def came(self) -> None:
         """A domain has begun to run."""
 
-    def goes(self) -> None:
-        """A domain is about to be destroyed."""
+    def goes(self, domid: int | None = None) -> None:
+        """A domain is about to be destroyed: by the agent right after this, if it says which."""
 
 
 class _Nobody:
     def came(self) -> None:
         """See the protocol."""
 
-    def goes(self) -> None:
+    def goes(self, domid: int | None = None) -> None:
         """See the protocol."""
 
 

@@ -104,8 +104,15 @@ class Step:
 Opens = Callable[[int, str, Reading], Run]
 
 
-def step(before: Mapping[int, Account], following: int, sight: Sight, opens: Opens) -> Step:
-    """What ``sight`` makes of the accounts ``before``; new runs are numbered from ``following``."""
+def step(
+    before: Mapping[int, Account], following: int, sight: Sight, opens: Opens,
+    ends: int | None = None,
+) -> Step:
+    """What ``sight`` makes of the accounts ``before``; new runs are numbered from ``following``.
+
+    ``ends``: the domain that is destroyed right after: it counts as one that has stopped, until
+    somebody sees it run still.
+    """
     moment = sight.moment
     known = {(a.run.boot, a.run.domid, a.run.uuid): a for a in before.values()}
     accounts: dict[int, Account] = {}
@@ -118,7 +125,8 @@ def step(before: Mapping[int, Account], following: int, sight: Sight, opens: Ope
             opened.append(run)
             account = Account(run, Usage(), moment.uptime, reading.memory)
         number = account.run.number
-        accounts[number] = _grown(account, reading, moment)
+        grown = _grown(account, reading, moment)
+        accounts[number] = replace(grown, stopped=True) if reading.domid == ends else grown
         if reading.blind:
             blind[number] = reading.blind
     ended = tuple(_ended(account, moment) for account in known.values())

@@ -27,11 +27,12 @@ class Begun:
                 "before": str(self.before) if self.before else None}
 
 
-def begin(agent: Agent) -> Begun:
-    """Begin one in ``meter`` of the agent's state. Raises Unavailable (``meter.unwritable``)."""
+def begin(agent: Agent, *, again: bool = False) -> Begun:
+    """Begin one in ``meter`` of the agent's state. Raises as `Ledger.begin`."""
     ledger = Ledger(agent.state / "meter")
     ref = agent.manifest.policy
-    before = ledger.begin({"host": os.uname().nodename, "policy": f"{ref.name} {ref.version}"})
+    before = ledger.begin({"host": os.uname().nodename, "policy": f"{ref.name} {ref.version}"},
+                          again=again)
     file = ledger.places.public
     try:
         key = PublicKey.from_pem(file.read_bytes(), str(file))

@@ -22,6 +22,7 @@ from shype.host.lock import LaunchLock
 from shype.meter import head as heads
 from shype.meter.head import Head
 from shype.meter.places import Places
+from shype.meter.reader import no_ledger
 from shype.meter.record import ZERO, encode
 from shype.policy.ed25519 import MAX_KEY_FILE, PrivateKey
 
@@ -47,14 +48,20 @@ class Ledger:
         """Whether it was begun."""
         return self.places.head.exists()
 
-    def begin(self, about: Mapping[str, Any]) -> Path | None:
+    def begin(self, about: Mapping[str, Any], *, again: bool = False) -> Path | None:
         """Begin a new one; one that is there is set aside as it is, and where is returned.
 
-        ``about`` says who begins it. Raises Unavailable (``meter.unwritable``).
+        ``about`` says who begins it. Only ``again`` sets one aside that is not damaged: by mistake
+        it would cost the figures of what runs. Raises BadInput (``meter.begun``), Unavailable
+        (``meter.unwritable``, ``meter.key-exposed``).
         """
         with _explained(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked(), _explained(self.directory):
+            if not again and self._can_go_on():
+                raise BadInput("meter.begun", f"there is a ledger in {self.directory}, and it can "
+                               "be gone on with", "go on with it; --again sets it aside, and "
+                               "begins a new one that names its end")
             old = self._set_aside()
             key = PrivateKey.generate()
             write_atomic(self.places.key, key.pem(), 0o600)
@@ -70,14 +77,15 @@ class Ledger:
     def writer(self) -> Iterator[Writer]:
         """The one who may append now; what a killed one left is finished first.
 
-        Raises Unavailable: ``meter.no-ledger``, ``meter.broken``, ``meter.unwritable``.
+        Raises BadInput (``meter.no-ledger``), Unavailable: ``meter.broken``,
+        ``meter.unwritable``.
         """
         if not self.directory.is_dir():
-            raise _none(self.directory)
+            raise no_ledger(self.directory)
         with self._locked(), _explained(self.directory):
             head = self._head()
             if head is None:
-                raise _none(self.directory)
+                raise no_ledger(self.directory)
             writer = Writer(self.places, head, self._key(head))
             writer.finish()
             yield writer
@@ -86,6 +94,18 @@ class Ledger:
         """Where it ends. Raises Unavailable (``meter.broken``)."""
         with _explained(self.directory):
             return self._head()
+
+    def _can_go_on(self) -> bool:
+        try:
+            head = self._head()
+            if head is None:
+                return False
+            Writer(self.places, head, self._key(head)).finish()
+        except Unavailable as error:
+            if error.id != "meter.broken":
+                raise
+            return False
+        return True
 
     def _head(self) -> Head | None:
         try:
@@ -207,11 +227,6 @@ def broken(what: str) -> Unavailable:
         "meter.broken", f"the meter's ledger is not as it was left: {what}",
         "`shype meter verify` says what is wrong; `shype meter begin` sets it aside and begins a "
         "new one, which says so")
-
-
-def _none(directory: Path) -> Unavailable:
-    return Unavailable("meter.no-ledger", f"nothing is metered yet: there is no ledger in "
-                       f"{directory}", "shype meter begin")
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ class Line:
 
 
 def lines(directory: Path) -> Iterator[Line]:
-    """All lines. Raises BadInput (``meter.no-records``) if there is no ledger."""
+    """All lines. Raises BadInput (``meter.no-ledger``) if there is none."""
     places = Places(directory)
     files = [path for _, path in places.all_closed()]
     if places.current.exists():
@@ -36,10 +36,16 @@ def lines(directory: Path) -> Iterator[Line]:
             files.pop()
         files.append(places.current)
     if not files:
-        raise BadInput("meter.no-records", f"{directory} holds no ledger",
-                       "name the directory of one (/var/lib/shype/meter), or a copy of it")
+        raise no_ledger(directory)
     for path in files:
         yield from _lines(path)
+
+
+def no_ledger(directory: Path) -> BadInput:
+    """The error for a directory without one."""
+    return BadInput("meter.no-ledger", f"there is no ledger in {directory}",
+                    "`shype meter begin` begins one on a host; --ledger DIR names another "
+                    "directory, or a copy")
 
 
 def _first(path: Path) -> bytes | None:

@@ -78,7 +78,7 @@ def report(
     """Add up all ledgers of ``directories`` (of several hosts, say), greatest processor time first.
 
     A VM of several coalitions counts in each of them.  Nothing is verified here.
-    Raises BadInput (``meter.no-records``, ``meter.unreadable``), OSError.
+    Raises BadInput (``meter.no-ledger``, ``meter.unreadable``), OSError.
     """
     found: list[_Run] = []
     for directory in directories:

@@ -56,9 +56,13 @@ class Whose:
         return Run(number, name, reading.uuid, reading.domid, boot, label, tuple(shared))
 
 
-def sample(ledger: Ledger, source: Source, whose: Opener, why: Why, interval: int = 0) -> Taken:
+def sample(
+    ledger: Ledger, source: Source, whose: Opener, why: Why, interval: int = 0,
+    ends: int | None = None,
+) -> Taken:
     """Take one, ``interval`` seconds (0: not known) before the next.
 
+    ``ends``: the domain that is destroyed right after it, so that these are its last figures.
     Raises Unavailable (``meter.*``, and what ``source`` raises).
     """
     with ledger.writer() as writer:
@@ -67,7 +71,7 @@ def sample(ledger: Ledger, source: Source, whose: Opener, why: Why, interval: in
         before = writer.head
         made = step(before.accounts, before.runs + 1, sight,
                     lambda number, boot, reading: whose.run(
-                        source.name(reading.domid), number, boot, reading))
+                        source.name(reading.domid), number, boot, reading), ends)
         body = _body(writer, made, sight.moment, why, interval)
         writer.append(body, runs=before.runs + len(made.opened), boot=sight.moment.boot,
                       at=sight.moment.uptime, accounts=made.accounts)

@@ -9,17 +9,17 @@ from shype.base.errors import BadInput, ShypeError, Unavailable
 from shype.base.files import write_atomic
 from shype.meter.ledger import Ledger
 from shype.meter.openmetrics import CONTENT_TYPE, render
+from shype.meter.reader import no_ledger
 
 #: Seconds that a client may take.
 _PATIENCE = 10
 
 
 def text(ledger: Ledger) -> str:
-    """The metrics. Raises Unavailable (``meter.no-ledger``, ``meter.broken``)."""
+    """The metrics. Raises BadInput (``meter.no-ledger``), Unavailable (``meter.broken``)."""
     head = ledger.head()
     if head is None:
-        raise Unavailable("meter.no-ledger", f"there is no ledger in {ledger.directory}",
-                          "shype meter begin")
+        raise no_ledger(ledger.directory)
     return render(head)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shype.base.errors import BadInput
 from shype.host.audit.verify import Problem
 from shype.meter import head as heads
 from shype.meter.account import Run
@@ -90,7 +91,8 @@ def verify(
 
     ``first`` is the key of its first record, as it is known elsewhere; ``points`` are records
     that must be in it; ``counter`` is an anchor's name and what it counts now; ``revoked`` keys
-    may have signed nothing.  Raises BadInput (``meter.no-records``), OSError.
+    may have signed nothing.  Raises BadInput (``meter.no-ledger``, ``meter.unknown-key``: one of
+    ``revoked`` that a ledger without faults does not have), OSError.
     """
     walk = _Walk(first, revoked)
     wanted = {point.seq for point in points}
@@ -105,6 +107,11 @@ def verify(
     end = last.file if last else directory
     walk.problems += [Problem(end, 0, what) for what in (
         *_end(walk, directory), *_points(walk, points), *_counter(walk, counter))]
+    unknown = sorted(revoked - {key.id for key in walk.past})
+    if unknown and not walk.problems:  # who mistypes a key must not be told that all is well
+        raise BadInput("meter.unknown-key", f"the ledger has never had a key {unknown[0]!r}",
+                       "give a whole key id, 64 hexadecimal digits, as `shype meter begin` or "
+                       "`shype meter key` printed it; is it another host's?")
     if first is None:
         walk.notes.append("the first key was taken as it is: give --key to know whose ledger it is")
     return Report(walk.ledger, walk.seq, Point(walk.seq, walk.prev), walk.first_key,

@@ -34,7 +34,7 @@ def watch(
     """Sample until ``go_on`` says no. ``whose`` is asked each time: the policy may change.
 
     What goes wrong is told, and tried again at the next sample: the figures are cumulative, so
-    nothing of what still runs is lost. Raises Unavailable (``meter.no-ledger``) at the start.
+    nothing of what still runs is lost. Raises BadInput (``meter.no-ledger``) at the start.
     """
     with ledger.writer():
         pass

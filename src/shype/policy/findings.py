@@ -119,6 +119,7 @@ class Id(StrEnum):
     ATTESTED_NOBODY = "attested.nobody"
     ATTESTED_HOST = "attested.host"
     VERIFIER_KEY = "verifier.key"
+    ATTESTATION_FRESH = "attestation.fresh"
     ATTESTATION_REFUGES = "attestation.refuges"
     ATTESTATION_UNUSED = "attestation.unused"
     QUOTA_UNDECLARED = "quota.undeclared"

@@ -216,6 +216,10 @@ class Verifier:
     span: Span
 
 
+#: Longest time that a verifier's result can hold, seconds: a day.
+LONGEST_RESULT = 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class Attestation:
     """Whose word counts that a host is trusted, and what follows without it.

@@ -168,17 +168,21 @@ class _Explainer:
         return show(place.key.text) if place.key is not None else "this"
 
     def _unknown_keys(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
-        allowed = list(self._schema(violation).get("properties", {}))
+        properties = self._schema(violation).get("properties", {})
+        allowed = list(properties)
         if not allowed:
             return
         for name, key in place.keys.items():
             if name not in allowed:
                 near = self._suggest.nearest(name, allowed)
                 known = ", ".join(f"`{word}`" for word in allowed)
+                under = next((word for word, part in properties.items()
+                              if name in part.get("properties", {})), None)
+                fix = f"did you mean `{near}`?" if near else f"known keys here: {known}"
+                if under is not None:
+                    fix = f"it belongs under `{under}`: {under}: {{{name}: ...}}"
                 yield error(
-                    Id.KEY_UNKNOWN, key.span, f"the key {show(name)} is unknown here",
-                    f"did you mean `{near}`?" if near else f"known keys here: {known}",
-                )
+                    Id.KEY_UNKNOWN, key.span, f"the key {show(name)} is unknown here", fix)
 
     def _missing_keys(self, violation: ValidationError, place: Place) -> Iterator[Finding]:
         schema = self._schema(violation)
@@ -225,10 +229,11 @@ class _Explainer:
         elif "array" in wanted and isinstance(node, Scalar) and node.kind == "str":
             fix = f"write a list: [{node.text[:60]}]"
         elif wanted == "object" and isinstance(node, Scalar) and node.kind == "null":
-            fix = f"write {title}; `{{}}` is the empty mapping"
+            fix = f"write {title}{_least(schema)}"
         what = self._what(place)
         found = describe(node)
-        if title == "the number 1" and isinstance(node, Scalar) and node.kind == "float":
+        if isinstance(node, Scalar) and found == "a number" and (
+                wanted == "integer" or (title == "the number 1" and node.kind == "float")):
             found = show(node.text)
         message = f"{what} must be {title}, but it is {found}"
         yield error(Id.TYPE_WRONG, node.span, message, fix)
@@ -358,6 +363,14 @@ def _title_of(schema: dict[str, Any], name: str) -> str:
     if "$ref" in part:
         part = document()["$defs"][part["$ref"].rsplit("/", 1)[1]]
     return str(part["title"])
+
+
+def _least(schema: dict[str, Any]) -> str:
+    """What a mapping that is empty lacks, behind what it is."""
+    if "required" in schema:
+        return ": " + "; ".join(
+            f"`{name}:` is {_title_of(schema, name)}" for name in schema["required"])
+    return "" if schema.get("minProperties") else "; `{}` is the empty mapping"
 
 
 def _not_a_level(node: Scalar) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ Three steps, so that nothing is believed too early: `read` (an envelope),
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from shype.policy.manifest import Bundle, assemble
 
 #: How the file of a bundle is named.
 SUFFIX = ".shype"
+#: By which a policy in YAML is known, and in how many of its first bytes.
+_SOURCE = re.compile(rb"^shype[ \t]*:", re.MULTILINE)
+_LOOK = 64 * 1024
 
 
 def seal(parts: Contents, keys: Sequence[PrivateKey]) -> bytes:
@@ -32,7 +36,8 @@ def seal(parts: Contents, keys: Sequence[PrivateKey]) -> bytes:
 def read(path: Path) -> Envelope:
     """The envelope at ``path``, nothing of it checked.
 
-    Raises BadInput: ``bundle.missing``, ``bundle.unsigned`` (a directory), ``bundle.corrupt``.
+    Raises BadInput: ``bundle.missing``, ``bundle.unsigned`` (a directory), ``bundle.source`` (in
+    YAML), ``bundle.corrupt``.
     """
     try:
         data = read_regular(path, envelope.MAX_BUNDLE)
@@ -49,6 +54,12 @@ def read(path: Path) -> Envelope:
     try:
         return envelope.loads(data)
     except BadInput as error:
+        if _SOURCE.search(data[:_LOOK]):
+            raise BadInput(
+                "bundle.source", f"{path} is a policy's source, which is not compiled yet",
+                f"shype build {path} --target xen-4.17 --key NAME.key -o POLICY.shype, and give "
+                "POLICY.shype",
+            ) from error
         raise BadInput(error.id, f"{path}: {error.message}", error.fix) from error
 
 

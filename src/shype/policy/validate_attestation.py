@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shype.policy import grammar
 from shype.policy.findings import Id, error, show, warning
-from shype.policy.model import Lost
+from shype.policy.model import LONGEST_RESULT, Lost
 from shype.policy.names import UNLABELED
 from shype.policy.rules import Case, Rule
 from shype.policy.source import Finding
@@ -81,6 +82,20 @@ def evacuation_has_refuges(case: Case) -> Iterator[Finding]:
         )
 
 
+def results_live_as_long(case: Case) -> Iterator[Finding]:
+    """To wait longer for a new result than any result holds promises what nobody keeps."""
+    section = case.draft.attestation
+    if section is None or section.fresh is None:
+        return
+    seconds = grammar.as_seconds(section.fresh.text)
+    if seconds is not None and seconds > LONGEST_RESULT:
+        yield warning(
+            Id.ATTESTATION_FRESH, section.fresh.span,
+            f"a verifier's result holds a day at most, and {show(section.fresh.text)} is longer, "
+            "so that it means a day", "write `1 day` or less",
+        )
+
+
 def something_is_attested(case: Case) -> Iterator[Finding]:
     """A section that no label asks for does nothing."""
     section = case.draft.attestation
@@ -98,4 +113,4 @@ RULES: tuple[Rule, ...] = (
     verifiers_have_keys_of_their_own,
     evacuation_has_refuges,
 )
-ADVICE: tuple[Rule, ...] = (something_is_attested,)
+ADVICE: tuple[Rule, ...] = (something_is_attested, results_live_as_long)

@@ -11,12 +11,15 @@ from shype.base.errors import BadInput, Unavailable
 from shype.decision.decision import Decision
 from shype.host import control
 from shype.host.agent import Agent
-from shype.host.attest_result import Verdict
+from shype.host.attest_result import Reason, Verdict
 from shype.host.attestation import standing
 from shype.host.audit.reader import records
 from shype.host.kept import clock
 from shype.host.launch import launch
+from shype.host.points import Point
+from shype.host.status import status
 from tests.host.attestation.attested import (
+    AK,
     OTHER_AK,
     POLICY,
     STRANGER,
@@ -54,6 +57,33 @@ def test_no_other_verdict_opens_it(tmp_path: Path, verdict: Verdict, id: str) ->
     refused = launch(agent, config(tmp_path, "a-db")).decision
     assert refused.id == id
     assert f"calls the host {verdict}: an event of the log is not known" in refused.sentence
+
+
+def test_status_advises_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To renew is no help to a host that is not enrolled, nor against what was measured."""
+    agent = attested_host(tmp_path, enrolled=False)
+
+    def point() -> Point:
+        return next(point for point in status(agent).points if point.name == "attestation")
+
+    assert point().fix.startswith("shype attest enrol NAME --verifier URL, and then")
+    enrol(agent, AK)
+    assert point().fix.startswith("shype attest renew; until then")
+    why = Reason("event.unknown", "label: no reference value accepts it")
+    standing.keep(agent, result(agent, Verdict.UNKNOWN, reasons=[why]))
+    assert point().said.endswith("no reference value accepts it [event.unknown]")
+    assert point().fix.startswith("publish reference values that know it")
+    assert f"{point().said}. Fix: publish" in str(point())
+    with monkeypatch.context() as patch:
+        patch.setattr("shype.host.attestation.standing.boot_id", lambda: "another")
+        assert point().fix.startswith("shype attest renew;")
+    later = int(time.time()) + 1
+    standing.keep(agent, result(agent, Verdict.FAILED, issued=later, reasons=[Reason("mode", "m")]))
+    assert "docs/how-to/attestation.md" in point().fix
+    standing.keep(agent, result(agent, issued=later + 1, bundle="0" * 64))
+    assert "reference values of the policy in force" in point().fix
+    enrol(agent, OTHER_AK)
+    assert point().fix.startswith("shype attest enrol again")
 
 
 def test_the_result_is_about_the_policy_in_force(tmp_path: Path) -> None:

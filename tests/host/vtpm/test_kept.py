@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from shype.base.errors import BadInput
+from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.reader import records
 from shype.host.points import Point
 from shype.host.status import status
 from shype.host.vtpm import swtpm
 from shype.host.vtpm.kept import State, remove, tpms
-from shype.host.vtpm.places import TpmPlaces
-from tests.host.vtpm.desks import OTHER, UUID, Desk, halt, kill, owner, run
+from shype.host.vtpm.places import KEYS, TpmPlaces
+from tests.host.vtpm.desks import OTHER, UUID, Desk, all_ended, at_work, halt, kill, owner, run
 
 
 def states(agent: Agent) -> dict[str, State]:
@@ -67,6 +68,55 @@ def test_status_tells_what_is_lost_and_where_none_can_be_had(
     monkeypatch.setattr(swtpm, "PROGRAM", "swtpm-that-is-not-there")
     assert point().wrong
     assert "[vtpm.missing]" in point().said
+
+
+@pytest.mark.parametrize("spoil", [
+    "gone", "empty", "link",
+    pytest.param("owner", marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root"))])
+def test_a_tpm_whose_keys_are_gone_is_damaged_and_not_replaced(desk: Desk, spoil: str) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    keys = TpmPlaces(agent.state).state(UUID) / KEYS
+    if spoil == "owner":
+        os.chown(keys, 0, 0)
+    elif spoil == "empty":
+        keys.write_bytes(b"")
+    else:
+        keys.rename(keys.with_name("aside"))
+        if spoil == "link":
+            keys.symlink_to("aside")
+    assert states(agent) == {UUID: State.DAMAGED}
+    one, = tpms(agent)
+    assert one.error is not None
+    assert (one.error.id, one.owner and one.owner.vm) == ("vtpm.damaged", "desk")
+    point = next(point for point in status(agent).points if point.name == "TPMs of VMs")
+    assert point.wrong
+    assert "desk (damaged, [vtpm.damaged])" in point.said
+    with pytest.raises(Unavailable) as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+    assert spoil != "gone" or not keys.exists()  # swtpm would have made another TPM
+    assert remove(agent, UUID) == UUID
+
+
+def test_a_directory_of_tpms_that_is_open_to_others_is_told_and_no_vm_gets_one(desk: Desk) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    TpmPlaces(agent.state).directory.chmod(0o777)
+    one, = tpms(agent)
+    assert one.error is not None
+    assert (one.state, one.error.id) == (State.DAMAGED, "vtpm.exposed")
+    point = next(point for point in status(agent).points if point.name == "TPMs of VMs")
+    assert point.wrong
+    assert "[vtpm.exposed]" in point.said
+    for vm, uuid in (("desk", UUID), ("toy", OTHER)):
+        with pytest.raises(Unavailable) as caught:
+            run(desk, vm, uuid)
+        assert caught.value.id == "vtpm.exposed"
+    TpmPlaces(agent.state).directory.chmod(0o700)
+    assert states(agent) == {UUID: State.KEPT}
 
 
 def test_a_tpm_that_is_removed_is_gone_and_the_next_one_is_another(desk: Desk) -> None:
@@ -129,3 +179,13 @@ def test_seats_are_used_again_but_never_twice(desk: Desk) -> None:
     remove(agent, UUID)
     run(desk)
     assert {one.uuid: one.seat for one in places.all()} == {UUID: 0, OTHER: 1}
+
+
+def test_a_test_leaves_no_process_whatever_it_does_to_its_tpms(desk: Desk) -> None:
+    place = desk[0]
+    with all_ended(place):
+        run(desk)
+        run(desk, "toy", OTHER)
+        (TpmPlaces(desk[1].state).directory / f"{UUID}.json").unlink()
+        assert len(at_work(place)) >= 4
+    assert at_work(place) == set()

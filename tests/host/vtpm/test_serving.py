@@ -21,7 +21,7 @@ from shype.host.restoring import restore
 from shype.host.saving import save
 from shype.host.stop import Locked
 from shype.host.vtpm import commands, gather, swtpm
-from shype.host.vtpm.places import FIRST_USER, TpmPlaces
+from shype.host.vtpm.places import FIRST_USER, KEYS, TpmPlaces
 from shype.policy.names import LabelName
 from tests.host.builders import config, model
 from tests.host.invariants import assert_sound, guests
@@ -220,6 +220,38 @@ def test_a_swtpm_that_fails_is_told_with_what_it_said(
     assert caught.value.id == "vtpm.failed"
     assert guests(desk[1]) == {}
     assert_sound(desk[1])
+
+
+@pytest.mark.parametrize("state", [b"x" * 5000, b"\0" * 100])
+def test_state_that_swtpm_cannot_load_is_damaged_and_told_in_one_line(
+    desk: Desk, state: bytes
+) -> None:
+    _, agent = desk
+    run(desk)
+    halt(desk)
+    (TpmPlaces(agent.state).state(UUID) / KEYS).write_bytes(state)
+    with pytest.raises(Unavailable, match="cannot load the state of desk's TPM") as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.damaged"
+    assert "backup" in caught.value.fix
+    assert "\n" not in caught.value.message
+    assert guests(agent) == {}
+    assert_sound(agent)
+
+
+def test_what_a_swtpm_that_fails_says_is_one_short_line(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = desk[0] / "swtpm"
+    broken.write_text("#!/bin/sh\nfor i in $(seq 200); do echo line  $i; done\nexit 1\n")
+    broken.chmod(0o755)
+    desk[0].chmod(0o755)
+    monkeypatch.setattr(swtpm, "PROGRAM", str(broken))
+    with pytest.raises(Unavailable, match="line 199 / line 200") as caught:
+        run(desk)
+    assert caught.value.id == "vtpm.failed"
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 400
 
 
 def test_a_configuration_without_a_uuid_is_refused_with_the_line_to_add(desk: Desk) -> None:

@@ -59,7 +59,7 @@ def revoke(agent: Agent, record: Unfinished, now: Look) -> Revoked:
     if chosen is Revocation.DESTROY:
         for domid, vm in names.items():
             _tell(agent, "destroyed", domid, vm)
-            agent.witness.goes()
+            agent.witness.goes(domid)
             agent.hypervisor.destroy(domid)
             destroyed.append(vm)
     there = {r.domain.domid: r.domain for r in residents(agent) if not r.domain.dying}

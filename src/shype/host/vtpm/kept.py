@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tpm:
-    """One TPM; no ``owner`` if it is damaged, then ``error`` says why."""
+    """One TPM; ``error`` says why it is damaged, and ``owner`` whose it is if that is known."""
 
     uuid: str
     state: State
@@ -63,13 +63,16 @@ def _is_to_have_one(agent: Agent, domain: Domain) -> bool:
 
 
 def _one(places: TpmPlaces, uuid: str, live: dict[str, int]) -> Tpm:
+    owner = None
     try:
         owner = places.get(uuid)
         if owner is None:
             return Tpm(uuid, State.KEPT)
+        places.require_private()
+        places.require_whole(owner)
         served = swtpm.serves(places, owner)
     except Unavailable as error:
-        return Tpm(uuid, State.DAMAGED, error=error)
+        return Tpm(uuid, State.DAMAGED, owner, error)
     if live.get(uuid) == owner.domid >= 0 and owner.boot == boot_id():
         return Tpm(uuid, State.SERVED if served else State.LOST, owner)
     return Tpm(uuid, State.KEPT, owner)
@@ -83,12 +86,7 @@ def remove(agent: Agent, which: str, lock_timeout: float = 30) -> str:
     """
     places = TpmPlaces(agent.state)
     with agent.lock.hold(lock_timeout):
-        uuid = _named(places, which)
-        domain = next((d for d in agent.hypervisor.domains() if d.uuid == uuid), None)
-        if domain is not None:
-            raise BadInput("vtpm.in-use", f"{domain.name} runs (domain {domain.domid}), and "
-                           "its TPM with it", f"shype stop {domain.name}")
-        owner = next((owner for owner in places.all() if owner.uuid == uuid), None)
+        uuid, owner = removable(agent, which)
         agent.record(Event(
             kind="vtpm.remove", result=Result.PERMITTED, vm=owner.vm if owner else None,
             subject=owner.label if owner else None,
@@ -101,6 +99,20 @@ def remove(agent: Agent, which: str, lock_timeout: float = 30) -> str:
                     raise
         places.remove(uuid)
         return uuid
+
+
+def removable(agent: Agent, which: str) -> tuple[str, Owner | None]:
+    """The UUID of the TPM that `remove` would destroy, and whose it is if that is known.
+
+    Raises BadInput as `remove` does.
+    """
+    places = TpmPlaces(agent.state)
+    uuid = _named(places, which)
+    domain = next((d for d in agent.hypervisor.domains() if d.uuid == uuid), None)
+    if domain is not None:
+        raise BadInput("vtpm.in-use", f"{domain.name} runs (domain {domain.domid}), and "
+                       "its TPM with it", f"shype stop {domain.name}")
+    return uuid, next((owner for owner in places.all() if owner.uuid == uuid), None)
 
 
 def _named(places: TpmPlaces, which: str) -> str:

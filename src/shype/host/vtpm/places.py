@@ -29,6 +29,8 @@ from shype.policy.names import LabelName
 FIRST_USER = 2_000_000_000
 #: Most TPMs of a host.
 SEATS = 100_000
+#: swtpm's own name of the file that holds a TPM's keys, and with them its identity.
+KEYS = "tpm2-00.permall"
 _FORMAT = 1
 _MAX_RECORD = 64 * 1024
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -183,6 +185,44 @@ class TpmPlaces:
             yield handle
         finally:
             os.close(handle)
+
+    def require_private(self) -> None:
+        """Nobody but root enters the directory. Raises Unavailable (``vtpm.exposed``).
+
+        Who may write there says whose each TPM is.
+        """
+        try:
+            found = self.directory.stat()
+        except FileNotFoundError:
+            return  # `new` makes it
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077 or found.st_uid != os.geteuid():
+            raise Unavailable(
+                "vtpm.exposed", f"others than root may enter {self.directory}, or change whose "
+                f"TPMs these are: it belongs to user {found.st_uid} with mode {mode:o}",
+                f"chown root {self.directory} and chmod 700 it; restore it from a backup if "
+                "somebody has been there")
+
+    def require_whole(self, owner: Owner) -> None:
+        """What makes the TPM that TPM is there, and can be read by whoever is to serve it.
+
+        Without it swtpm would make another TPM. Raises as `opened`.
+        """
+        if not owner.ek:
+            return  # it was to be made
+        with self.opened(owner) as directory:
+            path = self.state(owner.uuid) / KEYS
+            try:
+                found = os.stat(KEYS, dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                raise damaged(f"{path} is gone, and with it the keys of {owner.vm}'s TPM") from None
+            except OSError as error:
+                raise unwritable(self.directory, error) from error
+            user = os.geteuid() if owner.user is None else owner.user
+            if not stat.S_ISREG(found.st_mode) or not found.st_size or found.st_uid != user:
+                raise damaged(f"{path} is not as the TPM of {owner.vm} left it")
 
     def remove(self, uuid: str) -> None:
         """Remove the TPM: its keys are gone for good. Raises Unavailable (``state.unwritable``)."""

@@ -91,10 +91,12 @@ def powered(
     if configured:
         _require_uuid(agent, vm)
     places = TpmPlaces(agent.state)
+    places.require_private()
     owner = places.get(vm.uuid) or places.new(vm.name, vm.uuid, label)
     if _renamed(agent, owner, wanted):
         owner = places.change(owner, label=label)
     swtpm.stop(places, owner)  # left by a VM that is gone: this one is not running
+    places.require_whole(owner)
     served = swtpm.start(places, owner)
     tpm = Powered(owner, places.channel(owner), places, served)
     try:

@@ -25,7 +25,7 @@ from pathlib import Path
 from shype.base import child
 from shype.base.errors import Unavailable
 from shype.host.vtpm import gather
-from shype.host.vtpm.places import Owner, TpmPlaces
+from shype.host.vtpm.places import Owner, TpmPlaces, damaged
 
 PROGRAM = "swtpm"
 #: Seconds that it gets to answer, and to end. Making the first keys takes longest.
@@ -37,6 +37,10 @@ PYTHON = "/usr/bin/python3"
 #: struct flock on x86-64: type, whence, start, length, process.
 _FLOCK = "hhqqi4x"
 _POLL = 0.02
+#: What it prints when it ends at once, because what it finds in the directory is no TPM's state.
+_CANNOT_LOAD = "Could not initialize libtpms"
+#: Characters of what it printed that an error has.
+_SAID = 200
 
 
 def require() -> str:
@@ -88,10 +92,19 @@ class Served:
         self._process.end(END)
 
     def failed(self, why: str) -> Unavailable:
-        """The error ``vtpm.failed``, with the last that the process printed."""
+        """The error ``vtpm.failed``, with the last that the process printed.
+
+        ``vtpm.damaged`` if that is that it cannot load what the TPM has kept.
+        """
+        lines: list[str] = []
         with contextlib.suppress(OSError):
-            said = self.log.read_text(errors="replace").strip()[-500:]
-            why += f"; it printed: {said}" if said else ""
+            lines = self.log.read_text(errors="replace").split("\n")
+        said = [" ".join(line.split()) for line in lines if line.strip()]
+        if self.owner.ek and any(_CANNOT_LOAD in line for line in said):
+            return damaged(f"swtpm cannot load the state of {self.owner.vm}'s TPM, which is not as "
+                           f"it left it ({self.log} has what it printed)")
+        if said:
+            why += f"; it printed: {' / '.join(said)[-_SAID:]}"
         return failed(self.owner, why)
 
 
