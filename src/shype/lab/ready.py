@@ -34,8 +34,11 @@ host: {dom0: dom0}
 #: dom0's context, which it was given when it was built and keeps.
 CONTEXT = f"u:r:{DOM0_TYPE}:s0"
 #: Run before the snapshot, whatever comes of it: what most tests use is then in dom0's memory.
-FIRST = (("xl", "list", "-Z"), ("shype", "status"), ("xenstore-ls", "-f"),
-         ("flask-get-bool", "none"), ("setpriv", "--version"), ("losetup", "-a"), ("ip", "link"))
+#: A host that goes on from there is new, so shype keeps its state elsewhere, and that goes.
+_SCRATCH = "/run/before"
+FIRST = (("xl", "list", "-Z"), ("shype", "status", "--state", _SCRATCH), ("rm", "-rf", _SCRATCH),
+         ("xenstore-ls", "-f"), ("flask-get-bool", "none"), ("setpriv", "--version"),
+         ("losetup", "-a"), ("ip", "link"))
 _MAY_LOAD = f"(allow {DOM0_TYPE} {sid_type('security')} (security (load_policy)))\n"
 
 
