@@ -104,7 +104,8 @@ def told(arena: Arena, state: str) -> Ended:
     """Detected, if the status of the host is not good, because desk's TPM is in that state."""
     code, value = shype(arena.lab, "status")
     said = next(point["state"] for point in value["points"] if point["name"] == "TPMs of VMs")
-    right = code == 1 and said in (f"WRONG: {name} ({state})" for name in (DESK, "desk"))
+    right = code == 1 and said.startswith(
+        tuple(f"WRONG: {name} ({state}" for name in (DESK, "desk")))
     return Ended(Ends.DETECTED if right else Ends.OPEN, f"status: exit code {code}, {said}")
 
 
