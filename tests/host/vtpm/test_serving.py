@@ -15,11 +15,7 @@ from shype.base.errors import BadInput, Unavailable
 from shype.host.agent import Agent
 from shype.host.audit.reader import records
 from shype.host.hypervisor import Ending
-from shype.host.ids import HostId
 from shype.host.launch import Step, catch_up, launch
-from shype.host.restoring import restore
-from shype.host.saving import save
-from shype.host.stop import Locked
 from shype.host.vtpm import commands, gather, swtpm
 from shype.host.vtpm.places import FIRST_USER, KEYS, TpmPlaces
 from shype.policy.names import LabelName
@@ -373,32 +369,3 @@ def test_the_identity_is_measured_after_the_launch_and_before_the_vm_is_built(de
     (first, second), = said
     assert first[:2] == ("launch", "desk")
     assert second == ("tpm", "desk", UUID, "desk", owner(agent).ek)
-
-
-def test_a_vm_keeps_its_tpm_while_it_runs_though_a_new_policy_has_none_for_it(
-    desk: Desk, tmp_path: Path
-) -> None:
-    _, agent = desk
-    run(desk)
-    labels = {name: replace(label, vtpm=False) for name, label in agent.policy.labels.items()}
-    other = replace(agent, bundle=replace(
-        agent.bundle, policy=replace(agent.policy, labels=labels)))
-    with pytest.raises(Locked) as caught:
-        save(other, "desk", tmp_path / "image")
-    assert caught.value.id == "vtpm.stays"
-    assert serving(agent) is not None
-
-
-def test_such_a_vm_is_neither_saved_nor_restored(desk: Desk, tmp_path: Path) -> None:
-    _, agent = desk
-    run(desk)
-    with pytest.raises(Locked) as caught:
-        save(agent, "desk", tmp_path / "image")
-    assert caught.value.id == "vtpm.stays"
-    assert guests(agent) == {"desk": "desk"}
-    image: list[bytes] = []
-    model(agent).save(1, image.append)
-    (tmp_path / "image").write_bytes(b"".join(image))
-    halt(desk)
-    outcome = restore(agent, tmp_path / "image", foreign=True)
-    assert (outcome.domid, outcome.decision.id) == (None, HostId.VTPM_STAYS)
