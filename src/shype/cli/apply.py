@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,11 +112,11 @@ def _have_it_booted(args: argparse.Namespace) -> None:
 
 def _confirmed(args: argparse.Namespace) -> bool:
     from shype.base.errors import BadInput
+    from shype.cli.asking import confirmed
 
-    if args.json or not sys.stdin.isatty():
-        raise BadInput("apply.unconfirmed", "nobody is there to be asked",
-                       "look at --dry-run, and then give --yes")
-    return input("apply it? [y/N] ").strip().lower() in ("y", "yes")
+    return confirmed(args, "apply it?", BadInput(
+        "apply.unconfirmed", "nobody is there to be asked",
+        "look at --dry-run, and then give --yes"))
 
 
 def _show_plan(found: Look, made: Update) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import sys
 from typing import TYPE_CHECKING
 
 from shype.cli import output
@@ -107,13 +106,13 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _confirmed(args: argparse.Namespace, whose: str) -> bool:
     from shype.base.errors import BadInput
+    from shype.cli.asking import confirmed
     from shype.decision.wording import printable
 
-    if args.json or not sys.stdin.isatty():
-        raise BadInput("vtpm.unconfirmed", "nobody is there to be asked, and the keys cannot be "
-                       "had any more", "look at shype vtpm list, and then give --yes")
-    asked = input(f"destroy the TPM of {printable(whose)}, with its keys? [y/N] ")
-    return asked.strip().lower() in ("y", "yes")
+    return confirmed(
+        args, f"destroy the TPM of {printable(whose)}, with its keys?", BadInput(
+            "vtpm.unconfirmed", "nobody is there to be asked, and the keys cannot be had any more",
+            "look at shype vtpm list, and then give --yes"))
 
 
 def _relay(args: argparse.Namespace) -> int:

@@ -199,9 +199,9 @@ def _quotas(agent: Agent) -> Iterator[Point]:
     if agent.policy.quotas is None:
         return
     try:
-        over = [f"{one.whose} has {show(amount, one.sum(amount))} of {show(amount, most)}"
+        over = [f"{one.whose} has {show(amount, held)} of {show(amount, most)}"
                 for one in quota.taken(agent, residents(agent))
-                for amount, most in one.quota.most.items() if one.sum(amount) > most]
+                for amount, held, most in one.over()]
         loose = [f"{one.domain.name}: {one.what} at {one.now}" for one in caps.loose(agent)]
     except ShypeError as error:
         yield Point("quotas", False, f"UNKNOWN: {error.message} [{error.id}]", error.fix)

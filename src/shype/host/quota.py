@@ -44,6 +44,13 @@ class Taken:
         """How much they hold together."""
         return sum(holder.amounts[amount] for holder in self.holders)
 
+    def over(self) -> Iterator[tuple[Amount, int, int]]:
+        """Of what they hold more than they may have: how much, and how much that is."""
+        for amount, most in self.quota.most.items():
+            held = self.sum(amount)
+            if held > most:
+                yield amount, held, most
+
 
 def refusal(
     agent: Agent, vm: VmConfig, label: LabelName, found: Sequence[Resident]

@@ -17,7 +17,7 @@ from shype.host.attestation import losses
 from shype.host.census import DOM0, Resident, residents
 from shype.policy.model import Label, Lost, Policy
 from shype.policy.names import LabelName
-from shype.policy.quotas import Amount, show
+from shype.policy.quotas import show
 
 
 class SequelId(StrEnum):
@@ -51,11 +51,10 @@ _DONE = {Lost.KEEP: "noticed and left running", Lost.PAUSE: "paused",
 def sequels(old: Agent, new: Agent, expected: dict[int, LabelName]) -> tuple[Sequel, ...]:
     """What the policy of ``new`` does to those who run under ``old``; ``expected`` is what each
     carries then, by domain id. Hold the launch lock. Raises Unavailable."""
-    found = [Resident(r.domain, expected.get(r.domain.domid)) for r in residents(old)
-             if r.domain.domid != DOM0]
-    before = {r.domain.domid: r.label for r in residents(old)}
-    return (*_untrusted(new, found), *_over_quota(old, new, found), *_no_tpm(
-        old, new, found, before))
+    before = [r for r in residents(old) if r.domain.domid != DOM0]
+    found = [Resident(r.domain, expected.get(r.domain.domid)) for r in before]
+    return (*_untrusted(new, found), *_over_quota(old, new, before, found),
+            *_no_tpm(old, new, before, found))
 
 
 def _untrusted(new: Agent, found: Sequence[Resident]) -> Iterator[Sequel]:
@@ -72,36 +71,32 @@ def _untrusted(new: Agent, found: Sequence[Resident]) -> Iterator[Sequel]:
             "have the host trusted first, by this policy's verifiers (shype attest enrol, renew)")
 
 
-def _over_quota(old: Agent, new: Agent, found: Sequence[Resident]) -> Iterator[Sequel]:
-    was = {(taken.whose, amount) for taken, amount in _over(old, residents(old))}
-    for taken, amount in _over(new, found):
-        if (taken.whose, amount) not in was:
-            held = [r for r in found if any(
-                one.vm == r.domain.name and one.amounts[amount] for one in taken.holders)]
+def _over_quota(
+    old: Agent, new: Agent, before: Sequence[Resident], found: Sequence[Resident]
+) -> Iterator[Sequel]:
+    was = {(taken.whose, amount) for taken in quota.taken(old, before)
+           for amount, _, _ in taken.over()}
+    for taken in quota.taken(new, found):
+        for amount, held, most in taken.over():
+            if (taken.whose, amount) in was:
+                continue
+            names = {one.vm for one in taken.holders if one.amounts[amount]}
             yield Sequel(
-                SequelId.OVER_QUOTA, _vms(held),
-                f"{taken.whose} would have {show(amount, taken.sum(amount))} of "
-                f"{show(amount, taken.quota.most[amount])}: those who run go on, and nobody else "
-                "starts",
+                SequelId.OVER_QUOTA, _vms([r for r in found if r.domain.name in names]),
+                f"{taken.whose} would have {show(amount, held)} of {show(amount, most)}: those "
+                "who run go on, and nobody else starts",
                 "raise the quota, or stop some of them first")
 
 
-def _over(agent: Agent, found: Sequence[Resident]) -> Iterator[tuple[quota.Taken, Amount]]:
-    for taken in quota.taken(agent, found):
-        for amount, most in taken.quota.most.items():
-            if taken.sum(amount) > most:
-                yield taken, amount
-
-
 def _no_tpm(
-    old: Agent, new: Agent, found: Sequence[Resident], before: dict[int, LabelName | None]
+    old: Agent, new: Agent, before: Sequence[Resident], found: Sequence[Resident]
 ) -> Iterator[Sequel]:
     def has(policy: Policy, name: LabelName | None) -> bool:
         label = _label(policy, name)
         return label is not None and label.vtpm
 
-    without = [r for r in found if has(new.policy, r.label)
-               and not has(old.policy, before[r.domain.domid])]
+    without = [r for was, r in zip(before, found, strict=True)
+               if has(new.policy, r.label) and not has(old.policy, was.label)]
     if without:
         yield Sequel(
             SequelId.NO_TPM, _vms(without),
